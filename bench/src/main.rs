@@ -1,0 +1,2 @@
+//! Benchmarks against the peers found on the machine.
+fn main() {}

@@ -1,0 +1,1 @@
+//! BGP-4 as pure machines: wire, session, policy, RIB.

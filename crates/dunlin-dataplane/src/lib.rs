@@ -1,0 +1,1 @@
+//! What the kernel should hold against what it is believed to hold, and the least operations between.

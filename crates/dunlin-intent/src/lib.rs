@@ -1,0 +1,1 @@
+//! Cluster facts in plain types, turned into peers, originations and problems.

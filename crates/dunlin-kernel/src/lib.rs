@@ -1,0 +1,1 @@
+//! rtnetlink, nf_tables, sysctls, link and address facts.

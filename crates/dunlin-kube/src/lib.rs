@@ -1,0 +1,1 @@
+//! Kubernetes objects and the manifest directory, turned into facts.

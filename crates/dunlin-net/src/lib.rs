@@ -1,0 +1,16 @@
+//! Words the whole house shares: address families, prefixes, AS numbers, router ids, points in time.
+//!
+//! This crate knows nothing else of ours and does no I/O.
+#![forbid(unsafe_code)]
+
+mod family;
+mod ids;
+mod time;
+
+pub use family::{Afi, AsOctets, Family, PerFamily, V4, V6};
+pub use ids::{Asn, PeerId, RouterId};
+pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+pub use time::Instant;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Virtual clock, network and kernel: whole clusters from a seed.

@@ -1,0 +1,1 @@
+//! Sockets around the BGP session machines: dial, accept, MD5, TTL, timers.
