@@ -1,0 +1,116 @@
+//! What sessions hand to the RIB: routes of several judged UPDATEs in flat buffers, so that a hand-over costs a few
+//! allocations whatever it carries.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::ops::Range;
+
+use dunlin_net::{Afi, Family, Ipv4Net, Ipv6Net, PerFamily};
+
+/// Where a route's packets go next (RFC 4271 5.1.3, RFC 4760 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NextHop {
+    /// The address, of either family (RFC 8950 allows IPv6 for IPv4 routes).
+    pub addr: IpAddr,
+    /// The link-local address that may come beside a global IPv6 one (RFC 2545 3).
+    pub link_local: Option<Ipv6Addr>,
+}
+
+impl NextHop {
+    /// A next hop of one address.
+    pub fn new(addr: IpAddr) -> NextHop {
+        NextHop {
+            addr,
+            link_local: None,
+        }
+    }
+}
+
+/// One statement of a batch. Ranges index [`RouteBatch::attr_bytes`] and the prefixes of the family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BatchItem {
+    /// These prefixes have these attributes now.
+    Announce {
+        /// Which of the batch's prefix lists `nlri` indexes.
+        afi: Afi,
+        /// The canonical attribute bytes ([`crate::attrs`]).
+        attrs: Range<u32>,
+        /// The hash of the attribute bytes and the next hop ([`crate::attrs::hash`]).
+        hash: u64,
+        /// The next hop, kept apart from the attributes.
+        next_hop: NextHop,
+        /// The prefixes.
+        nlri: Range<u32>,
+    },
+    /// These prefixes are withdrawn.
+    Withdraw {
+        /// Which of the batch's prefix lists `nlri` indexes.
+        afi: Afi,
+        /// The prefixes.
+        nlri: Range<u32>,
+    },
+    /// End-of-RIB (RFC 4724 2) stands here in the stream.
+    EndOfRib(Afi),
+}
+
+/// Routes from one session, in the order they arrived. A session closes a batch at [`RouteBatch::FULL_PREFIXES`] or
+/// when it has nothing more to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteBatch {
+    /// Canonical attribute encodings, one after the other.
+    pub attr_bytes: Vec<u8>,
+    /// What is said of which prefixes.
+    pub items: Vec<BatchItem>,
+    /// The prefixes that items of each family index.
+    pub nlri: PerFamily<Vec<Ipv4Net>, Vec<Ipv6Net>>,
+}
+
+impl RouteBatch {
+    /// A batch with this many prefixes is handed over.
+    pub const FULL_PREFIXES: usize = 16 * 1024;
+
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Whether it should be handed over before more is added.
+    pub fn is_full(&self) -> bool {
+        self.nlri.v4.len() + self.nlri.v6.len() >= Self::FULL_PREFIXES
+    }
+
+    /// Forgets everything, keeping the buffers.
+    pub fn clear(&mut self) {
+        self.attr_bytes.clear();
+        self.items.clear();
+        self.nlri.v4.clear();
+        self.nlri.v6.clear();
+    }
+}
+
+/// The prefixes of one family out of a batch's buffers.
+pub trait BatchFamily: Family {
+    /// The family's prefixes.
+    fn nlri(batch: &RouteBatch) -> &Vec<Self::Net>;
+    /// The family's prefixes, to add to.
+    fn nlri_mut(batch: &mut RouteBatch) -> &mut Vec<Self::Net>;
+}
+
+impl BatchFamily for dunlin_net::V4 {
+    fn nlri(batch: &RouteBatch) -> &Vec<Ipv4Net> {
+        &batch.nlri.v4
+    }
+
+    fn nlri_mut(batch: &mut RouteBatch) -> &mut Vec<Ipv4Net> {
+        &mut batch.nlri.v4
+    }
+}
+
+impl BatchFamily for dunlin_net::V6 {
+    fn nlri(batch: &RouteBatch) -> &Vec<Ipv6Net> {
+        &batch.nlri.v6
+    }
+
+    fn nlri_mut(batch: &mut RouteBatch) -> &mut Vec<Ipv6Net> {
+        &mut batch.nlri.v6
+    }
+}

@@ -1,0 +1,1 @@
+//! Adj-RIB-In, decision process, Loc-RIB, Adj-RIB-Out.

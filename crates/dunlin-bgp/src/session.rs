@@ -1,0 +1,1 @@
+//! One peer: both its connections, collision, timers as deadlines, graceful restart.

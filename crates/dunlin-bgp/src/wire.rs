@@ -1,0 +1,5 @@
+//! BGP messages: bytes → frame → parsed → judged, and values → bytes.
+
+mod notification;
+
+pub use notification::Notification;
