@@ -1,0 +1,71 @@
+use serde::{Deserialize, Serialize};
+
+use dunlin_net::{Afi, IpNet};
+
+use crate::{Advertisement, Explanation, Neighbor, Node, Route, Status};
+
+/// What can be asked of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Query {
+    /// One screen about the node.
+    Status,
+    /// All sessions.
+    Neighbors,
+    /// Routes with their paths and what the kernel says of them.
+    Routes(RouteFilter),
+    /// What is announced, and to whom.
+    Advertisements(RouteFilter),
+    /// The cluster's nodes as this agent sees them.
+    Nodes,
+    /// The whole chain of one prefix, from the object to the kernel, or where and why it stops.
+    ExplainPrefix(IpNet),
+    /// Why a neighbor is as it is: by address or name.
+    ExplainNeighbor(String),
+}
+
+/// Which routes are wanted; everything that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RouteFilter {
+    /// Only this prefix and what lies within it.
+    pub prefix: Option<IpNet>,
+    /// Only this family.
+    pub family: Option<Afi>,
+    /// Only what came from (routes) or goes to (advertisements) this neighbor: its address or name.
+    pub peer: Option<String>,
+    /// Only what concerns this node: what it owns or announces.
+    pub node: Option<String>,
+    /// At most so many; the answer says when there were more. Default and maximum 10,000.
+    pub limit: Option<u32>,
+}
+
+/// Routes or advertisements, and whether the limit cut the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteView<T> {
+    /// The rows, ordered by family, then prefix.
+    pub items: Vec<T>,
+    /// Whether more matched.
+    pub truncated: bool,
+}
+
+/// An agent's answer to a [`Query`], of the same name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Answer {
+    /// To [`Query::Status`].
+    Status(Box<Status>),
+    /// To [`Query::Neighbors`].
+    Neighbors(Vec<Neighbor>),
+    /// To [`Query::Routes`].
+    Routes(RouteView<Route>),
+    /// To [`Query::Advertisements`].
+    Advertisements(RouteView<Advertisement>),
+    /// To [`Query::Nodes`].
+    Nodes(Vec<Node>),
+    /// To [`Query::ExplainPrefix`] and [`Query::ExplainNeighbor`].
+    Explanation(Explanation),
+    /// What was asked about does not exist; the text says what was looked for.
+    NotFound(String),
+}
