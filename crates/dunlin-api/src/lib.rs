@@ -3,15 +3,26 @@
 //! Times in answers are ages (`…_secs`: seconds before the answer was made), so that they need no shared clock.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "client")]
+mod client;
 mod explain;
+mod metrics;
 mod query;
 mod status;
 mod tables;
 
+#[cfg(feature = "client")]
+pub use client::{Client, ClientError, DEFAULT_SOCKET};
 pub use explain::{Explanation, Step, Verdict};
-pub use query::{Answer, Query, RouteFilter, RouteView};
-pub use status::{DataplaneStatus, GateStatus, Problem, RouteCounts, SessionCounts, Status};
+pub use metrics::Metrics;
+pub use query::{Answer, ErrorBody, QUERY_PATH, Query, RouteFilter, RouteView};
+pub use status::{
+    CniState, CniStatus, DataplaneStatus, GateStatus, Problem, RouteCounts, SessionCounts, Status,
+};
 pub use tables::{
     AdvertisedTo, Advertisement, FamilyCounts, Neighbor, NeighborCounters, Node, NotificationSeen,
     Path, Route, RouteState,
 };
+
+#[cfg(test)]
+mod tests;

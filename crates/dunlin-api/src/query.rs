@@ -2,7 +2,18 @@ use serde::{Deserialize, Serialize};
 
 use dunlin_net::{Afi, IpNet};
 
-use crate::{Advertisement, Explanation, Neighbor, Node, Route, Status};
+use crate::{Advertisement, Explanation, Metrics, Neighbor, Node, Route, Status};
+
+/// Where a [`Query`] is posted, as JSON; the reply's body is an [`Answer`], or an [`ErrorBody`] where the status is not 200.
+pub const QUERY_PATH: &str = "/v1/query";
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorBody {
+    /// What, and what to do.
+    pub error: String,
+}
 
 /// What can be asked of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +33,8 @@ pub enum Query {
     ExplainPrefix(IpNet),
     /// Why a neighbor is as it is: by address or name.
     ExplainNeighbor(String),
+    /// Figures for the metrics endpoint.
+    Metrics,
 }
 
 /// Which routes are wanted; everything that is given must hold.
@@ -66,6 +79,8 @@ pub enum Answer {
     Nodes(Vec<Node>),
     /// To [`Query::ExplainPrefix`] and [`Query::ExplainNeighbor`].
     Explanation(Explanation),
+    /// To [`Query::Metrics`].
+    Metrics(Box<Metrics>),
     /// What was asked about does not exist; the text says what was looked for.
     NotFound(String),
 }

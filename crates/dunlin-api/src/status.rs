@@ -38,6 +38,8 @@ pub struct Status {
     pub source_synced: bool,
     /// Seconds since the source last delivered anything.
     pub source_age_secs: Option<u64>,
+    /// The CNI configuration file, written once everything else is ready.
+    pub cni: CniStatus,
     /// What is wrong, worst first.
     pub problems: Vec<Problem>,
 }
@@ -112,6 +114,31 @@ pub struct GateStatus {
     pub waiting_for: Vec<String>,
     /// Seconds until the gate opens whatever is missing.
     pub deadline_secs: Option<u64>,
+}
+
+/// The CNI configuration file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct CniStatus {
+    /// How it stands.
+    pub state: CniState,
+    /// The file, once written; the directory before.
+    pub path: Option<String>,
+    /// Why it could not be written.
+    pub error: Option<String>,
+}
+
+/// How the CNI configuration file stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CniState {
+    /// The node is not ready to carry pods yet.
+    #[default]
+    Waiting,
+    /// It says what it should.
+    Written,
+    /// It could not be written; tried again.
+    Failed,
 }
 
 /// Something wrong, tied to what it is about.

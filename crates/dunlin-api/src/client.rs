@@ -1,0 +1,199 @@
+//! The client: one HTTP request over the agent's Unix socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use crate::{Answer, ErrorBody, QUERY_PATH, Query};
+
+/// Where an agent listens unless it was told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/dunlin/agent.sock";
+
+/// The largest answer taken: 10,000 routes of many paths stay well below it.
+const ANSWER_LIMIT_BYTES: usize = 256 << 20;
+
+/// Why a query got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers on the socket.
+    #[error("cannot reach the agent at {}: {}: {}", .socket.display(), plain(.source), hint(.source))]
+    Unreachable {
+        /// The socket tried.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The agent took the request and did not answer in time.
+    #[error("the agent at {} did not answer within {} s: it may be overloaded; its log tells", .socket.display(), .after.as_secs())]
+    TimedOut {
+        /// The socket asked.
+        socket: PathBuf,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The agent refused the request.
+    #[error("the agent at {} refused the request ({status}): {message}", .socket.display())]
+    Refused {
+        /// The socket asked.
+        socket: PathBuf,
+        /// The HTTP status.
+        status: u16,
+        /// What the agent said.
+        message: String,
+    },
+    /// What came back is not an answer: another program, or another version of the agent.
+    #[error("what answers at {} does not speak as a dunlin agent of this version ({}): {message}", .socket.display(), env!("CARGO_PKG_VERSION"))]
+    Garbled {
+        /// The socket asked.
+        socket: PathBuf,
+        /// What was wrong with it.
+        message: String,
+    },
+}
+
+fn plain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such socket".into(),
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "run this as root, or as a member of the socket's group",
+        _ => {
+            "is `dunlin agent` running on this node? (--socket names another place, or DUNLIN_SOCKET)"
+        }
+    }
+}
+
+/// Asks one agent.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client of the agent at `socket`; each request may take ten seconds.
+    pub fn new(socket: impl Into<PathBuf>) -> Client {
+        Client {
+            socket: socket.into(),
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// The same, with another limit on the time a request may take.
+    pub fn with_timeout(mut self, timeout: Duration) -> Client {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The socket asked.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Asks, on a connection of its own.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn ask(&self, query: &Query) -> Result<Answer, ClientError> {
+        match tokio::time::timeout(self.timeout, self.exchange(query)).await {
+            Ok(result) => result,
+            Err(_) => Err(ClientError::TimedOut {
+                socket: self.socket.clone(),
+                after: self.timeout,
+            }),
+        }
+    }
+
+    /// As [`Client::ask`], for callers without a runtime.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn ask_blocking(&self, query: &Query) -> Result<Answer, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|source| self.unreachable(source))?;
+        runtime.block_on(self.ask(query))
+    }
+
+    fn unreachable(&self, source: io::Error) -> ClientError {
+        ClientError::Unreachable {
+            socket: self.socket.clone(),
+            source,
+        }
+    }
+
+    fn garbled(&self, error: impl std::fmt::Display) -> ClientError {
+        ClientError::Garbled {
+            socket: self.socket.clone(),
+            message: error.to_string(),
+        }
+    }
+
+    async fn exchange(&self, query: &Query) -> Result<Answer, ClientError> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|source| self.unreachable(source))?;
+        let body = serde_json::to_vec(query).map_err(|e| self.garbled(e))?;
+        let request = Request::post(QUERY_PATH)
+            .header(hyper::header::HOST, "dunlin")
+            .header(hyper::header::CONTENT_TYPE, "application/json")
+            .header(hyper::header::CONNECTION, "close")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| self.garbled(e))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| self.garbled(e))?;
+        // The connection is driven beside the request, so that no task outlives this call.
+        let answer = async {
+            let response = sender
+                .send_request(request)
+                .await
+                .map_err(|e| self.garbled(e))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_LIMIT_BYTES)
+                .collect()
+                .await
+                .map_err(|e| self.garbled(e))?
+                .to_bytes();
+            self.decode(status, &body)
+        };
+        let drive = async {
+            // Its outcome shows in the request; here it only has to be polled.
+            let _ = connection.await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            result = answer => result,
+            () = drive => Err(self.garbled("the connection ended")),
+        }
+    }
+
+    fn decode(&self, status: StatusCode, body: &[u8]) -> Result<Answer, ClientError> {
+        if status.is_success() {
+            return serde_json::from_slice(body).map_err(|e| self.garbled(e));
+        }
+        let message = match serde_json::from_slice::<ErrorBody>(body) {
+            Ok(body) => body.error,
+            Err(_) => String::from_utf8_lossy(body).chars().take(200).collect(),
+        };
+        Err(ClientError::Refused {
+            socket: self.socket.clone(),
+            status: status.as_u16(),
+            message,
+        })
+    }
+}

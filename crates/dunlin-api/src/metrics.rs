@@ -1,0 +1,26 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Neighbor, NeighborCounters, Status};
+
+/// What the metrics endpoint shows. Node peers are summed up, so that a cluster's metrics grow with its nodes and not
+/// with their square.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Metrics {
+    /// The screen of figures.
+    pub status: Status,
+    /// External peers, and those accepted from a range; the first 1,000 by name.
+    pub external: Vec<Neighbor>,
+    /// Node peers by FSM state.
+    pub node_states: BTreeMap<String, u32>,
+    /// Messages of all node peers together.
+    pub node_counters: NeighborCounters,
+    /// Times any node peer left Established.
+    pub node_flaps: u64,
+    /// Paths that are received and not used, by reason.
+    pub rejected_by_reason: BTreeMap<String, u64>,
+    /// Connections to the listening port that were refused since start, by reason.
+    pub refused_connections: BTreeMap<String, u64>,
+}
