@@ -1,0 +1,251 @@
+use std::net::IpAddr;
+
+use dunlin_bgp::policy::{CommunityValue, FilterAction, Match};
+use dunlin_net::{Afi, Asn, IpNet};
+
+use super::{Malformed, SecretRef};
+use crate::intent::{NextHopMode, RouteInstallation};
+use crate::selector::{Labels, Selector};
+
+/// A `BGPConfiguration`. Only the one named `default` has an effect. A field left out takes its default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigurationFact {
+    /// `metadata.name`.
+    pub name: String,
+    /// The AS number of all nodes.
+    pub asn: Option<Asn>,
+    /// How nodes peer with each other.
+    pub topology: Option<TopologyMode>,
+    /// The most nodes that `Auto` builds a mesh of.
+    pub mesh_limit: Option<u32>,
+    /// `topology.reflectors`; not built yet.
+    pub reflectors: Option<ReflectorsFact>,
+    /// The TCP port that agents listen on and dial each other on.
+    pub listen_port: Option<u16>,
+    /// Timers of all sessions that do not set their own.
+    pub timers: TimersFact,
+    /// Graceful restart of all sessions that do not set their own.
+    pub graceful_restart: GracefulRestartFact,
+    /// The password of the sessions between nodes.
+    pub password: Option<SecretRef>,
+    /// The BFD profile of the sessions between nodes; not built yet.
+    pub bfd_profile: Option<String>,
+    /// What happens to pods' traffic that leaves the cluster.
+    pub pod_egress: PodEgressFact,
+    /// Whether routes go into the kernel.
+    pub route_installation: Option<RouteInstallation>,
+    /// Fields that do not parse.
+    pub malformed: Vec<Malformed>,
+}
+
+/// `topology.mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TopologyMode {
+    /// A mesh up to `meshLimit` nodes, reflectors above.
+    #[default]
+    Auto,
+    /// Every node with every other.
+    Mesh,
+    /// Some nodes reflect for all others.
+    Reflectors,
+    /// No sessions between nodes.
+    None,
+}
+
+/// `topology.reflectors`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReflectorsFact {
+    /// How many.
+    pub count: Option<u32>,
+    /// Which nodes may be one.
+    pub node_selector: Option<Selector>,
+}
+
+/// `timers`, in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TimersFact {
+    /// `holdTimeSeconds`: 0 (no keepalives) or at least 3.
+    pub hold_time_secs: Option<u16>,
+    /// `keepaliveSeconds`.
+    pub keepalive_secs: Option<u16>,
+    /// `connectRetrySeconds`: what the waiting time between attempts grows to.
+    pub connect_retry_secs: Option<u16>,
+}
+
+/// `gracefulRestart`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GracefulRestartFact {
+    /// Whether it is negotiated.
+    pub enabled: Option<bool>,
+    /// `restartSeconds`: at most 4095.
+    pub restart_secs: Option<u16>,
+    /// `longLivedStaleSeconds`; not built yet.
+    pub long_lived_stale_secs: Option<u32>,
+}
+
+/// `podEgress`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodEgressFact {
+    /// Whether pods' packets to outside the cluster leave with the node's address.
+    pub masquerade: Option<bool>,
+    /// Destinations that are never masqueraded.
+    pub exclude: Vec<IpNet>,
+}
+
+/// A `BGPPeer`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerFact {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.labels`, which advertisements select by.
+    pub labels: Labels,
+    /// The nodes that have this peer; none given means all.
+    pub node_selector: Option<Selector>,
+    /// The peer's address.
+    pub peer_address: Option<IpAddr>,
+    /// Whoever dials from here is this peer; the agent itself does not dial.
+    pub peer_range: Option<IpNet>,
+    /// The interface of an unnumbered peer; not built yet.
+    pub interface: Option<String>,
+    /// The peer's AS. Required.
+    pub peer_asn: Option<PeerAsn>,
+    /// Another AS number of ours toward this peer; not built yet.
+    pub local_asn: Option<Asn>,
+    /// The address we dial from.
+    pub source_address: Option<IpAddr>,
+    /// The peer's TCP port.
+    pub port: Option<u16>,
+    /// The TTL of packets to an external peer that is not on a link of ours.
+    pub ebgp_multihop: Option<u8>,
+    /// `ttlSecurity.hops`; not built yet.
+    pub ttl_security_hops: Option<u8>,
+    /// Timers of this peer.
+    pub timers: TimersFact,
+    /// The session's password.
+    pub password: Option<SecretRef>,
+    /// The session's BFD profile; not built yet.
+    pub bfd_profile: Option<String>,
+    /// Graceful restart with this peer.
+    pub graceful_restart: GracefulRestartFact,
+    /// The families offered; none given means both.
+    pub address_families: Option<Vec<Afi>>,
+    /// The `BGPFilter` of what is learned. None given means nothing is.
+    pub import_filter: Option<String>,
+    /// The `BGPFilter` of what is told.
+    pub export_filter: Option<String>,
+    /// `maxPrefixes`; not built yet.
+    pub max_prefixes: Option<MaxPrefixesFact>,
+    /// The next hop of what is told.
+    pub next_hop: Option<NextHopMode>,
+    /// An L3 fabric's router; not built yet.
+    pub fabric: Option<bool>,
+    /// How often our own AS may be in a path; not built yet.
+    pub allow_own_as: Option<u8>,
+    /// Fields that do not parse.
+    pub malformed: Vec<Malformed>,
+}
+
+/// `maxPrefixes`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MaxPrefixesFact {
+    /// How many are accepted.
+    pub limit: Option<u32>,
+    /// What happens then.
+    pub action: Option<String>,
+}
+
+/// `peerASN`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerAsn {
+    /// This very number.
+    Number(Asn),
+    /// Ours.
+    Internal,
+    /// Any but ours.
+    External,
+}
+
+/// A `BGPAdvertisement`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdvertisementFact {
+    /// `metadata.name`.
+    pub name: String,
+    /// Whether the node's pod subnets are announced.
+    pub pod_cidrs: bool,
+    /// Whether services' addresses are announced; not built yet.
+    pub services: Option<ServicesFact>,
+    /// The nodes that announce; none given means all.
+    pub node_selector: Option<Selector>,
+    /// The `BGPPeer`s, by their labels, that are told; none given means all.
+    pub peer_selector: Option<Selector>,
+    /// What the announcement carries.
+    pub attributes: Attributes,
+    /// `aggregationLengthIPv4`; not built yet.
+    pub aggregation_length_ipv4: Option<u8>,
+    /// `aggregationLengthIPv6`; not built yet.
+    pub aggregation_length_ipv6: Option<u8>,
+    /// Fields that do not parse.
+    pub malformed: Vec<Malformed>,
+}
+
+/// `services` of a `BGPAdvertisement`: seen, not acted on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServicesFact {
+    /// The kinds of addresses asked for.
+    pub addresses: Vec<String>,
+}
+
+/// Attributes that an advertisement or a filter's rule sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// LOCAL_PREF.
+    pub local_preference: Option<u32>,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// AS numbers put before the path.
+    pub prepend: Option<Prepend>,
+    /// Communities added.
+    pub communities: Vec<CommunityValue>,
+}
+
+/// `prepend`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prepend {
+    /// The number; none given means ours.
+    pub asn: Option<Asn>,
+    /// How many times.
+    pub count: u8,
+}
+
+/// A `BGPFilter`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilterFact {
+    /// `metadata.name`.
+    pub name: String,
+    /// Rules in order.
+    pub rules: Vec<FilterRuleFact>,
+    /// Fields that do not parse.
+    pub malformed: Vec<Malformed>,
+}
+
+/// One rule of a `BGPFilter`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterRuleFact {
+    /// What must hold.
+    pub matches: Match,
+    /// What then.
+    pub action: FilterAction,
+    /// What an accepted route is changed to.
+    pub attributes: Attributes,
+}
+
+impl FilterRuleFact {
+    /// The rule that accepts everything as it is.
+    pub fn accept_all() -> FilterRuleFact {
+        FilterRuleFact {
+            matches: Match::default(),
+            action: FilterAction::Accept,
+            attributes: Attributes::default(),
+        }
+    }
+}
