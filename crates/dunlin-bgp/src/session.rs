@@ -1,1 +1,24 @@
-//! One peer: both its connections, collision, timers as deadlines, graceful restart.
+//! One peer: both its connections, collision, timers as deadlines, graceful restart; and the host of many peers.
+//!
+//! Words that pass: the core gives [`Command`]s and gets [`SessionEvent`]s; a session is given [`Input`]s and gives
+//! [`Action`]s.
+
+mod config;
+mod event;
+mod negotiated;
+mod reason;
+mod stats;
+
+pub use config::{
+    ConfigError, GracefulRestart, Offer, Password, PeerConfig, Remote, RemoteAsn, Timers,
+    Transport, Ttl,
+};
+pub use event::{
+    Action, Command, ConnId, FsmState, Input, SessionEvent, StaleInfo, Stop, TransportError,
+};
+pub use negotiated::{Negotiated, PeerRestart};
+pub use reason::DownReason;
+pub use stats::{MessageCounts, PeerSnapshot, PeerStats};
+
+/// Peer ids from here on name peers that came from a range; the core gives lower ones.
+pub const DYNAMIC_PEERS: u32 = 1 << 31;

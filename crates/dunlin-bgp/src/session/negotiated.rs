@@ -1,0 +1,55 @@
+//! What both sides of a session agreed on.
+
+use std::net::SocketAddr;
+
+use dunlin_net::{Asn, PerFamily, RouterId};
+
+use crate::policy::PeerType;
+
+/// What both sides agreed on, fixed for the life of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// The peer's AS.
+    pub remote_asn: Asn,
+    /// Our AS toward it.
+    pub local_asn: Asn,
+    /// The peer's BGP identifier.
+    pub remote_router_id: RouterId,
+    /// Our BGP identifier.
+    pub local_router_id: RouterId,
+    /// Internal or external.
+    pub peer_type: PeerType,
+    /// Our end of the connection.
+    pub local: SocketAddr,
+    /// The peer's end of the connection.
+    pub remote: SocketAddr,
+    /// Families both offer.
+    pub families: PerFamily<bool>,
+    /// Whether AS numbers have four octets in both directions (RFC 6793).
+    pub four_octet_as: bool,
+    /// Whether messages may have up to 65,535 octets (RFC 8654).
+    pub extended_message: bool,
+    /// Whether either side may ask for routes again (RFC 2918).
+    pub route_refresh: bool,
+    /// The lesser of both hold times; 0 means none.
+    pub hold_time_secs: u16,
+    /// How often a KEEPALIVE goes out at the latest; 0 means never.
+    pub keepalive_time_secs: u16,
+    /// The peer's graceful restart, if both sides offered it.
+    pub graceful_restart: Option<PeerRestart>,
+}
+
+/// The graceful restart capability of a peer (RFC 4724 3), of use only if we offered it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerRestart {
+    /// How long its routes may be kept while it restarts.
+    pub restart_time_secs: u16,
+    /// The R bit: it has just restarted and does not wait for our End-of-RIB.
+    pub restarting: bool,
+    /// The N bit of both sides (RFC 8538).
+    pub notification: bool,
+    /// Families it names, of those negotiated: their routes are kept while it restarts.
+    pub families: PerFamily<bool>,
+    /// The F bit of each: its forwarding state survived. Routes of a family without it are dropped on its return.
+    pub forwarding: PerFamily<bool>,
+}
