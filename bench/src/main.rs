@@ -1,2 +1,136 @@
-//! Benchmarks against the peers found on the machine.
-fn main() {}
+//! `dunlin-bench`: the figures in the README, measured beside the peers found on this machine.
+//!
+//! Every daemon runs alone in a network namespace; a second namespace drives it over a veth. All
+//! subjects of a case take turns, run by run, and the tables show medians.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "its output is its result"
+)]
+
+mod daemon;
+mod fleet;
+mod interrupt;
+mod netns;
+mod process;
+mod report;
+mod scenario;
+mod table;
+mod wire;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, ValueEnum};
+
+use daemon::{Daemon, Kind};
+use scenario::Options;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Scenario {
+    /// 1,000,000 prefixes in and out, and three smaller cases
+    Routes,
+    /// 500, 2,000 and 5,000 sessions
+    Mesh,
+}
+
+/// Benchmarks of Dunlin beside BIRD, FRR, OpenBGPD and GoBGP. Needs root and iproute2.
+#[derive(Debug, Parser)]
+struct Args {
+    /// What to measure [default: all]
+    scenarios: Vec<Scenario>,
+    /// Runs of each case; the tables show medians
+    #[arg(long, default_value_t = 5)]
+    runs: u32,
+    /// One run of each case
+    #[arg(long, conflicts_with = "runs")]
+    quick: bool,
+    /// Which daemons [default: all that are found]
+    #[arg(long, value_delimiter = ',')]
+    daemons: Vec<Kind>,
+    /// Only these cases of `routes`
+    #[arg(long = "case", value_delimiter = ',', value_parser = scenario::routes::case_names())]
+    cases: Vec<String>,
+    /// Numbers of sessions for `mesh`
+    #[arg(long, value_delimiter = ',', default_values_t = [500, 2000, 5000])]
+    sessions: Vec<u32>,
+    /// The dunlin program [default: beside this one]
+    #[arg(long)]
+    dunlin: Option<PathBuf>,
+    /// Give up any single wait after so many seconds
+    #[arg(long, default_value_t = 120)]
+    patience_secs: u64,
+    /// Also write every run's figures to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+impl Args {
+    fn dunlin(&self) -> Result<PathBuf> {
+        match &self.dunlin {
+            Some(path) => Ok(path.clone()),
+            None => Ok(std::env::current_exe()?.with_file_name("dunlin")),
+        }
+    }
+
+    fn options(&self) -> Result<Options> {
+        let kinds = if self.daemons.is_empty() {
+            &Kind::ALL[..]
+        } else {
+            &self.daemons
+        };
+        let dunlin = self.dunlin()?;
+        let (mut daemons, mut absent) = (Vec::new(), Vec::new());
+        for kind in kinds {
+            match Daemon::find(*kind, &dunlin) {
+                Ok(daemon) => daemons.push(daemon),
+                Err(reason) => absent.push(reason),
+            }
+        }
+        Ok(Options {
+            daemons,
+            absent,
+            runs: if self.quick { 1 } else { self.runs.max(1) },
+            patience: Duration::from_secs(self.patience_secs),
+            cases: self.cases.clone(),
+        })
+    }
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    // SAFETY: geteuid takes no arguments.
+    ensure!(
+        unsafe { libc::geteuid() } == 0,
+        "network namespaces need root: run this with sudo"
+    );
+    interrupt::install();
+    let options = args.options()?;
+    for reason in &options.absent {
+        println!("skipped, not found: {reason}");
+    }
+    let mut results = Vec::new();
+    let outcome = run(&args, &options, &mut results);
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&results)?;
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    outcome
+}
+
+fn run(args: &Args, options: &Options, results: &mut Vec<serde_json::Value>) -> Result<()> {
+    let mut show = |report: report::Report| {
+        println!("{}", report.text());
+        results.push(report.json());
+    };
+    let all = args.scenarios.is_empty();
+    let wants = |scenario| all || args.scenarios.contains(&scenario);
+    if wants(Scenario::Routes) {
+        scenario::routes::run(options, &mut show)?;
+    }
+    if wants(Scenario::Mesh) {
+        scenario::mesh::run(options, &args.sessions, &mut show)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::{ADDRESS, LOCAL_AS, Launch};
+use crate::process::Processes;
+
+/// One passive peer for the driver's whole half of the subnet.
+fn manifests(install: bool) -> String {
+    let install = if install { "Kernel" } else { "None" };
+    format!(
+        "apiVersion: v1
+kind: Node
+metadata:
+  name: r1
+spec: {{}}
+status:
+  addresses:
+  - {{type: InternalIP, address: {ADDRESS}}}
+---
+apiVersion: dunlin.dev/v1alpha1
+kind: BGPConfiguration
+metadata:
+  name: default
+spec:
+  asn: {LOCAL_AS}
+  topology: {{mode: None}}
+  routeInstallation: {install}
+---
+apiVersion: dunlin.dev/v1alpha1
+kind: BGPFilter
+metadata:
+  name: accept-all
+spec:
+  rules:
+  - {{action: Accept}}
+---
+apiVersion: dunlin.dev/v1alpha1
+kind: BGPPeer
+metadata:
+  name: driver
+spec:
+  peerRange: 10.99.128.0/17
+  peerASN: external
+  importFilter: accept-all
+  exportFilter: accept-all
+"
+    )
+}
+
+pub(super) fn start(launch: &Launch<'_>, processes: &mut Processes) -> Result<()> {
+    for name in ["manifests", "state", "cni"] {
+        let path = launch.scratch.path().join(name);
+        std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    }
+    launch
+        .scratch
+        .write("manifests/router.yaml", &manifests(launch.router.install))?;
+    let dir = launch.scratch.path().display();
+    let args = format!(
+        "agent --node-name r1 --cluster dir:{dir}/manifests --socket {dir}/agent.sock \
+         --state-dir {dir}/state --cni-conf-dir {dir}/cni --metrics-addr 127.0.0.1:9179 \
+         --service-proxy off --log warn"
+    );
+    launch.run(processes, &args, None::<&Path>)
+}

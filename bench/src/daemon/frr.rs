@@ -1,0 +1,56 @@
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{ADDRESS, LOCAL_AS, Launch};
+use crate::process::Processes;
+
+pub(super) fn start(launch: &Launch<'_>, processes: &mut Processes) -> Result<()> {
+    let mut config = format!(
+        "frr defaults traditional\nrouter bgp {LOCAL_AS}\n bgp router-id {ADDRESS}\n \
+         no bgp ebgp-requires-policy\n no bgp network import-check\n \
+         neighbor external peer-group\n neighbor external passive\n"
+    );
+    config += &launch.for_each_peer(|peer| {
+        format!(
+            " neighbor {0} remote-as {1}\n neighbor {0} peer-group external\n",
+            peer.address, peer.asn
+        )
+    });
+    let config = launch.scratch.write("bgpd.conf", &config)?;
+    let zebra_config = launch.scratch.write("zebra.conf", "")?;
+    let dir = launch.scratch.path().display();
+    let zserv = launch.scratch.path().join("zserv.api");
+    give_to_frr(launch)?;
+    let common = format!("-P 0 --vty_socket {dir} -z {}", zserv.display());
+    launch.run_program(
+        processes,
+        Path::new("/usr/lib/frr/zebra"),
+        &format!("{common} -f {zebra_config} -i {dir}/zebra.pid"),
+        Some(&zserv),
+    )?;
+    let no_kernel = if launch.router.install {
+        ""
+    } else {
+        "--no_kernel"
+    };
+    launch.run(
+        processes,
+        &format!("{common} -f {config} -i {dir}/bgpd.pid {no_kernel}"),
+        Some(&launch.scratch.path().join("bgpd.vty")),
+    )
+}
+
+/// FRR's daemons give up root at once and read and write everything as their own user.
+fn give_to_frr(launch: &Launch<'_>) -> Result<()> {
+    let status = Command::new("chown")
+        .args(["-R", "frr:frr"])
+        .arg(launch.scratch.path())
+        .status();
+    ensure!(
+        status.context("cannot run chown")?.success(),
+        "cannot give files to the user frr"
+    );
+    Ok(())
+}

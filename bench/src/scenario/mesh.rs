@@ -1,0 +1,133 @@
+//! Mesh: one daemon with many sessions, each with two prefixes of its own, each told all others.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::Options;
+use crate::daemon::{Daemon, LOCAL_AS, Router};
+use crate::fleet::{Fleet, Identity};
+use crate::interrupt;
+use crate::netns::{Bed, driver_address};
+use crate::process::{Processes, Scratch};
+use crate::report::{Column, Report};
+use crate::table::{Expectation, Table};
+use crate::wire;
+
+const PREFIXES: u32 = 2;
+const IDLE: Duration = Duration::from_secs(10);
+
+const COLUMNS: &[Column] = &[
+    Column::new("established", "s"),
+    Column::new("converged", "s"),
+    Column::new("CPU", "s"),
+    Column::new("peak", "MB"),
+    Column::new("per session", "KB"),
+    Column::new("idle CPU", "ms/s"),
+];
+
+/// One report for each number of sessions.
+pub(crate) fn run(options: &Options, sizes: &[u32], mut show: impl FnMut(Report)) -> Result<()> {
+    for &sessions in sizes {
+        let title = format!("mesh: {sessions} sessions × {PREFIXES} prefixes");
+        let mut report = Report::new(title, COLUMNS, "Dunlin");
+        for _ in 0..options.runs {
+            for daemon in &options.daemons {
+                if report.has_note(&daemon.name) {
+                    continue;
+                }
+                match measure(sessions, daemon, options) {
+                    Ok(values) => report.add(&daemon.name, values),
+                    Err(error) if interrupt::asked() => return Err(error),
+                    Err(error) => report.note(&daemon.name, format!("failed: {error:#}")),
+                }
+            }
+        }
+        show(report);
+    }
+    Ok(())
+}
+
+fn measure(sessions: u32, daemon: &Daemon, options: &Options) -> Result<Vec<f64>> {
+    let identity = |n| Identity {
+        address: driver_address(n),
+        asn: 100_001 + n,
+    };
+    let peers: Vec<Identity> = (0..sessions).map(identity).collect();
+    let bed = Bed::new(sessions)?;
+    let scratch = Scratch::new()?;
+    let router = Router {
+        peers: peers.clone(),
+        install: false,
+    };
+    let mut processes = daemon.start(&router, &bed.daemon, &scratch)?;
+    let outcome = bed.driver.run(|| drive(&peers, &processes, options))?;
+    outcome.or_else(|error| {
+        processes.check_alive()?;
+        Err(error.context(processes.logs()))
+    })
+}
+
+fn drive(peers: &[Identity], processes: &Processes, options: &Options) -> Result<Vec<f64>> {
+    let deadline = || Instant::now() + options.patience;
+    let expectation = Expectation {
+        local_as: LOCAL_AS,
+        per_set: PREFIXES,
+    };
+    let sessions = u32::try_from(peers.len())?;
+    let table = || Some(Table::new(expectation, sessions * PREFIXES));
+    let encoded = (0..sessions).zip(peers).map(|(n, peer)| {
+        let mut out = Vec::new();
+        wire::put_update(
+            &mut out,
+            peer.asn,
+            peer.address,
+            n,
+            n * PREFIXES..(n + 1) * PREFIXES,
+        );
+        wire::put_end_of_rib(&mut out);
+        Arc::from(out)
+    });
+    let encoded: Vec<Arc<[u8]>> = encoded.collect();
+
+    let mut fleet = Fleet::new(peers.iter().map(|peer| (*peer, table())))?;
+    let before = processes.usage()?;
+    let established = fleet.establish(deadline())?;
+    let started = Instant::now();
+    for (session, bytes) in encoded.into_iter().enumerate() {
+        fleet.send(session, bytes);
+    }
+    // A daemon may or may not tell a session its own two prefixes.
+    let others = (sessions - 1) * PREFIXES;
+    let mut known = 0;
+    let converged = fleet.run_until(
+        deadline(),
+        "every session to be told all prefixes",
+        |fleet| {
+            while known < peers.len() && fleet.held(known) >= others {
+                known += 1;
+            }
+            known == peers.len()
+        },
+    );
+    let converged = converged.with_context(|| {
+        let least = (0..peers.len()).map(|session| fleet.held(session)).min();
+        format!(
+            "the session that knows least was told {} of {others}",
+            least.unwrap_or(0)
+        )
+    })?;
+    let after = processes.usage()?;
+
+    fleet.idle(IDLE)?;
+    let idle = processes.usage()?;
+    Ok(vec![
+        established.as_secs_f64(),
+        (converged - started).as_secs_f64(),
+        after.cpu_secs - before.cpu_secs,
+        idle.peak_mb,
+        (idle.resident_mb - before.resident_mb) * 1024.0 / f64::from(sessions),
+        (idle.cpu_secs - after.cpu_secs) * 1000.0 / IDLE.as_secs_f64(),
+    ])
+}

@@ -1,0 +1,209 @@
+//! Routes in, routes out: eBGP senders, one daemon, one eBGP monitor that must be told every
+//! prefix; then the senders close and the monitor must lose every prefix.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::Options;
+use crate::daemon::{Daemon, LOCAL_AS, Router};
+use crate::fleet::{Fleet, Identity};
+use crate::interrupt;
+use crate::netns::{Bed, driver_address};
+use crate::process::{Processes, Scratch};
+use crate::report::{Column, Report};
+use crate::table::{Expectation, Table};
+use crate::wire;
+
+/// Prefixes that share one attribute set, and one UPDATE.
+const PER_SET: u32 = 10;
+
+const COLUMNS: &[Column] = &[
+    Column::new("wall", "s"),
+    Column::new("CPU", "s"),
+    Column::new("peak", "MB"),
+    Column::new("withdraw", "s"),
+];
+
+struct Case {
+    name: &'static str,
+    title: &'static str,
+    senders: u32,
+    prefixes: u32,
+    /// All senders announce the same prefixes.
+    same: bool,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "1x1000000",
+        title: "1 sender × 1,000,000 prefixes",
+        senders: 1,
+        prefixes: 1_000_000,
+        same: false,
+    },
+    Case {
+        name: "10x100000-same",
+        title: "10 senders × the same 100,000 prefixes",
+        senders: 10,
+        prefixes: 100_000,
+        same: true,
+    },
+    Case {
+        name: "10x100000-different",
+        title: "10 senders × 100,000 different prefixes",
+        senders: 10,
+        prefixes: 100_000,
+        same: false,
+    },
+    Case {
+        name: "1x100000",
+        title: "1 sender × 100,000 prefixes",
+        senders: 1,
+        prefixes: 100_000,
+        same: false,
+    },
+];
+
+/// What `--case` takes.
+pub(crate) fn case_names() -> clap::builder::PossibleValuesParser {
+    CASES
+        .iter()
+        .map(|case| case.name)
+        .collect::<Vec<_>>()
+        .into()
+}
+
+impl Case {
+    /// What sender `n` announces. With the same prefixes from all, each adds one of its own at the
+    /// end: once the monitor knows it, the daemon has taken in everything that sender said.
+    fn ranges(&self, n: u32) -> [Range<u32>; 2] {
+        if self.same {
+            let marker = self.prefixes + n * PER_SET;
+            [0..self.prefixes, marker..marker + 1]
+        } else {
+            [n * self.prefixes..(n + 1) * self.prefixes, 0..0]
+        }
+    }
+
+    fn distinct(&self) -> u32 {
+        if self.same {
+            self.prefixes + self.senders
+        } else {
+            self.senders * self.prefixes
+        }
+    }
+
+    fn encode(&self, n: u32, sender: Identity) -> Arc<[u8]> {
+        let mut out = Vec::with_capacity(12 * self.prefixes as usize);
+        for range in self.ranges(n) {
+            for first in range.clone().step_by(PER_SET as usize) {
+                let set = first..range.end.min(first + PER_SET);
+                wire::put_update(&mut out, sender.asn, sender.address, first / PER_SET, set);
+            }
+        }
+        wire::put_end_of_rib(&mut out);
+        out.into()
+    }
+}
+
+pub(crate) fn run(options: &Options, mut show: impl FnMut(Report)) -> Result<()> {
+    for case in CASES.iter().filter(|case| options.wants(case.name)) {
+        let mut report = Report::new(format!("routes: {}", case.title), COLUMNS, "Dunlin");
+        for _ in 0..options.runs {
+            for daemon in &options.daemons {
+                if report.has_note(&daemon.name) {
+                    continue;
+                }
+                if case.senders * case.prefixes > daemon.kind.route_limit() {
+                    report.note(&daemon.name, "not asked: it would take minutes".to_owned());
+                    continue;
+                }
+                match measure(case, daemon, options) {
+                    Ok(values) => report.add(&daemon.name, values),
+                    Err(error) if interrupt::asked() => return Err(error),
+                    Err(error) => report.note(&daemon.name, format!("failed: {error:#}")),
+                }
+            }
+        }
+        show(report);
+    }
+    Ok(())
+}
+
+fn measure(case: &Case, daemon: &Daemon, options: &Options) -> Result<Vec<f64>> {
+    let identity = |n| Identity {
+        address: driver_address(n),
+        asn: 65_101 + n,
+    };
+    let peers: Vec<Identity> = (0..=case.senders).map(identity).collect();
+    let bed = Bed::new(case.senders + 1)?;
+    let scratch = Scratch::new()?;
+    let router = Router {
+        peers: peers.clone(),
+        install: false,
+    };
+    let mut processes = daemon.start(&router, &bed.daemon, &scratch)?;
+    let outcome = bed
+        .driver
+        .run(|| drive(case, &peers, &processes, options))?;
+    outcome.or_else(|error| {
+        processes.check_alive()?;
+        Err(error.context(processes.logs()))
+    })
+}
+
+/// The driver's side of one run, inside its namespace. The monitor is the last of `peers`.
+fn drive(
+    case: &Case,
+    peers: &[Identity],
+    processes: &Processes,
+    options: &Options,
+) -> Result<Vec<f64>> {
+    let deadline = || Instant::now() + options.patience;
+    let expectation = Expectation {
+        local_as: LOCAL_AS,
+        per_set: PER_SET,
+    };
+    let limit = case.distinct() + PER_SET * case.senders;
+    let (monitor, senders) = (peers.len() - 1, 0..peers.len() - 1);
+    let tables = (0..peers.len()).map(|n| (n == monitor).then(|| Table::new(expectation, limit)));
+    let encoded: Vec<Arc<[u8]>> = (0..case.senders)
+        .zip(peers)
+        .map(|(n, sender)| case.encode(n, *sender))
+        .collect();
+
+    let mut fleet = Fleet::new(peers.iter().copied().zip(tables))?;
+    fleet.establish(deadline())?;
+    let before = processes.usage()?;
+    let started = Instant::now();
+    for (sender, bytes) in senders.clone().zip(encoded) {
+        fleet.send(sender, bytes);
+    }
+    let told = fleet.run_until(deadline(), "the monitor to be told every prefix", |fleet| {
+        fleet.held(monitor) == case.distinct()
+    });
+    let told = told.with_context(|| {
+        format!(
+            "the monitor was told {} of {}",
+            fleet.held(monitor),
+            case.distinct()
+        )
+    })?;
+    let after = processes.usage()?;
+
+    let closing = Instant::now();
+    senders.for_each(|sender| fleet.close(sender));
+    let lost = fleet.run_until(deadline(), "the monitor to lose every prefix", |fleet| {
+        fleet.held(monitor) == 0
+    });
+    let lost = lost.with_context(|| format!("the monitor still holds {}", fleet.held(monitor)))?;
+    Ok(vec![
+        (told - started).as_secs_f64(),
+        after.cpu_secs - before.cpu_secs,
+        processes.usage()?.peak_mb,
+        (lost - closing).as_secs_f64(),
+    ])
+}
