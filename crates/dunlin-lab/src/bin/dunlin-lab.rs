@@ -1,0 +1,17 @@
+//! The lab alone, without the agent: `dunlin-lab lab up` is `dunlin lab up`. The lab's own tests drive it.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "dunlin-lab", version)]
+enum Command {
+    /// A virtual cluster on this machine.
+    Lab(dunlin_lab::LabArgs),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let Command::Lab(args) = Command::parse();
+    dunlin_lab::run(args)
+}

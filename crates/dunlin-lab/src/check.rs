@@ -1,0 +1,139 @@
+//! `dunlin lab check`: waits until the routes are there, then sends real packets down every path.
+
+mod converge;
+mod paths;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+pub use converge::{await_routes, converge, expected_on_node, expected_on_router};
+
+use crate::iproute;
+use crate::lab::Lab;
+use crate::plan::Plan;
+use crate::report::{Report, time};
+
+/// How many checks passed, and why the others did not.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Checks that passed.
+    pub passed: usize,
+    /// What failed, and why.
+    pub failures: Vec<String>,
+    took: Duration,
+}
+
+impl Summary {
+    /// Prints the last line; says whether everything passed.
+    pub fn print(&self, report: &Report) -> bool {
+        let took = time(self.took);
+        if self.failures.is_empty() {
+            report.heading(&format!("All {} checks passed in {took}.", self.passed));
+        } else {
+            let all = self.passed + self.failures.len();
+            report.heading(&format!("{} of {all} checks failed.", self.failures.len()));
+            for failure in self.failures.iter().take(20) {
+                report.plain(&format!("  {failure}"));
+            }
+        }
+        self.failures.is_empty()
+    }
+
+    /// Counts checks and prints one line for them.
+    fn record(&mut self, report: &Report, label: &str, text: &str, results: Vec<Result<String>>) {
+        let mut shown = None;
+        let before = self.failures.len();
+        for result in results {
+            match result {
+                Ok(figure) => {
+                    self.passed += 1;
+                    shown = Some(figure);
+                }
+                Err(error) => self.failures.push(format!("{label} {text}: {error:#}")),
+            }
+        }
+        match self.failures.get(before) {
+            Some(first) => report.fail(label, text, first),
+            None => report.pass(label, text, &shown.unwrap_or_default()),
+        }
+    }
+}
+
+/// Runs all checks on a lab that is up, and prints each.
+///
+/// # Errors
+/// If the lab is broken in a way that no check can tell (a namespace is missing), or the program was asked to end.
+pub fn run(lab: &Lab, report: &Report) -> Result<Summary> {
+    let began = Instant::now();
+    let mut summary = Summary::default();
+    daemons(lab, report, &mut summary);
+    if let Err(error) = await_routes(lab, Instant::now() + converge::DEADLINE) {
+        summary.record(
+            report,
+            "routes",
+            "every subnet on every node",
+            vec![Err(error)],
+        );
+    }
+    paths::pod_to_pod(lab, report, &mut summary)?;
+    paths::trace(lab, report, &mut summary)?;
+    paths::tcp(lab, report, &mut summary)?;
+    paths::outside(lab, report, &mut summary)?;
+    summary.took = began.elapsed();
+    Ok(summary)
+}
+
+fn daemons(lab: &Lab, report: &Report, summary: &mut Summary) {
+    for daemon in &lab.state().daemons {
+        if !daemon.process.is_alive() {
+            let why = anyhow::anyhow!("{}", lab.last_words(&daemon.role));
+            summary.record(report, "daemon", &daemon.role, vec![Err(why)]);
+        }
+    }
+}
+
+/// Prints the routes of the first node, as an operator would look at them.
+///
+/// # Errors
+/// If `ip` fails.
+pub fn show_routes(lab: &Lab, report: &Report) -> Result<()> {
+    let node = Plan::node_name(1);
+    let protocol = match lab.node_protocol() {
+        crate::routes::PROTOCOL_DUNLIN => "dunlin".to_owned(),
+        other => other.to_string(),
+    };
+    for flag in family_flags(lab) {
+        let args: Vec<&str> = flag
+            .iter()
+            .copied()
+            .chain(["route", "show", "proto"])
+            .collect();
+        let show = |protocol: &str| {
+            let mut command = crate::cli::exec::in_host(lab, &node, iproute::ip_program())?;
+            iproute::text_of(command.args(&args).arg(protocol))
+        };
+        // Where the name could not be made known, the number shows the same.
+        let number = lab.node_protocol().to_string();
+        let (name, text) = match show(&protocol) {
+            Ok(text) => (protocol.clone(), text),
+            Err(_) => (number.clone(), show(&number)?),
+        };
+        report.heading(&format!("{node}$ ip {} {name}", args.join(" ")));
+        for line in text.lines().take(12) {
+            report.plain(line.trim_end());
+        }
+        if text.lines().count() > 12 {
+            report.plain(&format!("… {} routes", text.lines().count()));
+        }
+    }
+    Ok(())
+}
+
+fn family_flags(lab: &Lab) -> Vec<Vec<&'static str>> {
+    let flag = |afi: &dunlin_net::Afi| match afi {
+        dunlin_net::Afi::Ipv4 => vec![],
+        dunlin_net::Afi::Ipv6 => vec!["-6"],
+    };
+    lab.plan().families().iter().map(flag).collect()
+}
