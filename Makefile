@@ -19,3 +19,11 @@ demo-needs:
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "Installing iproute2"; apt-get install -y -qq --no-install-recommends iproute2; \
 	  else echo "make demo needs the program ip: install the package iproute2"; exit 1; fi; }
+
+.PHONY: bench
+
+# Figures beside the BGP daemons found on this machine. Needs root for network namespaces;
+# BENCH passes arguments, such as BENCH="routes --quick".
+bench:
+	cargo build --profile release -p dunlin -p dunlin-bench
+	target/release/dunlin-bench $(BENCH)

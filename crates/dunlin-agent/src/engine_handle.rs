@@ -3,6 +3,7 @@
 //! The core thread owns all state and takes everything (requests, facts, kernel and session events) from one bounded
 //! channel. Requests enter it through [`EngineHandle`]; what the main thread must act upon comes back in a watched value.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
@@ -10,6 +11,18 @@ use std::time::Duration;
 use dunlin_api::{Answer, Query};
 use dunlin_net::IpNet;
 use tokio::sync::{oneshot, watch};
+
+/// What the core thread is started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineStart {
+    /// The Node object this agent stands for.
+    pub node_name: String,
+    /// The directory for what must outlive the process.
+    pub state_dir: PathBuf,
+    /// Whether this is the same boot as at the last start: only then can routes found in the kernel be ours of before,
+    /// and only then may the F bit of graceful restart be set (RFC 4724 section 3).
+    pub same_boot: bool,
+}
 
 /// A request to the core thread.
 #[derive(Debug)]
@@ -143,3 +156,6 @@ impl EngineHandle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

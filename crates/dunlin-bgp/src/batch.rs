@@ -52,8 +52,8 @@ pub enum BatchItem {
     EndOfRib(Afi),
 }
 
-/// Routes from one session, in the order they arrived. A session closes a batch at [`RouteBatch::FULL_PREFIXES`] or
-/// when it has nothing more to read.
+/// Routes from one session, in the order they arrived. A session closes a batch when it [is full](RouteBatch::is_full)
+/// or when it has nothing more to read. One UPDATE adds less than 128 KiB after that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteBatch {
     /// Canonical attribute encodings, one after the other.
@@ -68,6 +68,9 @@ impl RouteBatch {
     /// A batch with this many prefixes is handed over.
     pub const FULL_PREFIXES: usize = 16 * 1024;
 
+    /// A batch with this many octets of attributes is handed over.
+    pub const FULL_ATTR_OCTETS: usize = 1024 * 1024;
+
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
@@ -75,7 +78,10 @@ impl RouteBatch {
 
     /// Whether it should be handed over before more is added.
     pub fn is_full(&self) -> bool {
+        // Items are bounded too: End-of-RIB comes without prefixes.
         self.nlri.v4.len() + self.nlri.v6.len() >= Self::FULL_PREFIXES
+            || self.items.len() >= Self::FULL_PREFIXES
+            || self.attr_bytes.len() >= Self::FULL_ATTR_OCTETS
     }
 
     /// Forgets everything, keeping the buffers.

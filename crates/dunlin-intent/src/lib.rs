@@ -5,24 +5,36 @@
 //! It knows neither Kubernetes types nor sockets nor clocks.
 #![forbid(unsafe_code)]
 
+mod claims;
+mod cluster;
 pub mod cni;
 pub mod community;
+mod configured;
 pub mod fact;
+mod filters;
 pub mod intent;
 pub mod origin;
 pub mod problem;
+mod router_ids;
 pub mod selector;
+mod settings;
 
+pub use cluster::{Cluster, NodeView, PodSubnet, SubnetStanding};
 pub use fact::{
     AdvertisementFact, Attributes, ConfigurationFact, Fact, FilterFact, FilterRuleFact,
-    GracefulRestartFact, Key, Kind, Malformed, NodeFact, PeerAsn, PeerFact, PodEgressFact, Prepend,
-    Secret, SecretFact, SecretRef, ServicesFact, TimersFact, Timestamp, TopologyMode,
+    GracefulRestartFact, Key, Kind, Malformed, MaxPrefixesFact, NodeFact, PeerAsn, PeerFact,
+    PodEgressFact, Prepend, ReflectorsFact, Secret, SecretFact, SecretRef, ServicesFact,
+    TimersFact, Timestamp, TopologyMode,
 };
+pub use filters::MAX_FILTER_RULES;
 pub use intent::{
     Auth, Change, ExportFilter, ExportPolicy, GracefulRestart, ImportPolicy, LocalIntent,
     NextHopMode, OriginKind, Origination, PeerIntent, PeerKey, PodEgress, PolicyIntent, Remote,
     RemoteAsn, RouteInstallation, SessionIntent, Timers,
 };
-pub use origin::{OriginValidation, Owner, RouteSource};
+pub use origin::{OriginValidation, Owner, Protected, RouteSource};
 pub use problem::{ObjectKind, ObjectRef, Problem, Reason};
 pub use selector::{Labels, Operator, Requirement, Selector};
+pub use settings::{
+    CONFIGURATION, DEFAULT_ASN, DEFAULT_MESH_LIMIT, DEFAULT_PORT, DEFAULT_RESTART_SECS,
+};

@@ -127,6 +127,7 @@ pub trait AsOctets {
 }
 
 impl AsOctets for Ipv4Addr {
+    #[inline]
     fn octets_into(&self, out: &mut [u8; 16]) -> usize {
         out[..4].copy_from_slice(&self.octets());
         4
@@ -134,6 +135,7 @@ impl AsOctets for Ipv4Addr {
 }
 
 impl AsOctets for Ipv6Addr {
+    #[inline]
     fn octets_into(&self, out: &mut [u8; 16]) -> usize {
         *out = self.octets();
         16
@@ -154,22 +156,27 @@ impl Family for V4 {
     const AFI: Afi = Afi::Ipv4;
     const BITS: u8 = 32;
 
+    #[inline]
     fn net(addr: Ipv4Addr, len: u8) -> Option<Ipv4Net> {
         Ipv4Net::new(addr, len).ok().map(|net| net.trunc())
     }
 
+    #[inline]
     fn addr(net: Ipv4Net) -> Ipv4Addr {
         net.addr()
     }
 
+    #[inline]
     fn len(net: Ipv4Net) -> u8 {
         net.prefix_len()
     }
 
+    #[inline]
     fn from_octets(octets: &[u8]) -> Option<Ipv4Addr> {
         <[u8; 4]>::try_from(octets).ok().map(Ipv4Addr::from)
     }
 
+    #[inline]
     fn from_ip(addr: IpAddr) -> Option<Ipv4Addr> {
         match addr {
             IpAddr::V4(addr) => Some(addr),
@@ -177,6 +184,7 @@ impl Family for V4 {
         }
     }
 
+    #[inline]
     fn from_net(net: IpNet) -> Option<Ipv4Net> {
         match net {
             IpNet::V4(net) => Some(net.trunc()),
@@ -191,22 +199,27 @@ impl Family for V6 {
     const AFI: Afi = Afi::Ipv6;
     const BITS: u8 = 128;
 
+    #[inline]
     fn net(addr: Ipv6Addr, len: u8) -> Option<Ipv6Net> {
         Ipv6Net::new(addr, len).ok().map(|net| net.trunc())
     }
 
+    #[inline]
     fn addr(net: Ipv6Net) -> Ipv6Addr {
         net.addr()
     }
 
+    #[inline]
     fn len(net: Ipv6Net) -> u8 {
         net.prefix_len()
     }
 
+    #[inline]
     fn from_octets(octets: &[u8]) -> Option<Ipv6Addr> {
         <[u8; 16]>::try_from(octets).ok().map(Ipv6Addr::from)
     }
 
+    #[inline]
     fn from_ip(addr: IpAddr) -> Option<Ipv6Addr> {
         match addr {
             IpAddr::V4(_) => None,
@@ -214,6 +227,7 @@ impl Family for V6 {
         }
     }
 
+    #[inline]
     fn from_net(net: IpNet) -> Option<Ipv6Net> {
         match net {
             IpNet::V4(_) => None,

@@ -1,0 +1,111 @@
+//! `/metrics`, `/healthz` and `/readyz`. The metrics are described in `docs/metrics.md`.
+
+use std::fmt;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use dunlin_api::{Answer, Metrics, Query};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Registry;
+
+use crate::engine_handle::EngineHandle;
+use crate::overlay::Overlay;
+use crate::process::{self, Usage};
+
+mod encode;
+
+/// How long the core may take to answer before it counts as not answering.
+const CORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[derive(Clone)]
+struct Shared {
+    engine: EngineHandle,
+    overlay: Overlay,
+}
+
+/// Metrics and health.
+pub(crate) fn router(engine: EngineHandle, overlay: Overlay) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(Shared { engine, overlay })
+}
+
+/// Whether the agent works at all: the core thread replies.
+async fn healthz(State(shared): State<Shared>) -> Response {
+    match shared.engine.ping(CORE_TIMEOUT).await {
+        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+/// Whether the node is ready to carry pods.
+async fn readyz(State(shared): State<Shared>) -> Response {
+    let answer = shared.engine.ask(Query::Status, CORE_TIMEOUT).await;
+    let why_not = match answer.map(|answer| shared.overlay.complete(answer)) {
+        Ok(Answer::Status(status)) if status.ready => {
+            return (StatusCode::OK, "ready\n").into_response();
+        }
+        Ok(Answer::Status(status)) => format!("not ready: {}\n", status.not_ready.join("; ")),
+        Ok(_) => "not ready: the core gave another answer than the one asked for\n".into(),
+        Err(error) => format!("not ready: {error}\n"),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, why_not).into_response()
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    // Without the core there is still something to tell: that it does not answer, and what the process uses.
+    let answer = shared.engine.ask(Query::Metrics, CORE_TIMEOUT).await;
+    let core = match answer.map(|answer| shared.overlay.complete(answer)) {
+        Ok(Answer::Metrics(metrics)) => Some(metrics),
+        Ok(_) | Err(_) => None,
+    };
+    match text(core, process::usage()) {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// All metrics as OpenMetrics text; `core` is absent when the core thread does not answer.
+pub(crate) fn text(core: Option<Box<Metrics>>, usage: Usage) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot { core, usage }));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// The figures of one scrape.
+#[derive(Debug)]
+struct Snapshot {
+    core: Option<Box<Metrics>>,
+    usage: Usage,
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let mut out = encode::Out::new(encoder);
+        out.process(&self.usage)?;
+        out.gauge(
+            "dunlin_core_up",
+            "Whether the core thread answered within two seconds",
+            self.core.is_some().into(),
+        )?;
+        match &self.core {
+            Some(metrics) => out.core(metrics),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

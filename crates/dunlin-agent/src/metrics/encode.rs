@@ -1,0 +1,355 @@
+//! Each metric's name, help and value. `docs/metrics.md` lists them; a test compares the two.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use dunlin_api::{CniState, Metrics, Neighbor, Status};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::process::Usage;
+
+/// Labels of one sample.
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+/// Writes metrics in the order they are given.
+pub(super) struct Out<'a> {
+    encoder: DescriptorEncoder<'a>,
+}
+
+impl<'a> Out<'a> {
+    pub(super) fn new(encoder: DescriptorEncoder<'a>) -> Out<'a> {
+        Out { encoder }
+    }
+
+    pub(super) fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.gauges(name, help, [(Vec::new(), value)])
+    }
+
+    fn gauges<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels<'l>, u64)>,
+    ) -> fmt::Result {
+        // A gauge is a signed number there; a count beyond its range is shown as the greatest.
+        let signed = |value| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+        let samples = samples
+            .into_iter()
+            .map(|(labels, value)| (labels, signed(value)));
+        self.samples(name, help, MetricType::Gauge, samples)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.counters(name, help, [(Vec::new(), value)])
+    }
+
+    fn counters<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels<'l>, u64)>,
+    ) -> fmt::Result {
+        let samples = samples
+            .into_iter()
+            .map(|(labels, value)| (labels, ConstCounter::new(value)));
+        self.samples(name, help, MetricType::Counter, samples)
+    }
+
+    fn samples<'l, M: EncodeMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        samples: impl IntoIterator<Item = (Labels<'l>, M)>,
+    ) -> fmt::Result {
+        let mut encoder = self.encoder.encode_descriptor(name, help, None, kind)?;
+        for (labels, metric) in samples {
+            if labels.is_empty() {
+                // An empty label set would be written as `name{}`.
+                return metric.encode(encoder);
+            }
+            metric.encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn process(&mut self, usage: &Usage) -> fmt::Result {
+        self.gauge(
+            "process_resident_memory_bytes",
+            "Resident memory",
+            usage.resident_bytes,
+        )?;
+        self.gauge("process_threads", "Threads", usage.threads)?;
+        self.gauge("process_open_fds", "Open files", usage.open_files)?;
+        let cpu = ConstCounter::new(usage.cpu.as_secs_f64());
+        let help = "Processor time, user and system";
+        self.samples(
+            "process_cpu_seconds",
+            help,
+            MetricType::Counter,
+            [(Vec::new(), cpu)],
+        )
+    }
+
+    pub(super) fn core(&mut self, metrics: &Metrics) -> fmt::Result {
+        self.node(&metrics.status)?;
+        self.sessions(metrics)?;
+        self.neighbors(&metrics.external)?;
+        self.routes(metrics)?;
+        self.kernel(&metrics.status)
+    }
+
+    fn node(&mut self, status: &Status) -> fmt::Result {
+        self.gauges(
+            "dunlin_build_info",
+            "Always 1; the version is a label",
+            [(vec![("version", status.version.as_str())], 1)],
+        )?;
+        self.gauge(
+            "dunlin_uptime_seconds",
+            "Since the agent started",
+            status.uptime_secs,
+        )?;
+        self.gauge(
+            "dunlin_ready",
+            "Whether the node is ready to carry pods",
+            status.ready.into(),
+        )?;
+        self.gauge(
+            "dunlin_cni_written",
+            "Whether the CNI configuration is written",
+            (status.cni.state == CniState::Written).into(),
+        )?;
+        let synced = u64::from(status.source_synced);
+        self.gauge(
+            "dunlin_source_synced",
+            "Whether all objects were delivered once",
+            synced,
+        )?;
+        if let Some(age) = status.source_age_secs {
+            self.gauge(
+                "dunlin_source_age_seconds",
+                "Since the source of objects last delivered",
+                age,
+            )?;
+        }
+        let mut problems: BTreeMap<&str, u64> = BTreeMap::new();
+        for problem in &status.problems {
+            *problems.entry(&problem.reason).or_default() += 1;
+        }
+        let problems = problems
+            .into_iter()
+            .map(|(reason, n)| (vec![("reason", reason)], n));
+        self.gauges(
+            "dunlin_problems",
+            "Problems shown by `dunlin status`, by reason",
+            problems,
+        )?;
+        let open = u64::from(status.gate.open);
+        self.gauge(
+            "dunlin_restart_gate_open",
+            "Whether deletes and withdrawals may go",
+            open,
+        )
+    }
+
+    fn sessions(&mut self, metrics: &Metrics) -> fmt::Result {
+        let by_kind = |node: u32, external: u32| {
+            [
+                (vec![("kind", "node")], node.into()),
+                (vec![("kind", "external")], external.into()),
+            ]
+        };
+        let s = &metrics.status.sessions;
+        let up = by_kind(s.nodes_up, s.external_up);
+        self.gauges("dunlin_sessions_up", "Sessions in Established", up)?;
+        let expected = by_kind(s.nodes_expected, s.external_expected);
+        self.gauges("dunlin_sessions_expected", "Sessions wanted", expected)?;
+        let states = metrics.node_states.iter();
+        let states = states.map(|(state, n)| (vec![("state", state.as_str())], u64::from(*n)));
+        self.gauges(
+            "dunlin_node_sessions",
+            "Sessions with other nodes, by FSM state",
+            states,
+        )?;
+        let help = "Times a session with another node left Established";
+        self.counter("dunlin_node_session_flaps", help, metrics.node_flaps)?;
+        let c = &metrics.node_counters;
+        let by_direction = |received, sent| {
+            [
+                (vec![("direction", "received")], received),
+                (vec![("direction", "sent")], sent),
+            ]
+        };
+        let messages = by_direction(c.messages_received, c.messages_sent);
+        self.counters(
+            "dunlin_node_messages",
+            "BGP messages with other nodes",
+            messages,
+        )?;
+        let updates = by_direction(c.updates_received, c.updates_sent);
+        self.counters("dunlin_node_updates", "UPDATEs with other nodes", updates)?;
+        let refused = metrics.refused_connections.iter();
+        let refused = refused.map(|(reason, n)| (vec![("reason", reason.as_str())], *n));
+        self.counters(
+            "dunlin_connections_refused",
+            "BGP connections refused, by reason",
+            refused,
+        )
+    }
+
+    fn neighbors(&mut self, external: &[Neighbor]) -> fmt::Result {
+        let addresses: Vec<String> = external
+            .iter()
+            .map(|n| n.address.map(|a| a.to_string()).unwrap_or_default())
+            .collect();
+        let named = |at: usize, n: &'_ Neighbor| -> (String, String) {
+            (n.name.clone(), addresses[at].clone())
+        };
+        let names: Vec<(String, String)> = external
+            .iter()
+            .enumerate()
+            .map(|(i, n)| named(i, n))
+            .collect();
+        let labels = |at: usize| -> Labels<'_> {
+            vec![
+                ("neighbor", names[at].0.as_str()),
+                ("address", names[at].1.as_str()),
+            ]
+        };
+        let each = |value: fn(&Neighbor) -> u64| {
+            let samples: Vec<_> = external
+                .iter()
+                .enumerate()
+                .map(|(i, n)| (labels(i), value(n)))
+                .collect();
+            samples
+        };
+        let up = each(|n| u64::from(n.state == "Established"));
+        self.gauges(
+            "dunlin_neighbor_up",
+            "Whether the session with an external peer is up",
+            up,
+        )?;
+        let since = each(|n| n.since_secs);
+        self.gauges(
+            "dunlin_neighbor_state_seconds",
+            "Time in the present FSM state",
+            since,
+        )?;
+        let flaps = each(|n| n.flaps);
+        self.counters(
+            "dunlin_neighbor_flaps",
+            "Times the session left Established",
+            flaps,
+        )?;
+        let withdrawn = each(|n| n.counters.treated_as_withdraw);
+        let help = "UPDATEs treated as withdrawals for their faults (RFC 7606)";
+        self.counters("dunlin_neighbor_treated_as_withdraw", help, withdrawn)?;
+        let mut rows = Vec::new();
+        for (at, neighbor) in external.iter().enumerate() {
+            for counts in &neighbor.routes {
+                let family = counts.family.to_string();
+                let figures = [
+                    ("received", counts.received),
+                    ("accepted", counts.accepted),
+                    ("advertised", counts.advertised),
+                ];
+                rows.extend(figures.map(|(what, n)| (at, family.clone(), what, n)));
+            }
+        }
+        let samples = rows.iter().map(|(at, family, what, n)| {
+            let mut labels = labels(*at);
+            labels.extend([("family", family.as_str()), ("what", *what)]);
+            (labels, *n)
+        });
+        self.gauges(
+            "dunlin_neighbor_routes",
+            "Prefixes received, accepted and advertised",
+            samples,
+        )
+    }
+
+    fn routes(&mut self, metrics: &Metrics) -> fmt::Result {
+        let r = &metrics.status.routes;
+        self.gauge(
+            "dunlin_routes_received",
+            "Paths received from all peers",
+            r.received,
+        )?;
+        self.gauge(
+            "dunlin_routes_rejected",
+            "Of those, rejected or unusable",
+            r.rejected,
+        )?;
+        let reasons = metrics.rejected_by_reason.iter();
+        let reasons = reasons.map(|(reason, n)| (vec![("reason", reason.as_str())], *n));
+        self.gauges(
+            "dunlin_routes_rejected_by_reason",
+            "The same, by reason",
+            reasons,
+        )?;
+        self.gauge("dunlin_routes_best", "Prefixes in the Loc-RIB", r.best)?;
+        self.gauge(
+            "dunlin_routes_originated",
+            "Prefixes this node originates",
+            r.originated,
+        )?;
+        self.gauge(
+            "dunlin_routes_wanted",
+            "Routes wanted in the kernel",
+            r.wanted,
+        )?;
+        self.gauge(
+            "dunlin_routes_installed",
+            "Routes the kernel has acknowledged",
+            r.installed,
+        )?;
+        self.gauge(
+            "dunlin_routes_failed",
+            "Routes the kernel refused, to be tried again",
+            r.failed,
+        )?;
+        let help = "Routes not installed because somebody else's stands there";
+        self.gauge("dunlin_routes_conflicts", help, r.conflicts)?;
+        let help = "Routes kept although not wanted, until the restart gate opens";
+        self.gauge("dunlin_routes_stale", help, r.stale)
+    }
+
+    fn kernel(&mut self, status: &Status) -> fmt::Result {
+        let d = &status.dataplane;
+        if let Some(age) = d.synced_age_secs {
+            let help = "Since the kernel last acknowledged everything asked of it";
+            self.gauge("dunlin_kernel_synced_age_seconds", help, age)?;
+        }
+        let read_back = u64::from(d.read_back);
+        self.gauge(
+            "dunlin_kernel_read_back",
+            "Whether the read-back at start is complete",
+            read_back,
+        )?;
+        if let Some(masquerade) = d.masquerade {
+            let help = "Whether pod egress masquerade is programmed";
+            self.gauge("dunlin_masquerade_programmed", help, masquerade.into())?;
+        }
+        self.counter(
+            "dunlin_kernel_operations",
+            "Operations acknowledged",
+            d.operations,
+        )?;
+        self.counter("dunlin_kernel_failures", "Operations refused", d.failures)?;
+        self.counter(
+            "dunlin_kernel_overruns",
+            "Times notifications were lost and all was read again",
+            d.overruns,
+        )?;
+        self.counter(
+            "dunlin_kernel_repairs",
+            "Routes repaired after somebody else changed them",
+            d.repairs,
+        )
+    }
+}

@@ -1,0 +1,112 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use dunlin_api::{FamilyCounts, Metrics, Neighbor, Problem, SessionCounts, Status};
+use dunlin_net::Afi;
+
+use super::text;
+use crate::process::Usage;
+
+fn full() -> Metrics {
+    let mut status = Status {
+        version: "1.2.3".into(),
+        source_age_secs: Some(4),
+        sessions: SessionCounts {
+            nodes_up: 3,
+            nodes_expected: 4,
+            external_up: 1,
+            external_expected: 1,
+        },
+        ..Status::default()
+    };
+    status.dataplane.synced_age_secs = Some(2);
+    status.dataplane.masquerade = Some(true);
+    let problem = |object: &str| Problem {
+        object: object.into(),
+        reason: "Invalid".into(),
+        message: String::new(),
+    };
+    status.problems = vec![problem("Node/a"), problem("Node/b")];
+    let tor = Neighbor {
+        name: "tor \"1\"\\".into(),
+        address: Some(IpAddr::from([192, 0, 2, 1])),
+        state: "Established".into(),
+        routes: vec![FamilyCounts {
+            family: Afi::Ipv6,
+            received: 7,
+            accepted: 6,
+            advertised: 5,
+            end_of_rib_received: true,
+        }],
+        ..Neighbor::default()
+    };
+    Metrics {
+        status,
+        external: vec![tor],
+        node_states: BTreeMap::from([("Established".into(), 3), ("Active".into(), 1)]),
+        rejected_by_reason: BTreeMap::from([("not-owned".into(), 9)]),
+        refused_connections: BTreeMap::from([("unknown-peer".into(), 12)]),
+        ..Metrics::default()
+    }
+}
+
+fn scrape(core: Option<Metrics>) -> String {
+    let usage = Usage {
+        resident_bytes: 1 << 20,
+        cpu: Duration::from_millis(1250),
+        threads: 4,
+        open_files: 20,
+    };
+    text(core.map(Box::new), usage).unwrap()
+}
+
+#[test]
+fn outcomes_are_told_as_openmetrics() {
+    let text = scrape(Some(full()));
+    for line in [
+        "process_cpu_seconds_total 1.25",
+        "dunlin_core_up 1",
+        "dunlin_build_info{version=\"1.2.3\"} 1",
+        "dunlin_sessions_up{kind=\"node\"} 3",
+        "dunlin_sessions_expected{kind=\"node\"} 4",
+        "dunlin_node_sessions{state=\"Active\"} 1",
+        "dunlin_problems{reason=\"Invalid\"} 2",
+        "dunlin_routes_rejected_by_reason{reason=\"not-owned\"} 9",
+        "dunlin_connections_refused_total{reason=\"unknown-peer\"} 12",
+        "dunlin_masquerade_programmed 1",
+        r#"dunlin_neighbor_up{neighbor="tor \"1\"\\",address="192.0.2.1"} 1"#,
+        r#"dunlin_neighbor_routes{neighbor="tor \"1\"\\",address="192.0.2.1",family="ipv6",what="accepted"} 6"#,
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
+    }
+}
+
+#[test]
+fn the_size_does_not_depend_on_the_number_of_nodes() {
+    let mut metrics = full();
+    let before = scrape(Some(metrics.clone())).lines().count();
+    metrics.status.sessions.nodes_expected = 5000;
+    metrics.node_states.insert("Established".into(), 5000);
+    assert_eq!(scrape(Some(metrics)).lines().count(), before);
+}
+
+#[test]
+fn every_metric_is_described_in_the_documentation_and_no_other() {
+    let text = scrape(Some(full()));
+    let told: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|rest| rest.split(' ').next())
+        .collect();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let described: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|rest| rest.split(['`', '{']).next())
+        .map(|name| name.strip_suffix("_total").unwrap_or(name))
+        .collect();
+    assert_eq!(told, described);
+}

@@ -1,0 +1,62 @@
+//! The capabilities the agent needs, and giving up all others.
+
+use anyhow::{Context, Result, bail};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+/// What the agent needs, with what for.
+pub(crate) const NEEDED: [(CapabilitySet, &str, &str); 3] = [
+    (
+        CapabilitySet::NET_ADMIN,
+        "CAP_NET_ADMIN",
+        "routes, nf_tables and sysctls",
+    ),
+    (
+        CapabilitySet::NET_RAW,
+        "CAP_NET_RAW",
+        "binding sockets to interfaces",
+    ),
+    (
+        CapabilitySet::NET_BIND_SERVICE,
+        "CAP_NET_BIND_SERVICE",
+        "port 179",
+    ),
+];
+
+/// The capabilities of `NEEDED` this process does not have.
+pub(crate) fn missing() -> Result<Vec<(&'static str, &'static str)>> {
+    let sets =
+        rustix::thread::capabilities(None).context("cannot read the process's capabilities")?;
+    Ok(NEEDED
+        .iter()
+        .filter(|(flag, _, _)| !sets.effective.contains(*flag))
+        .map(|(_, name, purpose)| (*name, *purpose))
+        .collect())
+}
+
+/// Refuses to go on without the capabilities the agent needs.
+pub(crate) fn require() -> Result<()> {
+    let missing = missing()?;
+    let Some((name, purpose)) = missing.first() else {
+        return Ok(());
+    };
+    bail!(
+        "{name} is missing (needed for {purpose}): run the agent as root, or give the container \
+         `securityContext.capabilities.add: [NET_ADMIN, NET_RAW, NET_BIND_SERVICE]`"
+    );
+}
+
+/// Gives up everything but what is needed, for this thread and those it starts later. Nothing is executed by the agent,
+/// and nothing it could execute would gain a privilege.
+pub(crate) fn drop_others() -> Result<()> {
+    let needed = NEEDED
+        .iter()
+        .fold(CapabilitySet::empty(), |all, (flag, _, _)| all | *flag);
+    let sets = CapabilitySets {
+        effective: needed,
+        permitted: needed,
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_no_new_privs(true).context("cannot set no_new_privs")?;
+    rustix::thread::clear_ambient_capability_set().context("cannot clear ambient capabilities")?;
+    rustix::thread::set_capabilities(None, sets).context("cannot drop capabilities")
+}

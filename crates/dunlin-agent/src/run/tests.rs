@@ -1,0 +1,227 @@
+//! The servers around a fake core, asked through real sockets.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use dunlin_api::{Answer, Client, ClientError, CniState, CniStatus, Metrics, Query, Status};
+use tokio::sync::watch;
+
+use crate::engine_handle::{EngineHandle, EngineState};
+use crate::fake_engine::{self, Dir};
+use crate::http::{Limits, REQUEST_LIMIT_BYTES};
+use crate::overlay::Overlay;
+use crate::{admin, http, metrics};
+
+struct Served {
+    _dir: Dir,
+    socket: PathBuf,
+    metrics: SocketAddr,
+    cni: watch::Sender<CniStatus>,
+}
+
+/// Serves in a thread of its own, which ends with the test process.
+fn serve(name: &str, engine: EngineHandle, limits: Limits) -> Served {
+    let dir = Dir::new(name);
+    let socket = dir.0.join("agent.sock");
+    let unix = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let metrics = tcp.local_addr().unwrap();
+    unix.set_nonblocking(true).unwrap();
+    tcp.set_nonblocking(true).unwrap();
+    let (cni_in, cni) = watch::channel(CniStatus::default());
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let overlay = Overlay { cni };
+            let unix = tokio::net::UnixListener::from_std(unix).unwrap();
+            let tcp = tokio::net::TcpListener::from_std(tcp).unwrap();
+            tokio::join!(
+                http::serve(unix, admin::router(engine.clone(), overlay.clone()), limits),
+                http::serve(tcp, metrics::router(engine, overlay), limits),
+            )
+        });
+    });
+    Served {
+        _dir: dir,
+        socket,
+        metrics,
+        cni: cni_in,
+    }
+}
+
+fn get(addr: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    let status = reply.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, reply.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+fn ready_core() -> EngineHandle {
+    fake_engine::start(|query| {
+        let status = Status {
+            node: "n1".into(),
+            ready: true,
+            ..Status::default()
+        };
+        match query {
+            Query::Status => Answer::Status(Box::new(status)),
+            Query::Metrics => Answer::Metrics(Box::new(Metrics {
+                status,
+                ..Metrics::default()
+            })),
+            other => Answer::NotFound(format!("{other:?}")),
+        }
+    })
+}
+
+#[test]
+fn a_node_is_ready_when_the_core_is_and_the_cni_file_is_written() {
+    let served = serve("ready", ready_core(), Limits::MODEST);
+    let client = Client::new(&served.socket);
+    let ask = || match client.ask_blocking(&Query::Status).unwrap() {
+        Answer::Status(status) => status,
+        other => panic!("{other:?}"),
+    };
+    let waiting = ask();
+    assert!(!waiting.ready);
+    assert_eq!(
+        waiting.not_ready,
+        ["the CNI configuration is not written yet"]
+    );
+    let (code, body) = get(served.metrics, "/readyz");
+    assert_eq!(
+        (code, body.as_str()),
+        (503, "not ready: the CNI configuration is not written yet\n")
+    );
+
+    served.cni.send_replace(CniStatus {
+        state: CniState::Written,
+        path: Some("/c".into()),
+        error: None,
+    });
+    assert!(ask().ready);
+    assert_eq!(get(served.metrics, "/readyz"), (200, "ready\n".into()));
+    assert!(
+        get(served.metrics, "/metrics")
+            .1
+            .contains("\ndunlin_ready 1\n")
+    );
+
+    served.cni.send_replace(CniStatus {
+        state: CniState::Failed,
+        path: Some("/c".into()),
+        error: Some("read-only file system".into()),
+    });
+    let failed = ask();
+    assert!(!failed.ready);
+    assert_eq!(failed.problems[0].reason, "CNIWriteFailed");
+    assert!(
+        failed.problems[0]
+            .message
+            .starts_with("read-only file system: ")
+    );
+}
+
+#[test]
+fn a_core_that_hangs_makes_the_agent_unhealthy_and_is_still_told_of() {
+    let (engine, _requests, _told) = fake_engine::idle(EngineState::default(), 8);
+    let served = serve("hang", engine, Limits::MODEST);
+    assert_eq!(
+        get(served.metrics, "/healthz"),
+        (503, "the agent's core did not answer in time\n".into())
+    );
+    let (code, text) = get(served.metrics, "/metrics");
+    assert_eq!(code, 200);
+    assert!(text.contains("\ndunlin_core_up 0\n"), "{text}");
+    assert!(text.contains("\nprocess_resident_memory_bytes "), "{text}");
+}
+
+#[test]
+fn a_core_that_replies_makes_the_agent_healthy() {
+    let served = serve("healthy", ready_core(), Limits::MODEST);
+    assert_eq!(get(served.metrics, "/healthz"), (200, "ok\n".into()));
+}
+
+#[test]
+fn what_is_no_query_is_refused_with_the_reason() {
+    let served = serve("garbage", ready_core(), Limits::MODEST);
+    let post = |path: &str, body: &[u8]| {
+        let mut stream = UnixStream::connect(&served.socket).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        )
+        .unwrap();
+        // The server may close before it has read all of a body that is too long.
+        let _ = stream.write_all(body);
+        let mut reply = Vec::new();
+        let _ = stream.read_to_end(&mut reply);
+        String::from_utf8(reply).unwrap()
+    };
+    let reply = post("/v1/query", br#"{"conquer":"world"}"#);
+    assert!(reply.starts_with("HTTP/1.1 400 "), "{reply}");
+    assert!(
+        reply.contains("not a query: unknown variant `conquer`"),
+        "{reply}"
+    );
+    let reply = post("/v2/query", b"\"status\"");
+    assert!(reply.starts_with("HTTP/1.1 404 "), "{reply}");
+    let reply = post("/v1/query", &vec![b' '; REQUEST_LIMIT_BYTES + 1]);
+    assert!(reply.starts_with("HTTP/1.1 413 "), "{reply}");
+    // And it still serves.
+    assert!(
+        Client::new(&served.socket)
+            .ask_blocking(&Query::Status)
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_core_that_ended_is_told_to_whoever_asks() {
+    let (engine, requests, _told) = fake_engine::idle(EngineState::default(), 1);
+    drop(requests);
+    let served = serve("gone", engine, Limits::MODEST);
+    match Client::new(&served.socket).ask_blocking(&Query::Status) {
+        Err(ClientError::Refused {
+            status: 503,
+            message,
+            ..
+        }) => assert_eq!(message, "the agent is stopping"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn clients_that_say_nothing_hold_the_server_up_for_a_bounded_time_only() {
+    let limits = Limits {
+        connections: 2,
+        head: Duration::from_millis(100),
+        total: Duration::from_millis(200),
+    };
+    let served = serve("slow", ready_core(), limits);
+    let _silent: Vec<TcpStream> = (0..6)
+        .map(|_| TcpStream::connect(served.metrics).unwrap())
+        .collect();
+    let start = Instant::now();
+    assert_eq!(get(served.metrics, "/healthz"), (200, "ok\n".into()));
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+}

@@ -1,0 +1,483 @@
+//! Hop sets, interned, and the kernel objects that hold them.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet, HashTable};
+use smallvec::SmallVec;
+
+use super::types::{Hop, Hops, Wanted};
+use crate::mark;
+
+/// An interned hop set.
+pub(super) type SetId = u32;
+/// No set: nothing is wanted, or the content is unknown.
+pub(super) const NO_SET: SetId = 0;
+/// The blackhole.
+pub(super) const HOLE_SET: SetId = 1;
+
+/// A kernel object, or one of four things that are not objects.
+pub(super) type ObjectId = u32;
+/// The kernel holds no route.
+pub(super) const ABSENT: ObjectId = 0;
+/// The kernel holds a route of ours that leads we know not where.
+pub(super) const UNKNOWN: ObjectId = 1;
+/// Somebody else's route has our prefix and metric.
+pub(super) const FOREIGN: ObjectId = 2;
+/// The kernel holds our blackhole.
+pub(super) const HOLE: ObjectId = 3;
+const FIRST_OBJECT: ObjectId = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Free,
+    /// Wanted, not in the kernel.
+    Absent,
+    InFlight,
+    Present,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Single,
+    Group,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Set {
+    /// Sorted, without repetition.
+    pub(super) hops: Hops,
+    /// Slots that want it.
+    pub(super) wanted: u32,
+    /// Objects that hold it or are to hold it.
+    held: u32,
+    /// The object new routes use; 0 if there is none. A single for one hop, else a group.
+    pub(super) object: ObjectId,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Object {
+    /// The kernel's id.
+    pub(super) id: u32,
+    pub(super) kind: Kind,
+    pub(super) phase: Phase,
+    /// What it holds, or is to hold once it is made.
+    pub(super) set: SetId,
+    /// What it holds once the replacement in flight is acknowledged.
+    pub(super) moving: SetId,
+    /// Slots believed to name it.
+    pub(super) routes: u32,
+    /// Groups that contain it or are to contain it.
+    pub(super) groups: u32,
+    /// Of a group.
+    pub(super) members: SmallVec<[ObjectId; 4]>,
+    /// Of a group: its members once the replacement in flight is acknowledged.
+    incoming: SmallVec<[ObjectId; 4]>,
+    /// A replacement of its content was refused: routes move one by one.
+    pub(super) fixed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Nexthops {
+    pub(super) sets: Vec<Set>,
+    set_index: HashTable<SetId>,
+    free_sets: Vec<SetId>,
+    /// Interned and not yet referred to.
+    unclaimed: Vec<SetId>,
+    pub(super) objects: Vec<Object>,
+    pub(super) by_id: HashMap<u32, ObjectId, FixedState>,
+    free_objects: Vec<ObjectId>,
+    /// Objects that may have lost their last use.
+    pub(super) idle: Vec<ObjectId>,
+    /// Ids in our range that somebody else uses; bounded by the range.
+    pub(super) taken: HashSet<u32, FixedState>,
+    next_id: u32,
+    hasher: FixedState,
+}
+
+impl Nexthops {
+    pub(super) fn new(hasher: &FixedState) -> Nexthops {
+        let set = Set {
+            hops: Hops::new(),
+            wanted: 0,
+            held: 0,
+            object: 0,
+        };
+        let object = Object {
+            id: 0,
+            kind: Kind::Single,
+            phase: Phase::Present,
+            set: NO_SET,
+            moving: NO_SET,
+            routes: 0,
+            groups: 0,
+            members: SmallVec::new(),
+            incoming: SmallVec::new(),
+            fixed: true,
+        };
+        let mut objects = vec![object; FIRST_OBJECT as usize];
+        objects[HOLE as usize].set = HOLE_SET;
+        Nexthops {
+            sets: vec![set; 2],
+            set_index: HashTable::new(),
+            free_sets: Vec::new(),
+            unclaimed: Vec::new(),
+            objects,
+            by_id: HashMap::with_hasher(hasher.clone()),
+            free_objects: Vec::new(),
+            idle: Vec::new(),
+            taken: HashSet::with_hasher(hasher.clone()),
+            next_id: mark::NEXTHOP_FIRST,
+            hasher: hasher.clone(),
+        }
+    }
+
+    pub(super) fn set(&self, set: SetId) -> &Set {
+        &self.sets[set as usize]
+    }
+
+    pub(super) fn object(&self, object: ObjectId) -> &Object {
+        &self.objects[object as usize]
+    }
+
+    pub(super) fn object_mut(&mut self, object: ObjectId) -> &mut Object {
+        &mut self.objects[object as usize]
+    }
+
+    /// Whether `object` is a kernel object and not one of the four words.
+    pub(super) fn is_object(object: ObjectId) -> bool {
+        object >= FIRST_OBJECT
+    }
+
+    /// Kernel objects, by ascending slot.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ObjectId, &Object)> {
+        (0u32..)
+            .zip(&self.objects)
+            .skip(FIRST_OBJECT as usize)
+            .filter(|(_, object)| object.phase != Phase::Free)
+    }
+
+    /// What a route to `object` leads to, once what is in flight is done.
+    pub(super) fn content(&self, object: ObjectId) -> SetId {
+        let object = self.object(object);
+        if object.moving == NO_SET {
+            object.set
+        } else {
+            object.moving
+        }
+    }
+
+    // Sets.
+
+    pub(super) fn intern_wanted(&mut self, wanted: Option<&Wanted>) -> SetId {
+        match wanted {
+            None => NO_SET,
+            Some(Wanted::Blackhole) => HOLE_SET,
+            Some(Wanted::Via(hops)) if hops.is_empty() => NO_SET,
+            Some(Wanted::Via(hops)) if hops.is_sorted_by(|a, b| a < b) => self.intern(hops),
+            Some(Wanted::Via(hops)) => {
+                let mut hops = hops.clone();
+                hops.sort_unstable();
+                hops.dedup();
+                self.intern(&hops)
+            }
+        }
+    }
+
+    /// The set of exactly these hops.
+    pub(super) fn find(&self, hops: &[Hop]) -> Option<SetId> {
+        let hash = self.hasher.hash_one(hops);
+        self.set_index
+            .find(hash, |&set| *self.sets[set as usize].hops == *hops)
+            .copied()
+    }
+
+    /// `hops` are sorted, without repetition, not empty.
+    pub(super) fn intern(&mut self, hops: &[Hop]) -> SetId {
+        if let Some(set) = self.find(hops) {
+            return set;
+        }
+        let hash = self.hasher.hash_one(hops);
+        let fresh = Set {
+            hops: Hops::from_slice(hops),
+            wanted: 0,
+            held: 0,
+            object: 0,
+        };
+        let set = match self.free_sets.pop() {
+            Some(set) => {
+                self.sets[set as usize] = fresh;
+                set
+            }
+            None => {
+                self.sets.push(fresh);
+                u32::try_from(self.sets.len() - 1).expect("2^32 sets exceed any memory")
+            }
+        };
+        let (sets, hasher) = (&self.sets, &self.hasher);
+        self.set_index
+            .insert_unique(hash, set, |&set| hasher.hash_one(&*sets[set as usize].hops));
+        self.unclaimed.push(set);
+        set
+    }
+
+    pub(super) fn union(&mut self, a: SetId, b: SetId) -> SetId {
+        let mut hops = self.set(a).hops.clone();
+        hops.extend_from_slice(&self.sets[b as usize].hops);
+        hops.sort_unstable();
+        hops.dedup();
+        self.intern(&hops)
+    }
+
+    pub(super) fn is_subset(&self, part: SetId, whole: SetId) -> bool {
+        let whole = &self.set(whole).hops;
+        self.set(part)
+            .hops
+            .iter()
+            .all(|hop| whole.binary_search(hop).is_ok())
+    }
+
+    pub(super) fn has_v4_hop(&self, set: SetId) -> bool {
+        self.set(set).hops.iter().any(|hop| hop.gateway.is_ipv4())
+    }
+
+    /// A slot wants `to` instead of `from`.
+    pub(super) fn rewant(&mut self, from: SetId, to: SetId) {
+        self.sets[to as usize].wanted += 1;
+        let old = &mut self.sets[from as usize];
+        // NO_SET is wanted by slots that come into being without being counted.
+        old.wanted = old.wanted.saturating_sub(1);
+        if old.wanted == 0 {
+            let object = old.object;
+            if object != 0 {
+                self.idle.push(object);
+            }
+            self.free_set_if_unused(from);
+        }
+    }
+
+    fn hold_set(&mut self, set: SetId) {
+        self.sets[set as usize].held += 1;
+    }
+
+    fn unhold_set(&mut self, set: SetId) {
+        if set > HOLE_SET {
+            self.sets[set as usize].held -= 1;
+            self.free_set_if_unused(set);
+        }
+    }
+
+    fn free_set_if_unused(&mut self, id: SetId) {
+        let Some(set) = self.sets.get_mut(id as usize) else {
+            return;
+        };
+        if id <= HOLE_SET || set.wanted > 0 || set.held > 0 || set.hops.is_empty() {
+            return;
+        }
+        let hash = self.hasher.hash_one(&*set.hops);
+        if let Ok(entry) = self.set_index.find_entry(hash, |&other| other == id) {
+            entry.remove();
+        }
+        set.hops = Hops::new();
+        set.object = 0;
+        self.free_sets.push(id);
+    }
+
+    /// Forgets the sets that were interned and came to nothing.
+    pub(super) fn sweep_sets(&mut self) {
+        while let Some(set) = self.unclaimed.pop() {
+            self.free_set_if_unused(set);
+        }
+    }
+
+    // Objects.
+
+    /// A new object, absent from the kernel, to hold `set`. `None` if all ids are used.
+    pub(super) fn add_object(&mut self, kind: Kind, set: SetId) -> Option<ObjectId> {
+        let id = self.fresh_id()?;
+        let object = self.insert_object(id, kind, Phase::Absent, set);
+        if self.sets[set as usize].object == 0 {
+            self.sets[set as usize].object = object;
+        }
+        Some(object)
+    }
+
+    /// An object found in the kernel.
+    pub(super) fn adopt_object(&mut self, id: u32, kind: Kind) -> ObjectId {
+        self.insert_object(id, kind, Phase::Present, NO_SET)
+    }
+
+    fn insert_object(&mut self, id: u32, kind: Kind, phase: Phase, set: SetId) -> ObjectId {
+        let fresh = Object {
+            id,
+            kind,
+            phase,
+            set: NO_SET,
+            moving: NO_SET,
+            routes: 0,
+            groups: 0,
+            members: SmallVec::new(),
+            incoming: SmallVec::new(),
+            fixed: false,
+        };
+        let object = match self.free_objects.pop() {
+            Some(object) => {
+                self.objects[object as usize] = fresh;
+                object
+            }
+            None => {
+                self.objects.push(fresh);
+                u32::try_from(self.objects.len() - 1).expect("there are 2^24 ids")
+            }
+        };
+        self.by_id.insert(id, object);
+        self.set_content(object, set);
+        object
+    }
+
+    /// Notes what an object holds.
+    pub(super) fn set_content(&mut self, object: ObjectId, set: SetId) {
+        if set != NO_SET {
+            self.hold_set(set);
+        }
+        let old = std::mem::replace(&mut self.object_mut(object).set, set);
+        if old != set && old != NO_SET && self.sets[old as usize].object == object {
+            self.sets[old as usize].object = 0;
+        }
+        self.unhold_set(old);
+    }
+
+    pub(super) fn set_members(&mut self, object: ObjectId, members: SmallVec<[ObjectId; 4]>) {
+        for &member in &members {
+            self.object_mut(member).groups += 1;
+        }
+        let old = std::mem::replace(&mut self.object_mut(object).members, members);
+        self.drop_members(&old);
+    }
+
+    fn drop_members(&mut self, members: &[ObjectId]) {
+        for &member in members {
+            let object = self.object_mut(member);
+            object.groups = object.groups.saturating_sub(1);
+            if object.groups == 0 {
+                self.idle.push(member);
+            }
+        }
+    }
+
+    /// The object is being rewritten in place to hold `to`. Old members stay in use until it is acknowledged.
+    pub(super) fn begin_move(
+        &mut self,
+        object: ObjectId,
+        to: SetId,
+        members: SmallVec<[ObjectId; 4]>,
+    ) {
+        self.hold_set(to);
+        for &member in &members {
+            self.object_mut(member).groups += 1;
+        }
+        self.object_mut(object).incoming = members;
+        let from = self.object(object).set;
+        if self.sets[from as usize].object == object {
+            self.sets[from as usize].object = 0;
+        }
+        if self.sets[to as usize].object == 0 && self.suits(object, to) {
+            self.sets[to as usize].object = object;
+        }
+        self.object_mut(object).moving = to;
+    }
+
+    /// The rewriting was done, or refused.
+    pub(super) fn finish_move(&mut self, object: ObjectId, done: bool) {
+        let to = std::mem::replace(&mut self.object_mut(object).moving, NO_SET);
+        let incoming = std::mem::take(&mut self.object_mut(object).incoming);
+        if done {
+            let old = std::mem::replace(&mut self.object_mut(object).members, incoming);
+            self.drop_members(&old);
+            self.set_content(object, to);
+        } else {
+            self.drop_members(&incoming);
+            if self.sets[to as usize].object == object {
+                self.sets[to as usize].object = 0;
+            }
+            let from = self.object(object).set;
+            if from != NO_SET && self.sets[from as usize].object == 0 && self.suits(object, from) {
+                self.sets[from as usize].object = object;
+            }
+        }
+        self.unhold_set(to);
+    }
+
+    /// Whether new routes to `set` may use an object of this kind.
+    fn suits(&self, object: ObjectId, set: SetId) -> bool {
+        (self.set(set).hops.len() == 1) == (self.object(object).kind == Kind::Single)
+    }
+
+    /// Another kernel id for an object that is not in the kernel, because somebody else uses the old one.
+    pub(super) fn renumber(&mut self, object: ObjectId) {
+        let old = self.object(object).id;
+        self.by_id.remove(&old);
+        self.taken.insert(old);
+        if let Some(id) = self.fresh_id() {
+            self.object_mut(object).id = id;
+            self.by_id.insert(id, object);
+        }
+    }
+
+    pub(super) fn free_object(&mut self, object: ObjectId) {
+        self.set_members(object, SmallVec::new());
+        self.set_content(object, NO_SET);
+        let freed = self.object_mut(object);
+        freed.phase = Phase::Free;
+        let id = freed.id;
+        if self.by_id.get(&id) == Some(&object) {
+            self.by_id.remove(&id);
+        }
+        self.free_objects.push(object);
+    }
+
+    /// Whether anything uses the object or is about to.
+    pub(super) fn is_needed(&self, id: ObjectId) -> bool {
+        let object = self.object(id);
+        let set = self.set(object.set);
+        object.routes > 0
+            || object.groups > 0
+            || (object.set != NO_SET && set.object == id && set.wanted > 0)
+    }
+
+    /// Chooses the object new routes to a set use, where there is none: the lowest present one of the right kind.
+    pub(super) fn choose_objects(&mut self) {
+        let mut present: Vec<(u32, ObjectId)> = self
+            .iter()
+            .filter(|(_, object)| object.phase == Phase::Present && object.set != NO_SET)
+            .map(|(at, object)| (object.id, at))
+            .collect();
+        present.sort_unstable();
+        for (_, at) in present {
+            let set = self.object(at).set;
+            let chosen = self.set(set).object;
+            if self.suits(at, set) && (chosen == 0 || self.object(chosen).phase != Phase::Present) {
+                if chosen != 0 {
+                    self.idle.push(chosen);
+                }
+                self.sets[set as usize].object = at;
+            }
+        }
+    }
+
+    fn fresh_id(&mut self) -> Option<u32> {
+        let range = mark::NEXTHOP_LAST - mark::NEXTHOP_FIRST + 1;
+        for _ in 0..range {
+            let id = self.next_id;
+            self.next_id = if id == mark::NEXTHOP_LAST {
+                mark::NEXTHOP_FIRST
+            } else {
+                id + 1
+            };
+            if !self.by_id.contains_key(&id) && !self.taken.contains(&id) {
+                return Some(id);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,70 @@
+use std::fmt;
+
+use crate::fib::{Batch, BatchDone, DumpItem, RouteEvent};
+use crate::links::{self, LinkEvent};
+use crate::masquerade::{self, Masquerade};
+
+/// What the machines ask of the kernel. Executed strictly in order.
+#[derive(Clone, Debug)]
+pub enum KernelCommand {
+    /// Execute the operations; answered by [`KernelEvent::BatchDone`].
+    Submit(Batch),
+    /// Read everything back; answered by [`KernelEvent::DumpBegin`] … [`KernelEvent::DumpEnd`].
+    Dump,
+    /// Make the masquerade rules be this (`None`: absent); answered by [`KernelEvent::MasqueradeDone`].
+    SetMasquerade(Option<Masquerade>),
+}
+
+/// What the kernel tells the machines.
+#[derive(Clone, Debug)]
+pub enum KernelEvent {
+    /// A link or an address came, changed or went.
+    Link(LinkEvent),
+    /// Somebody else changed a route of ours, or a foreign route at a metric of ours.
+    Route(RouteEvent),
+    /// Somebody else changed or deleted a nexthop with an id of ours.
+    NexthopChanged {
+        /// The nexthop's id.
+        id: u32,
+    },
+    /// A read-back starts. Until [`KernelEvent::DumpEnd`] only dump events follow.
+    DumpBegin,
+    /// Links of the read-back.
+    DumpLinks(Vec<links::Link>),
+    /// Addresses of the read-back; they follow the links.
+    DumpAddresses(Vec<links::Address>),
+    /// Nexthops, then routes, of the read-back.
+    DumpItems(Vec<DumpItem>),
+    /// The read-back is over.
+    DumpEnd {
+        /// False if the kernel refused or the tables changed too fast to be read: what was not seen may still exist.
+        complete: bool,
+    },
+    /// A batch was executed.
+    BatchDone(BatchDone),
+    /// Notifications were lost: a read-back is needed.
+    Overrun,
+    /// The masquerade rules are as last asked, or not. Also told after a repair that nobody asked for.
+    MasqueradeDone(Result<masquerade::Outcome, KernelError>),
+}
+
+/// The kernel refused something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelError {
+    /// The positive error number; 0 if the failure was not the kernel's.
+    pub errno: i32,
+    /// What was attempted, and the kernel's own words where it gave any.
+    pub message: String,
+}
+
+impl fmt::Display for KernelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if self.errno != 0 {
+            write!(f, " (errno {})", self.errno)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for KernelError {}

@@ -1,0 +1,114 @@
+//! Router ids: a pure function of the Nodes.
+//!
+//! A Node's id is its first IPv4 InternalIP, else a fixed hash of its name. Of several Nodes with the same id the first by
+//! name keeps it; each other takes, in order of name, the first hash of its name and a counter that is free.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use dunlin_net::RouterId;
+
+#[derive(Debug, Default)]
+pub(crate) struct RouterIds {
+    of: BTreeMap<Arc<str>, RouterId>,
+    holders: BTreeMap<RouterId, BTreeSet<Arc<str>>>,
+    /// Ids that more than one Node has by itself.
+    crowded: BTreeSet<RouterId>,
+    /// The ids of Nodes that had to give way.
+    displaced: BTreeMap<Arc<str>, RouterId>,
+    stale: bool,
+}
+
+impl RouterIds {
+    /// Says a Node's first IPv4 InternalIP; `None` for the outer option means that the Node is gone.
+    pub(crate) fn set(&mut self, name: &Arc<str>, node: Option<Option<Ipv4Addr>>) {
+        let own = node.map(|addr| addr.map_or_else(|| hashed(name, 0), RouterId));
+        if self.of.get(name).copied() == own {
+            return;
+        }
+        if let Some(before) = self.of.remove(name)
+            && let Some(holders) = self.holders.get_mut(&before)
+        {
+            holders.remove(name);
+            if holders.len() < 2 {
+                self.crowded.remove(&before);
+            }
+            if holders.is_empty() {
+                self.holders.remove(&before);
+            }
+        }
+        if let Some(own) = own {
+            self.of.insert(name.clone(), own);
+            let holders = self.holders.entry(own).or_default();
+            holders.insert(name.clone());
+            if holders.len() > 1 {
+                self.crowded.insert(own);
+            }
+        }
+        self.stale = true;
+    }
+
+    /// Settles collisions; returns the Nodes whose id was or is another than their own.
+    pub(crate) fn settle(&mut self) -> BTreeSet<Arc<str>> {
+        if !std::mem::take(&mut self.stale)
+            || (self.crowded.is_empty() && self.displaced.is_empty())
+        {
+            return BTreeSet::new();
+        }
+        let giving_way: BTreeSet<Arc<str>> = self
+            .crowded
+            .iter()
+            .filter_map(|id| self.holders.get(id))
+            .flat_map(|holders| holders.iter().skip(1).cloned())
+            .collect();
+        let mut taken = BTreeSet::new();
+        let mut displaced = BTreeMap::new();
+        for name in giving_way {
+            let free = (1..=u32::MAX)
+                .map(|attempt| hashed(&name, attempt))
+                .find(|id| !self.holders.contains_key(id) && !taken.contains(id));
+            if let Some(id) = free {
+                taken.insert(id);
+                displaced.insert(name, id);
+            }
+        }
+        let before = std::mem::replace(&mut self.displaced, displaced);
+        before
+            .into_keys()
+            .chain(self.displaced.keys().cloned())
+            .collect()
+    }
+
+    /// A Node's router id. Settle first.
+    pub(crate) fn get(&self, name: &str) -> Option<RouterId> {
+        self.displaced
+            .get(name)
+            .or_else(|| self.of.get(name))
+            .copied()
+    }
+
+    /// The Node that keeps the id which this Node would have, and that id, if it had to give way.
+    pub(crate) fn collision(&self, name: &str) -> Option<(RouterId, &Arc<str>)> {
+        if !self.displaced.contains_key(name) {
+            return None;
+        }
+        let own = self.of.get(name)?;
+        Some((*own, self.holders.get(own)?.first()?))
+    }
+}
+
+/// A hash of a name that never changes with the program's version: FNV-1a of 64 bits over the name and the attempt,
+/// mixed and folded to 32. Never zero (RFC 6286 section 2.1).
+fn hashed(name: &str, attempt: u32) -> RouterId {
+    let octets = name.bytes().chain([0]).chain(attempt.to_be_bytes());
+    let hash = octets.fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
+        (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let id = u32::try_from(mixed >> 32).unwrap_or(1).max(1);
+    RouterId(Ipv4Addr::from(id))
+}
+
+#[cfg(test)]
+mod tests;

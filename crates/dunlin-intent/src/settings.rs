@@ -1,0 +1,267 @@
+//! The `BGPConfiguration` with its defaults filled in.
+
+use dunlin_net::{Asn, IpNet};
+
+use crate::fact::{ConfigurationFact, GracefulRestartFact, SecretRef, TimersFact, TopologyMode};
+use crate::intent::{GracefulRestart, RouteInstallation, Timers};
+use crate::problem::{ObjectKind, ObjectRef, Problem, Reason};
+
+/// The name of the one configuration that has an effect.
+pub const CONFIGURATION: &str = "default";
+
+/// The AS of all nodes unless the configuration says otherwise.
+pub const DEFAULT_ASN: Asn = Asn(64512);
+
+/// The TCP port of BGP.
+pub const DEFAULT_PORT: u16 = 179;
+
+/// The most nodes that `Auto` builds a mesh of.
+pub const DEFAULT_MESH_LIMIT: u32 = 100;
+
+/// The restart time offered unless said otherwise (RFC 4724), in seconds.
+pub const DEFAULT_RESTART_SECS: u16 = 120;
+
+/// The restart time has twelve bits (RFC 4724 section 3).
+const MAX_RESTART_SECS: u16 = 4095;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) asn: Asn,
+    pub(crate) topology: TopologyMode,
+    pub(crate) mesh_limit: u32,
+    pub(crate) listen_port: u16,
+    pub(crate) timers: Timers,
+    /// The restart time in seconds, if graceful restart is on.
+    pub(crate) restart_secs: Option<u16>,
+    pub(crate) password: Option<SecretRef>,
+    pub(crate) masquerade: bool,
+    pub(crate) exclude: Vec<IpNet>,
+    pub(crate) route_installation: RouteInstallation,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            asn: DEFAULT_ASN,
+            topology: TopologyMode::Auto,
+            mesh_limit: DEFAULT_MESH_LIMIT,
+            listen_port: DEFAULT_PORT,
+            timers: Timers::default(),
+            restart_secs: Some(DEFAULT_RESTART_SECS),
+            password: None,
+            masquerade: true,
+            exclude: Vec::new(),
+            route_installation: RouteInstallation::Kernel,
+        }
+    }
+}
+
+impl Settings {
+    /// Fills in defaults. A field that is refused takes its default too, and is a problem.
+    pub(crate) fn from_fact(fact: &ConfigurationFact) -> (Settings, Vec<Problem>) {
+        let mut faults = Faults::new(ObjectRef::new(ObjectKind::BgpConfiguration, &fact.name));
+        faults.malformed(&fact.malformed);
+        let mut settings = Settings::default();
+        if let Some(asn) = fact.asn
+            && faults.check("spec.asn", asn_fault(asn))
+        {
+            settings.asn = asn;
+        }
+        settings.topology = fact.topology.unwrap_or_default();
+        settings.mesh_limit = fact.mesh_limit.unwrap_or(DEFAULT_MESH_LIMIT);
+        if let Some(port) = fact.listen_port
+            && faults.check("spec.listenPort", port_fault(port))
+        {
+            settings.listen_port = port;
+        }
+        match timers(settings.timers, &fact.timers) {
+            Ok(timers) => settings.timers = timers,
+            Err((field, message)) => faults.invalid(field, message),
+        }
+        match restart_secs(settings.restart_secs, &fact.graceful_restart) {
+            Ok(secs) => settings.restart_secs = secs,
+            Err(message) => faults.invalid("spec.gracefulRestart.restartSeconds", message),
+        }
+        settings.password = fact.password.clone();
+        settings.masquerade = fact.pod_egress.masquerade.unwrap_or(true);
+        for (at, net) in fact.pod_egress.exclude.iter().enumerate() {
+            if faults.check(
+                format!("spec.podEgress.exclude[{at}]"),
+                host_bits_fault(*net),
+            ) {
+                settings.exclude.push(*net);
+            }
+        }
+        settings.exclude.sort();
+        settings.exclude.dedup();
+        settings.route_installation = fact.route_installation.unwrap_or_default();
+        unsupported(fact, &mut faults);
+        (settings, faults.problems)
+    }
+}
+
+fn unsupported(fact: &ConfigurationFact, faults: &mut Faults) {
+    const REST: &str = "is not built yet and has no effect; the rest of the configuration applies";
+    if fact.topology == Some(TopologyMode::Reflectors) {
+        faults.unsupported(
+            "spec.topology.mode",
+            "Reflectors is not built yet: the nodes keep a mesh; set Mesh or Auto",
+        );
+    }
+    for (given, field) in [
+        (fact.reflectors.is_some(), "spec.topology.reflectors"),
+        (fact.bfd_profile.is_some(), "spec.bfdProfile"),
+        (
+            fact.graceful_restart.long_lived_stale_secs.is_some(),
+            "spec.gracefulRestart.longLivedStaleSeconds",
+        ),
+    ] {
+        if given {
+            faults.unsupported(field, format!("{REST}; remove it"));
+        }
+    }
+}
+
+/// Timers from what is given and what they default to.
+pub(crate) fn timers(base: Timers, fact: &TimersFact) -> Result<Timers, (&'static str, String)> {
+    let hold = fact.hold_time_secs.unwrap_or(base.hold_time_secs);
+    if matches!(hold, 1 | 2) {
+        return Err((
+            "spec.timers.holdTimeSeconds",
+            format!(
+                "{hold} is too short: give 0 (never expires) or at least 3 (RFC 4271 section 4.2)"
+            ),
+        ));
+    }
+    let third = if hold == 0 { 0 } else { (hold / 3).max(1) };
+    let default_keepalive = match fact.hold_time_secs {
+        Some(_) => third,
+        None => base.keepalive_secs.min(third),
+    };
+    let keepalive = fact.keepalive_secs.unwrap_or(default_keepalive);
+    if hold > 0 && (keepalive == 0 || keepalive >= hold) {
+        return Err((
+            "spec.timers.keepaliveSeconds",
+            format!(
+                "{keepalive} does not keep a session with a hold time of {hold} s alive: give 1 to {third}"
+            ),
+        ));
+    }
+    let connect_retry = fact.connect_retry_secs.unwrap_or(base.connect_retry_secs);
+    if connect_retry == 0 {
+        return Err((
+            "spec.timers.connectRetrySeconds",
+            "0 would dial without pause: give at least 1".to_owned(),
+        ));
+    }
+    Ok(Timers {
+        hold_time_secs: hold,
+        keepalive_secs: if hold == 0 { 0 } else { keepalive },
+        connect_retry_secs: connect_retry,
+    })
+}
+
+/// The restart time from what is given and what it defaults to; `None` is graceful restart off.
+pub(crate) fn restart_secs(
+    base: Option<u16>,
+    fact: &GracefulRestartFact,
+) -> Result<Option<u16>, String> {
+    if let Some(secs) = fact.restart_secs
+        && secs > MAX_RESTART_SECS
+    {
+        return Err(format!(
+            "{secs} is too long: at most {MAX_RESTART_SECS} seconds (RFC 4724 section 3)"
+        ));
+    }
+    let secs = fact.restart_secs.or(base).unwrap_or(DEFAULT_RESTART_SECS);
+    let enabled = fact.enabled.unwrap_or(base.is_some());
+    Ok(enabled.then_some(secs))
+}
+
+/// Graceful restart with a peer: the N bit (RFC 8538) is set between nodes only.
+pub(crate) fn graceful_restart(
+    restart_secs: Option<u16>,
+    between_nodes: bool,
+) -> Option<GracefulRestart> {
+    restart_secs.map(|restart_secs| GracefulRestart {
+        restart_secs,
+        notification: between_nodes,
+    })
+}
+
+/// What is wrong with an AS number (RFC 7607, RFC 6793, RFC 7300).
+pub(crate) fn asn_fault(asn: Asn) -> Option<String> {
+    let reserved = matches!(asn.0, 0 | 65_535 | u32::MAX) || asn == Asn::TRANS;
+    reserved.then(|| format!("{asn} is reserved and cannot be used as an AS number"))
+}
+
+pub(crate) fn port_fault(port: u16) -> Option<String> {
+    (port == 0).then(|| "0 is no port: give 1 to 65535".to_owned())
+}
+
+/// A prefix with bits beyond its length is more likely a mistyped one than meant as its network.
+pub(crate) fn host_bits_fault(net: IpNet) -> Option<String> {
+    (net != net.trunc()).then(|| {
+        format!(
+            "{net} has bits set beyond its length: write {}",
+            net.trunc()
+        )
+    })
+}
+
+/// Collects what is wrong with one object.
+pub(crate) struct Faults {
+    object: ObjectRef,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Faults {
+    pub(crate) fn new(object: ObjectRef) -> Faults {
+        Faults {
+            object,
+            problems: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        reason: Reason,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) {
+        self.problems.push(Problem::of_field(
+            self.object.clone(),
+            reason,
+            field,
+            message,
+        ));
+    }
+
+    pub(crate) fn invalid(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.add(Reason::Invalid, field, message);
+    }
+
+    pub(crate) fn unsupported(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.add(Reason::Unsupported, field, message);
+    }
+
+    pub(crate) fn malformed(&mut self, malformed: &[crate::fact::Malformed]) {
+        for fault in malformed {
+            self.invalid(&fault.field, &fault.message);
+        }
+    }
+
+    /// Takes in a fault, if there is one; returns whether there is none.
+    pub(crate) fn check(&mut self, field: impl Into<String>, fault: Option<String>) -> bool {
+        match fault {
+            Some(message) => {
+                self.invalid(field, message);
+                false
+            }
+            None => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
