@@ -1,6 +1,12 @@
 //! Filters: ordered rules, first match wins, no match rejects.
 
+mod eval;
+
+use std::fmt;
+
 use dunlin_net::{Asn, IpNet};
+
+pub use eval::Verdict;
 
 /// What kind of session a route came by or goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -123,4 +129,110 @@ pub enum RejectReason {
     FamilyNotNegotiated,
     /// Too many prefixes from the peer.
     MaxPrefixes,
+    /// We have no address of the family to name as next hop.
+    NoNextHop,
+    /// Its attributes leave no room for a prefix in a message the peer takes.
+    AttrsTooLong,
+}
+
+impl RejectReason {
+    /// In 24 bits, for tables that hold a reason in the place of an attribute id.
+    pub(crate) fn code(self) -> u32 {
+        match self {
+            RejectReason::FilterRule(rule) => u32::from(rule),
+            RejectReason::AsLoop => 1 << 16,
+            RejectReason::ReflectionLoop => 2 << 16,
+            RejectReason::FilterNoMatch => 3 << 16,
+            RejectReason::NoImportFilter => 4 << 16,
+            RejectReason::NotAdvertised => 5 << 16,
+            RejectReason::NotAPodSubnet => 6 << 16,
+            RejectReason::NextHopNotOwner => 7 << 16,
+            RejectReason::ServiceAddress => 8 << 16,
+            RejectReason::CoversNodeAddress => 9 << 16,
+            RejectReason::CoversApiServer => 10 << 16,
+            RejectReason::CoversSession => 11 << 16,
+            RejectReason::WithinOwnPodSubnet => 12 << 16,
+            RejectReason::NextHopUnresolved => 13 << 16,
+            RejectReason::NextHopIsSelf => 14 << 16,
+            RejectReason::InternalToInternal => 15 << 16,
+            RejectReason::SplitHorizon => 16 << 16,
+            RejectReason::WellKnownCommunity => 17 << 16,
+            RejectReason::FamilyNotNegotiated => 18 << 16,
+            RejectReason::MaxPrefixes => 19 << 16,
+            RejectReason::NoNextHop => 20 << 16,
+            RejectReason::AttrsTooLong => 21 << 16,
+        }
+    }
+
+    /// The reason of a [`RejectReason::code`].
+    pub(crate) fn from_code(code: u32) -> RejectReason {
+        match code >> 16 {
+            0 => RejectReason::FilterRule(code as u16),
+            1 => RejectReason::AsLoop,
+            2 => RejectReason::ReflectionLoop,
+            3 => RejectReason::FilterNoMatch,
+            4 => RejectReason::NoImportFilter,
+            5 => RejectReason::NotAdvertised,
+            6 => RejectReason::NotAPodSubnet,
+            7 => RejectReason::NextHopNotOwner,
+            8 => RejectReason::ServiceAddress,
+            9 => RejectReason::CoversNodeAddress,
+            10 => RejectReason::CoversApiServer,
+            11 => RejectReason::CoversSession,
+            12 => RejectReason::WithinOwnPodSubnet,
+            13 => RejectReason::NextHopUnresolved,
+            14 => RejectReason::NextHopIsSelf,
+            15 => RejectReason::InternalToInternal,
+            16 => RejectReason::SplitHorizon,
+            17 => RejectReason::WellKnownCommunity,
+            18 => RejectReason::FamilyNotNegotiated,
+            19 => RejectReason::MaxPrefixes,
+            20 => RejectReason::NoNextHop,
+            _ => RejectReason::AttrsTooLong,
+        }
+    }
+}
+
+impl fmt::Display for RejectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            RejectReason::FilterRule(rule) => {
+                return write!(f, "rejected by rule {rule} of the filter");
+            }
+            RejectReason::AsLoop => "our AS is in its path",
+            RejectReason::ReflectionLoop => "we reflected it before",
+            RejectReason::FilterNoMatch => "no rule of the filter matches",
+            RejectReason::NoImportFilter => "no import filter lets anything in from this peer",
+            RejectReason::NotAdvertised => "no advertisement or export filter names it",
+            RejectReason::NotAPodSubnet => "not a pod subnet of any node",
+            RejectReason::NextHopNotOwner => "its next hop is not the node that owns the prefix",
+            RejectReason::ServiceAddress => "a service address: relayed, not installed",
+            RejectReason::CoversNodeAddress => "covers the address of a node",
+            RejectReason::CoversApiServer => "covers the address of the API server",
+            RejectReason::CoversSession => "covers the next hop of a session",
+            RejectReason::WithinOwnPodSubnet => "lies within our own pod subnet",
+            RejectReason::NextHopUnresolved => "its next hop is not reachable over a link",
+            RejectReason::NextHopIsSelf => "its next hop is our own address",
+            RejectReason::InternalToInternal => {
+                "learned from an internal peer, not told to another"
+            }
+            RejectReason::SplitHorizon => "it came from this peer",
+            RejectReason::WellKnownCommunity => "a well-known community forbids telling it",
+            RejectReason::FamilyNotNegotiated => "the peer does not carry this address family",
+            RejectReason::MaxPrefixes => "too many prefixes from the peer",
+            RejectReason::AttrsTooLong => "its attributes do not fit a message the peer takes",
+            RejectReason::NoNextHop => "we have no address of this family to name as next hop",
+        };
+        f.write_str(text)
+    }
+}
+
+impl AttrEdits {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.local_pref.is_none()
+            && self.med.is_none()
+            && self.prepend.is_none_or(|(_, count)| count == 0)
+            && self.add_communities.is_empty()
+    }
 }

@@ -1,0 +1,293 @@
+//! The decision process (RFC 4271 9.1.2.2 with RFC 4456 9): which path of a prefix is the best, and which share its traffic.
+
+use std::cmp::Ordering;
+use std::net::IpAddr;
+
+use dunlin_net::{Afi, Family};
+use smallvec::SmallVec;
+
+use super::Store;
+use super::attrset::DecisionKey;
+use super::source::SourceId;
+use super::table::{NetId, Path, Table};
+use crate::policy::{PeerType, RejectReason};
+
+/// The step of the decision process at which a path lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DecisionStep {
+    /// Another path is originated here.
+    LocalOrigin,
+    /// Another has a higher LOCAL_PREF (RFC 4271 9.1.1).
+    LocalPref,
+    /// Another has a shorter AS path (9.1.2.2 a).
+    AsPathLength,
+    /// Another has a lower ORIGIN (9.1.2.2 b).
+    Origin,
+    /// Another through the same neighbouring AS has a lower MULTI_EXIT_DISC (9.1.2.2 c).
+    Med,
+    /// Another was learned from an external peer (9.1.2.2 d).
+    ExternalOverInternal,
+    /// Another's next hop is nearer (9.1.2.2 e).
+    IgpMetric,
+    /// Another comes from a lower BGP identifier or ORIGINATOR_ID (9.1.2.2 f, RFC 4456 9).
+    RouterId,
+    /// Another was reflected fewer times (RFC 4456 9).
+    ClusterListLength,
+    /// Another comes from a lower peer address (9.1.2.2 g).
+    PeerAddress,
+}
+
+/// What is compared of an eligible path.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    pub(super) number: u32,
+    pub(super) hop: u32,
+    key: DecisionKey,
+    local: bool,
+    external: bool,
+    igp_metric: u32,
+    router_id: u32,
+    peer_addr: IpAddr,
+    source: SourceId,
+}
+
+pub(super) type Candidates = SmallVec<[Candidate; 4]>;
+
+type Step = (Ordering, DecisionStep);
+
+fn first(steps: &[Step]) -> Option<Step> {
+    steps.iter().find(|step| step.0.is_ne()).copied()
+}
+
+/// The steps before MULTI_EXIT_DISC; less is better.
+fn before_med(a: &Candidate, b: &Candidate) -> Option<Step> {
+    let (x, y) = (&a.key, &b.key);
+    first(&[
+        (b.local.cmp(&a.local), DecisionStep::LocalOrigin),
+        (y.local_pref.cmp(&x.local_pref), DecisionStep::LocalPref),
+        (x.path_len.cmp(&y.path_len), DecisionStep::AsPathLength),
+        (x.origin.cmp(&y.origin), DecisionStep::Origin),
+    ])
+}
+
+fn to_igp_metric(a: &Candidate, b: &Candidate) -> Option<Step> {
+    first(&[
+        (
+            b.external.cmp(&a.external),
+            DecisionStep::ExternalOverInternal,
+        ),
+        (a.igp_metric.cmp(&b.igp_metric), DecisionStep::IgpMetric),
+    ])
+}
+
+fn tie_break(a: &Candidate, b: &Candidate) -> Step {
+    let (x, y) = (&a.key, &b.key);
+    let address = a.peer_addr.cmp(&b.peer_addr).then(a.source.cmp(&b.source));
+    first(&[
+        (a.router_id.cmp(&b.router_id), DecisionStep::RouterId),
+        (
+            x.cluster_len.cmp(&y.cluster_len),
+            DecisionStep::ClusterListLength,
+        ),
+    ])
+    .unwrap_or((address, DecisionStep::PeerAddress))
+}
+
+fn after_med(a: &Candidate, b: &Candidate) -> Step {
+    to_igp_metric(a, b).unwrap_or_else(|| tie_break(a, b))
+}
+
+/// Whether `a` beats `b` where no path has a MULTI_EXIT_DISC, so that the order is total.
+fn beats_without_med(a: &Candidate, b: &Candidate) -> bool {
+    before_med(a, b)
+        .unwrap_or_else(|| after_med(a, b))
+        .0
+        .is_lt()
+}
+
+/// Whether `b` takes `a` out of the race by MULTI_EXIT_DISC.
+fn med_loses(a: &Candidate, b: &Candidate) -> bool {
+    a.key.neighbor_asn == b.key.neighbor_asn && a.key.med > b.key.med
+}
+
+/// What became of each candidate: in order of `candidates`, `None` for the best one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ranking {
+    pub(super) best: Option<usize>,
+    /// Where each of the others lost.
+    pub(super) lost: SmallVec<[Option<DecisionStep>; 4]>,
+}
+
+/// Runs all steps. The result does not depend on the order of the candidates.
+pub(super) fn rank(candidates: &[Candidate]) -> Ranking {
+    let mut lost = SmallVec::from_elem(None, candidates.len());
+    let Some(lead) = candidates.iter().reduce(|a, b| {
+        if before_med(b, a).is_some_and(|s| s.0.is_lt()) {
+            b
+        } else {
+            a
+        }
+    }) else {
+        return Ranking { best: None, lost };
+    };
+    for (at, candidate) in candidates.iter().enumerate() {
+        lost[at] = before_med(lead, candidate).map(|step| step.1);
+    }
+    let survivors = lost.clone();
+    let alive = |lost: &[Option<DecisionStep>]| -> SmallVec<[usize; 4]> {
+        (0..candidates.len())
+            .filter(|&at| lost[at].is_none())
+            .collect()
+    };
+    for &at in &alive(&survivors) {
+        let rivals = alive(&survivors);
+        if rivals
+            .iter()
+            .any(|&rival| med_loses(&candidates[at], &candidates[rival]))
+        {
+            lost[at] = Some(DecisionStep::Med);
+        }
+    }
+    let rest = alive(&lost);
+    let best = rest.iter().copied().reduce(|a, b| {
+        if after_med(&candidates[b], &candidates[a]).0.is_lt() {
+            b
+        } else {
+            a
+        }
+    });
+    if let Some(best) = best {
+        for at in rest {
+            if at != best {
+                lost[at] = Some(after_med(&candidates[best], &candidates[at]).1);
+            }
+        }
+    }
+    Ranking { best, lost }
+}
+
+/// Which candidates share the traffic: those that lost to the best one only after the interior cost.
+pub(super) fn shares_traffic(lost: Option<DecisionStep>) -> bool {
+    lost.is_none_or(|step| step >= DecisionStep::RouterId)
+}
+
+impl Store {
+    /// Why a path takes no part in the decision.
+    pub(super) fn ineligible(&self, path: &Path) -> Option<RejectReason> {
+        let set = match path.verdict() {
+            Ok(id) => self.attrs.get(id),
+            Err(reason) => return Some(reason),
+        };
+        let local = self.sources.get(path.source).info.is_local();
+        (!local && !self.hops.get(set.hop).resolution.reachable)
+            .then_some(RejectReason::NextHopUnresolved)
+    }
+
+    /// The path as a candidate, if it is eligible.
+    #[inline]
+    pub(super) fn candidate(&self, afi: Afi, number: u32, path: &Path) -> Option<Candidate> {
+        let set = self.attrs.get(path.used()?);
+        let source = self.sources.get(path.source);
+        if source.is_dead(afi, path.epoch) {
+            return None;
+        }
+        let info = &source.info;
+        let local = info.is_local();
+        let resolution = &self.hops.get(set.hop).resolution;
+        if !local && !resolution.reachable {
+            return None;
+        }
+        Some(Candidate {
+            number,
+            hop: set.hop,
+            key: set.key,
+            local,
+            external: !local && info.peer_type == PeerType::External,
+            igp_metric: if local { 0 } else { resolution.igp_metric },
+            router_id: match set.key.originator {
+                0 => u32::from(info.router_id.0),
+                originator => originator,
+            },
+            peer_addr: info.remote_addr,
+            source: path.source,
+        })
+    }
+
+    pub(super) fn candidates<F: Family>(&self, table: &Table<F>, id: NetId) -> Candidates {
+        table
+            .paths(id)
+            .filter_map(|(number, path)| self.candidate(F::AFI, number, path))
+            .collect()
+    }
+
+    /// The number of the best path, all considered.
+    pub(super) fn decide<F: Family>(&self, table: &Table<F>, id: NetId) -> Option<u32> {
+        if self.attrs.uses_med() {
+            let candidates = self.candidates(table, id);
+            return rank(&candidates).best.map(|at| candidates[at].number);
+        }
+        let mut best: Option<Candidate> = None;
+        for (number, path) in table.paths(id) {
+            if let Some(candidate) = self.candidate(F::AFI, number, path) {
+                match &best {
+                    Some(lead) if !beats_without_med(&candidate, lead) => {}
+                    _ => best = Some(candidate),
+                }
+            }
+        }
+        best.map(|lead| lead.number)
+    }
+
+    /// The number of the best path after path `number`, not the best one before, was added or changed.
+    pub(super) fn decide_about<F: Family>(
+        &self,
+        table: &Table<F>,
+        id: NetId,
+        number: u32,
+        lead: Option<u32>,
+    ) -> Option<u32> {
+        if self.attrs.uses_med() {
+            return self.decide(table, id);
+        }
+        let lead_path = lead.and_then(|lead| self.candidate(F::AFI, lead, table.path(lead)));
+        match (
+            self.candidate(F::AFI, number, table.path(number)),
+            lead_path,
+        ) {
+            (Some(new), Some(lead)) if !beats_without_med(&new, &lead) => Some(lead.number),
+            (Some(new), Some(_)) => Some(new.number),
+            // A best path that stopped being eligible is found by the sweep that goes on; others may be next.
+            (_, None) => self.decide(table, id),
+            (None, Some(lead)) => Some(lead.number),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod test_support {
+    use super::*;
+
+    /// A candidate that loses or wins by nothing; tests change one thing at a time.
+    pub(in crate::rib) fn plain(number: u32) -> Candidate {
+        Candidate {
+            number,
+            hop: number,
+            key: DecisionKey {
+                local_pref: 100,
+                med: 0,
+                neighbor_asn: 65001,
+                originator: 0,
+                path_len: 2,
+                cluster_len: 0,
+                origin: 0,
+                flags: 0,
+            },
+            local: false,
+            external: true,
+            igp_metric: 10,
+            router_id: 1,
+            peer_addr: IpAddr::from([10, 0, 0, 1]),
+            source: SourceId(1),
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Export groups: peers that are told the same, with one Adj-RIB-Out between them (RFC 4271 3.2).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use dunlin_net::{Afi, Family, PeerId, PerFamily};
+
+use super::attrset::{AttrId, AttrTable};
+use super::dirty::IdSet;
+use super::lag::Lag;
+use super::output::Output;
+use super::segvec::SegVec;
+use super::source::SourceId;
+use super::table::{NetId, Table};
+use crate::batch::NextHop;
+use crate::wire::ExportEncoding;
+
+/// A group inside one [`Rib`](super::Rib), reused after its last member left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupId(pub u32);
+
+/// All that what a peer is told depends on. Peers with equal keys share one encoding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupKey {
+    /// The core's number of the export policy.
+    pub policy: u32,
+    /// How UPDATEs are written.
+    pub encoding: ExportEncoding,
+    /// The peers are clients of ours (RFC 4456).
+    pub reflector_client: bool,
+    /// The families that were negotiated.
+    pub families: PerFamily<bool>,
+    /// What we name as next hop where it is us.
+    pub own_next_hop: PerFamily<Option<NextHop>>,
+}
+
+/// In [`Out::ids`]: told nothing.
+pub(super) const UNTOLD: u32 = u32::MAX;
+/// In [`Out::ids`]: with our own next hop, not the set's.
+pub(super) const OWN_NEXT_HOP: u32 = 1 << 30;
+
+/// In [`Out::ids`]: with MULTI_EXIT_DISC toward external peers too.
+pub(super) const KEEP_MED: u32 = 1 << 29;
+
+/// The attribute set of what was told.
+#[inline]
+pub(super) fn set_of(out: u32) -> AttrId {
+    out & (AttrTable::LIMIT - 1)
+}
+
+/// A change taken from the dirty set, in order of encoding: announcements first, by source, then by attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Change {
+    pub(super) withdrawn: bool,
+    /// Whose path is told now, or was told where it is withdrawn.
+    pub(super) source: SourceId,
+    pub(super) out: u32,
+    pub(super) id: NetId,
+}
+
+/// Adj-RIB-Out of one family.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    /// What each prefix was told with: an attribute set with [`OWN_NEXT_HOP`], or [`UNTOLD`].
+    ids: SegVec<u32>,
+    /// Prefixes whose telling may be out of date.
+    pub(super) dirty: IdSet,
+    /// Prefixes to withdraw once the restart gate opens.
+    pub(super) held: IdSet,
+    /// Changes taken from `dirty` and not encoded yet: at most one chunk.
+    pub(super) changes: VecDeque<Change>,
+    pub(super) told: u32,
+    pub(super) told_by_source: Vec<u32>,
+}
+
+impl Out {
+    #[inline]
+    pub(super) fn get(&self, id: NetId) -> u32 {
+        if id < self.ids.len() {
+            *self.ids.get(id)
+        } else {
+            UNTOLD
+        }
+    }
+
+    #[inline]
+    pub(super) fn set(&mut self, id: NetId, out: u32) {
+        self.ids.grow_to(id + 1, UNTOLD);
+        *self.ids.get_mut(id) = out;
+    }
+
+    pub(super) fn count(&mut self, source: SourceId, told: bool) {
+        let slot = usize::from(source.0);
+        if slot >= self.told_by_source.len() {
+            self.told_by_source.resize(slot + 1, 0);
+        }
+        if told {
+            self.told += 1;
+            self.told_by_source[slot] += 1;
+        } else {
+            self.told -= 1;
+            self.told_by_source[slot] -= 1;
+        }
+    }
+
+    /// All that was told.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (NetId, u32)> + '_ {
+        (0..self.ids.len())
+            .map(|id| (id, *self.ids.get(id)))
+            .filter(|&(_, out)| out != UNTOLD)
+    }
+
+    fn holds(&self, id: NetId) -> bool {
+        self.get(id) != UNTOLD || self.dirty.contains(id) || self.held.contains(id)
+    }
+
+    /// Whether all that is to be told now was encoded.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.dirty.is_empty() && self.changes.is_empty()
+    }
+}
+
+/// A peer in a group.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) peer: PeerId,
+    /// Its routes are not told back to it.
+    pub(super) source: Option<SourceId>,
+    /// Octets it can still take.
+    pub(super) credit: i64,
+    /// Its credit when all was taken.
+    window: i64,
+    /// What it was not told that the group was, while it is behind.
+    pub(super) lag: Option<Box<PerFamily<Lag>>>,
+    /// End-of-RIB is owed.
+    pub(super) end_of_rib: PerFamily<bool>,
+}
+
+impl Member {
+    pub(super) fn is_blocked(&self) -> bool {
+        self.credit <= 0
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.credit >= self.window
+    }
+
+    /// The member's lag, made if it kept pace until now.
+    pub(super) fn lag(&mut self) -> &mut PerFamily<Lag> {
+        self.lag.get_or_insert_default()
+    }
+}
+
+/// One group.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) key: GroupKey,
+    pub(super) out: PerFamily<Out>,
+    /// By peer id.
+    pub(super) members: Vec<Member>,
+    /// Which members are sources.
+    pub(super) by_source: BTreeMap<SourceId, PeerId>,
+    /// The members that keep pace; made anew when that changes.
+    in_sync: Option<Arc<[PeerId]>>,
+    /// Whose turn it is among those that lag.
+    pub(super) turn: usize,
+}
+
+impl Group {
+    fn new(key: GroupKey) -> Group {
+        Group {
+            key,
+            out: PerFamily::default(),
+            members: Vec::new(),
+            by_source: BTreeMap::new(),
+            in_sync: None,
+            turn: 0,
+        }
+    }
+
+    pub(super) fn member_mut(&mut self, peer: PeerId) -> Option<&mut Member> {
+        let at = self.members.binary_search_by_key(&peer, |m| m.peer).ok()?;
+        self.members.get_mut(at)
+    }
+
+    pub(super) fn member(&self, peer: PeerId) -> Option<&Member> {
+        let at = self.members.binary_search_by_key(&peer, |m| m.peer).ok()?;
+        self.members.get(at)
+    }
+
+    /// The members that keep pace.
+    pub(super) fn in_sync(&mut self) -> Arc<[PeerId]> {
+        let members = &self.members;
+        let keeping_pace = || members.iter().filter(|m| m.lag.is_none()).map(|m| m.peer);
+        self.in_sync
+            .get_or_insert_with(|| keeping_pace().collect())
+            .clone()
+    }
+
+    /// A member fell behind or caught up.
+    pub(super) fn membership_changed(&mut self) {
+        self.in_sync = None;
+    }
+
+    /// Nothing was told to anybody yet.
+    fn is_fresh(&self) -> bool {
+        let fresh = |out: &Out| out.told == 0 && out.changes.is_empty();
+        Afi::ALL.iter().all(|&afi| fresh(self.out.get(afi)))
+    }
+
+    fn holds(&self, afi: Afi, id: NetId) -> bool {
+        let lags = |member: &Member| {
+            let lag = member.lag.as_ref();
+            lag.is_some_and(|lag| lag.get(afi).holds(id))
+        };
+        self.out.get(afi).holds(id) || self.members.iter().any(lags)
+    }
+
+    /// What the member would be told of a prefix in pace with the group.
+    pub(super) fn sees(member_source: Option<SourceId>, source: Option<SourceId>) -> bool {
+        source.is_some() && source != member_source
+    }
+
+    /// Lets members go their own way that are out of credit while another one has nothing left to do. While all are
+    /// busy the group waits, so that members of about equal pace share all encoding. Whether the group may go on.
+    pub(super) fn may_encode(&mut self) -> bool {
+        let pace = |m: &&Member| m.lag.is_none();
+        if !self.members.iter().filter(pace).any(Member::is_blocked) {
+            return true;
+        }
+        if !self.members.iter().filter(pace).any(Member::is_idle) {
+            return false;
+        }
+        for member in &mut self.members {
+            if member.lag.is_none() && member.is_blocked() {
+                member.lag();
+            }
+        }
+        self.membership_changed();
+        true
+    }
+}
+
+/// All groups.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    pub(super) slots: Vec<Option<Group>>,
+    pub(super) of_peer: BTreeMap<PeerId, GroupId>,
+    /// Encoded and not polled: what one step of one group made.
+    pub(super) outbox: VecDeque<Output>,
+    pub(super) turn: usize,
+    pub(super) hold_withdrawals: bool,
+    pub(super) hold_end_of_rib: bool,
+}
+
+impl Groups {
+    pub(super) fn get(&self, id: GroupId) -> Option<&Group> {
+        self.slots.get(id.0 as usize)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {
+        self.slots.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    pub(super) fn of(&self, peer: PeerId) -> Option<&Group> {
+        self.get(*self.of_peer.get(&peer)?)
+    }
+
+    pub(super) fn of_mut(&mut self, peer: PeerId) -> Option<&mut Group> {
+        self.get_mut(*self.of_peer.get(&peer)?)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Group> {
+        self.slots.iter_mut().flatten()
+    }
+
+    /// The best path of a prefix changed.
+    #[inline]
+    pub(super) fn mark(&mut self, afi: Afi, id: NetId) {
+        for group in self.slots.iter_mut().flatten() {
+            if *group.key.families.get(afi) {
+                group.out.get_mut(afi).dirty.insert(id);
+            }
+        }
+    }
+
+    /// Gives the id of a prefix without paths back unless somebody still has to be told.
+    pub(super) fn forget_if_unused<F: Family>(&self, table: &mut Table<F>, id: NetId) {
+        if !table.is_live(id) || !table.is_bare(id) || table.fib_dirty.contains(id) {
+            return;
+        }
+        let mut groups = self.slots.iter().flatten();
+        if !groups.any(|group| group.holds(F::AFI, id)) {
+            table.forget(id);
+        }
+    }
+
+    /// Finds the group of a key or makes it; whether it was made.
+    fn find_or_add(&mut self, key: &GroupKey) -> (GroupId, bool) {
+        let same = |slot: &Option<Group>| slot.as_ref().is_some_and(|group| group.key == *key);
+        let (at, made) = match self.slots.iter().position(same) {
+            Some(at) => (at, false),
+            None => {
+                let at = match self.slots.iter().position(Option::is_none) {
+                    Some(at) => at,
+                    None => {
+                        self.slots.push(None);
+                        self.slots.len() - 1
+                    }
+                };
+                self.slots[at] = Some(Group::new(key.clone()));
+                (at, true)
+            }
+        };
+        (GroupId(at as u32), made)
+    }
+
+    /// Adds a member; whether its group is new and has to look at all prefixes.
+    pub(super) fn join(
+        &mut self,
+        peer: PeerId,
+        source: Option<SourceId>,
+        key: &GroupKey,
+        credit: i64,
+    ) -> (GroupId, bool) {
+        let (id, made) = self.find_or_add(key);
+        self.of_peer.insert(peer, id);
+        let group = self.slots[id.0 as usize]
+            .as_mut()
+            .expect("found or made above");
+        let mut member = Member {
+            peer,
+            source,
+            credit,
+            window: credit.max(1),
+            lag: None,
+            end_of_rib: key.families,
+        };
+        if !group.is_fresh() {
+            let lag = member.lag();
+            for afi in Afi::ALL {
+                let lag = lag.get_mut(afi);
+                for (prefix, _) in group.out.get(afi).iter() {
+                    lag.untold(prefix);
+                }
+            }
+        }
+        let at = group.members.partition_point(|m| m.peer < peer);
+        group.members.insert(at, member);
+        if let Some(source) = source {
+            group.by_source.insert(source, peer);
+        }
+        group.membership_changed();
+        (id, made)
+    }
+}

@@ -1,0 +1,79 @@
+//! Members of an export group that do not keep its pace: newcomers, slow ones, ones that asked for a refresh. Each has
+//! its own dirty set over the group's Adj-RIB-Out, two bits a prefix, until it has caught up.
+
+use super::dirty::IdSet;
+use super::table::NetId;
+
+/// What one member was not told of one family.
+#[derive(Debug, Default)]
+pub(super) struct Lag {
+    /// Prefixes about which it has to be told.
+    dirty: IdSet,
+    /// Of these and the held ones, those it was told of before and may have to be told to forget.
+    told: IdSet,
+    /// Prefixes to withdraw once the restart gate opens.
+    held: IdSet,
+}
+
+impl Lag {
+    /// A prefix the member never heard of.
+    pub(super) fn untold(&mut self, id: NetId) {
+        self.dirty.insert(id);
+    }
+
+    /// The group was told something else about a prefix; `saw` is whether the member was told of it until now if it was
+    /// in pace about this prefix.
+    pub(super) fn changed(&mut self, id: NetId, saw: bool) {
+        let was_held = self.held.remove(id);
+        if self.dirty.insert(id) && !was_held && saw {
+            self.told.insert(id);
+        }
+    }
+
+    /// Takes the next prefix from `from` on; and whether the member was told of it before.
+    pub(super) fn take(&mut self, from: NetId) -> Option<(NetId, bool)> {
+        let id = self.dirty.next(from)?;
+        self.dirty.remove(id);
+        Some((id, self.told.remove(id)))
+    }
+
+    /// A prefix taken is not told yet after all.
+    pub(super) fn put_back(&mut self, id: NetId, told: bool) {
+        self.dirty.insert(id);
+        if told {
+            self.told.insert(id);
+        }
+    }
+
+    /// A prefix taken is to be withdrawn once the gate opens.
+    pub(super) fn hold(&mut self, id: NetId) {
+        self.held.insert(id);
+        self.told.insert(id);
+    }
+
+    /// The gate opened.
+    pub(super) fn release_held(&mut self) {
+        for id in self.held.take().iter() {
+            self.dirty.insert(id);
+        }
+    }
+
+    pub(super) fn holds(&self, id: NetId) -> bool {
+        self.dirty.contains(id) || self.held.contains(id)
+    }
+
+    /// Whether nothing can be told now.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.dirty.is_empty()
+    }
+
+    /// Whether the member has caught up.
+    pub(super) fn is_over(&self) -> bool {
+        self.dirty.is_empty() && self.held.is_empty()
+    }
+
+    /// All prefixes it holds.
+    pub(super) fn ids(&self) -> impl Iterator<Item = NetId> + '_ {
+        self.dirty.iter().chain(self.held.iter())
+    }
+}

@@ -1,0 +1,201 @@
+//! Where routes come from: peer sessions and what we originate ourselves.
+
+use std::net::IpAddr;
+
+use dunlin_net::{Afi, Asn, PeerId, PerFamily, RouterId};
+
+use super::table::block_of;
+use crate::policy::PeerType;
+
+/// A source of routes inside one [`Rib`](super::Rib). Reused after [`unregister`](super::Rib::unregister).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceId(pub u16);
+
+/// What the decision process and policies know of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceInfo {
+    /// The peer, or `None` for what we originate.
+    pub peer: Option<PeerId>,
+    /// The kind of session.
+    pub peer_type: PeerType,
+    /// The peer's BGP identifier (RFC 4271 9.1.2.2 f).
+    pub router_id: RouterId,
+    /// The peer's address (RFC 4271 9.1.2.2 g).
+    pub remote_addr: IpAddr,
+    /// The peer's AS.
+    pub remote_asn: Asn,
+    /// Our AS toward the peer; its presence in a path is a loop.
+    pub local_asn: Asn,
+    /// How often our AS may stand in a path all the same (fabrics where racks share one AS).
+    pub allow_own_as: u8,
+    /// The peer is a client of ours (RFC 4456).
+    pub reflector_client: bool,
+}
+
+impl SourceInfo {
+    /// What we originate, with our router id.
+    pub fn local(router_id: RouterId, local_asn: Asn) -> SourceInfo {
+        SourceInfo {
+            peer: None,
+            peer_type: PeerType::Internal,
+            router_id,
+            remote_addr: IpAddr::V4(router_id.0),
+            remote_asn: local_asn,
+            local_asn,
+            allow_own_as: 0,
+            reflector_client: false,
+        }
+    }
+
+    /// Whether we originate these routes ourselves.
+    pub fn is_local(&self) -> bool {
+        self.peer.is_none()
+    }
+}
+
+/// How many routes of a source and family there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceCounts {
+    /// Prefixes in Adj-RIB-In.
+    pub received: u32,
+    /// Of these, accepted by import policy.
+    pub accepted: u32,
+    /// Of these, best path of their prefix.
+    pub best: u32,
+}
+
+/// A source and where its paths are.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) info: SourceInfo,
+    /// Paths of another epoch are stale.
+    pub(super) epoch: u8,
+    /// The oldest epoch a path may still have, per family.
+    pub(super) oldest: PerFamily<u8>,
+    /// Paths of epochs in `oldest..live` are to be removed and count for nothing already.
+    pub(super) live: PerFamily<u8>,
+    pub(super) counts: PerFamily<SourceCounts>,
+    /// Paths per block of prefix ids: two octets for a thousand prefixes of the table, so that work over a source
+    /// with few prefixes does not scan the table.
+    pub(super) blocks: PerFamily<Vec<u16>>,
+    /// Unregistered, waiting for its last path to go.
+    pub(super) leaving: bool,
+}
+
+impl Source {
+    pub(super) fn new(info: SourceInfo) -> Source {
+        Source {
+            info,
+            epoch: 0,
+            oldest: PerFamily::default(),
+            live: PerFamily::default(),
+            counts: PerFamily::default(),
+            blocks: PerFamily::default(),
+            leaving: false,
+        }
+    }
+
+    /// Whether a path of `epoch` is only waiting to be removed.
+    #[inline]
+    pub(super) fn is_dead(&self, afi: Afi, epoch: u8) -> bool {
+        let oldest = *self.oldest.get(afi);
+        let live = *self.live.get(afi);
+        oldest != live && epoch.wrapping_sub(oldest) < live.wrapping_sub(oldest)
+    }
+
+    pub(super) fn count_in(&mut self, afi: Afi, id: u32) {
+        self.counts.get_mut(afi).received += 1;
+        let blocks = self.blocks.get_mut(afi);
+        let block = block_of(id) as usize;
+        if block >= blocks.len() {
+            blocks.resize(block + 1, 0);
+        }
+        blocks[block] += 1;
+    }
+
+    pub(super) fn count_out(&mut self, afi: Afi, id: u32) {
+        let counts = self.counts.get_mut(afi);
+        counts.received -= 1;
+        if counts.received == 0 {
+            // Nothing of any epoch is left: what was due to be removed is.
+            *self.oldest.get_mut(afi) = *self.live.get(afi);
+        }
+        self.blocks.get_mut(afi)[block_of(id) as usize] -= 1;
+    }
+
+    /// The blocks that hold paths of the source, ascending.
+    pub(super) fn blocks(&self, afi: Afi) -> impl Iterator<Item = u32> + '_ {
+        let blocks = self.blocks.get(afi);
+        (0u32..)
+            .zip(blocks)
+            .filter(|&(_, &count)| count > 0)
+            .map(|(block, _)| block)
+    }
+}
+
+/// All sources.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Sources {
+    slots: Vec<Option<Source>>,
+}
+
+impl Sources {
+    /// Takes the lowest free id; `None` when 65,535 sources are there.
+    pub(super) fn insert(&mut self, info: SourceInfo) -> Option<SourceId> {
+        let slot = match self.slots.iter().position(Option::is_none) {
+            Some(slot) => slot,
+            None if self.slots.len() < usize::from(u16::MAX) => {
+                self.slots.push(None);
+                self.slots.len() - 1
+            }
+            None => return None,
+        };
+        self.slots[slot] = Some(Source::new(info));
+        u16::try_from(slot).ok().map(SourceId)
+    }
+
+    pub(super) fn remove(&mut self, id: SourceId) {
+        if let Some(slot) = self.slots.get_mut(usize::from(id.0)) {
+            *slot = None;
+        }
+    }
+
+    pub(super) fn find(&self, id: SourceId) -> Option<&Source> {
+        self.slots.get(usize::from(id.0))?.as_ref()
+    }
+
+    pub(super) fn find_mut(&mut self, id: SourceId) -> Option<&mut Source> {
+        self.slots.get_mut(usize::from(id.0))?.as_mut()
+    }
+
+    /// The source of a path in the table.
+    #[inline]
+    pub(super) fn get(&self, id: SourceId) -> &Source {
+        self.find(id)
+            .expect("a path's source is kept while the path is")
+    }
+
+    /// The source of a path in the table.
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: SourceId) -> &mut Source {
+        self.find_mut(id)
+            .expect("a path's source is kept while the path is")
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Source> {
+        self.slots.iter_mut().flatten()
+    }
+
+    /// Sources that were unregistered and are not gone yet.
+    pub(super) fn leaving(&self) -> impl Iterator<Item = SourceId> + '_ {
+        self.iter()
+            .filter(|(_, source)| source.leaving)
+            .map(|(id, _)| id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SourceId, &Source)> {
+        (0u16..)
+            .zip(&self.slots)
+            .filter_map(|(id, slot)| Some((SourceId(id), slot.as_ref()?)))
+    }
+}

@@ -1,0 +1,272 @@
+//! Sources that come and go, facts that change, and the work that follows, in slices.
+
+use dunlin_net::{Afi, V4, V6};
+
+use super::Rib;
+use super::hops::Resolution;
+use super::input::{AcceptAll, ImportPolicy};
+use super::source::{SourceCounts, SourceId, SourceInfo};
+use super::table::{BLOCK, RibFamily};
+use crate::batch::NextHop;
+
+/// A source whose paths lie in no more blocks than this is worked on at once.
+const AT_ONCE_BLOCKS: usize = 4;
+
+/// Generations of stale paths that may wait to be swept; then they are swept at once.
+const EPOCHS: u8 = 200;
+
+impl Rib {
+    /// Makes a source known. `None` if 65,535 are there.
+    pub fn register(&mut self, info: SourceInfo) -> Option<SourceId> {
+        let leaving: Vec<SourceId> = self.store.sources.leaving().collect();
+        for source in leaving {
+            self.reap(source);
+        }
+        self.store.sources.insert(info)
+    }
+
+    /// What is known of a source.
+    pub fn source(&self, source: SourceId) -> Option<&SourceInfo> {
+        Some(&self.store.sources.find(source)?.info)
+    }
+
+    /// How many routes of a source there are.
+    pub fn source_counts(&self, source: SourceId, afi: Afi) -> SourceCounts {
+        let source = self.store.sources.find(source);
+        source.map_or_else(SourceCounts::default, |source| *source.counts.get(afi))
+    }
+
+    /// Notes what a new session found out about a source. Its paths are decided again, and judged again by
+    /// [`Rib::poll_work`].
+    pub fn update_source(&mut self, source: SourceId, info: SourceInfo) {
+        let Some(slot) = self.store.sources.find_mut(source) else {
+            return;
+        };
+        if slot.info != info {
+            slot.info = info.clone();
+            self.store.attrs.rekey(source, &info);
+            self.rejudge_source(source);
+        }
+    }
+
+    /// Removes a source and its paths. The id is given to another one when the last path is gone.
+    pub fn unregister(&mut self, source: SourceId) {
+        self.drop_source(source);
+        if let Some(slot) = self.store.sources.find_mut(source) {
+            slot.leaving = true;
+        }
+        self.reap(source);
+    }
+
+    fn reap(&mut self, source: SourceId) {
+        let sources = &mut self.store.sources;
+        let gone = sources.find(source).is_some_and(|slot| {
+            slot.leaving
+                && Afi::ALL
+                    .iter()
+                    .all(|&afi| slot.counts.get(afi).received == 0)
+        });
+        // Export groups may still hold attribute sets that name the source: they let go before it does.
+        if gone && !self.store.attrs.names(source) {
+            self.store.sources.remove(source);
+        }
+    }
+
+    /// The session broke and graceful restart keeps its routes (RFC 4724 4.2): all are stale until announced again.
+    /// Those that were stale before go.
+    pub fn mark_stale(&mut self, source: SourceId) {
+        let Some(slot) = self.store.sources.find_mut(source) else {
+            return;
+        };
+        let epoch = slot.epoch;
+        slot.epoch = epoch.wrapping_add(1);
+        for afi in Afi::ALL {
+            *slot.live.get_mut(afi) = epoch;
+        }
+        self.remove_dead(source);
+    }
+
+    /// Removes what is still stale of one family: End-of-RIB came, or the deadline.
+    pub fn sweep_stale(&mut self, source: SourceId, afi: Afi) {
+        if let Some(slot) = self.store.sources.find_mut(source) {
+            *slot.live.get_mut(afi) = slot.epoch;
+            self.remove_dead(source);
+        }
+    }
+
+    /// Removes all paths of a source: the session is gone.
+    pub fn drop_source(&mut self, source: SourceId) {
+        let Some(slot) = self.store.sources.find_mut(source) else {
+            return;
+        };
+        slot.epoch = slot.epoch.wrapping_add(1);
+        for afi in Afi::ALL {
+            *slot.live.get_mut(afi) = slot.epoch;
+        }
+        self.remove_dead(source);
+    }
+
+    /// Whether [`Rib::poll_work`] has something to do.
+    pub fn has_work(&self) -> bool {
+        let (v4, v6) = (&self.tables.v4, &self.tables.v6);
+        let waiting = [&v4.recheck, &v4.rejudge, &v6.recheck, &v6.rejudge];
+        waiting.iter().any(|blocks| !blocks.is_empty())
+    }
+
+    fn remove_dead(&mut self, source: SourceId) {
+        self.remove_dead_of::<V4>(source);
+        self.remove_dead_of::<V6>(source);
+    }
+
+    fn remove_dead_of<F: RibFamily>(&mut self, source: SourceId) {
+        let Some(slot) = self.store.sources.find(source) else {
+            return;
+        };
+        let (oldest, live) = (*slot.oldest.get(F::AFI), *slot.live.get(F::AFI));
+        if slot.counts.get(F::AFI).received == 0 {
+            self.nothing_dead::<F>(source);
+            return;
+        }
+        if oldest == live {
+            return;
+        }
+        let blocks: Vec<u32> = slot.blocks(F::AFI).collect();
+        let waited = slot.epoch.wrapping_sub(oldest);
+        if blocks.len() <= AT_ONCE_BLOCKS || waited > EPOCHS {
+            for block in blocks {
+                self.work_on::<F, AcceptAll>(None, block);
+            }
+            self.nothing_dead::<F>(source);
+        } else {
+            let table = F::table_mut(&mut self.tables);
+            for block in blocks {
+                table.recheck.insert(block);
+            }
+        }
+    }
+
+    fn nothing_dead<F: RibFamily>(&mut self, source: SourceId) {
+        if let Some(slot) = self.store.sources.find_mut(source) {
+            *slot.oldest.get_mut(F::AFI) = *slot.live.get(F::AFI);
+        }
+    }
+
+    /// Facts about a source's routes changed: judges them again in [`Rib::poll_work`].
+    pub fn rejudge_source(&mut self, source: SourceId) {
+        if let Some(slot) = self.store.sources.find(source) {
+            for block in slot.blocks(Afi::Ipv4) {
+                self.tables.v4.rejudge.insert(block);
+            }
+            for block in slot.blocks(Afi::Ipv6) {
+                self.tables.v6.rejudge.insert(block);
+            }
+        }
+    }
+
+    /// Facts changed: judges everything again in [`Rib::poll_work`].
+    pub fn rejudge_all(&mut self) {
+        for block in 0..self.tables.v4.limit().div_ceil(BLOCK) {
+            self.tables.v4.rejudge.insert(block);
+        }
+        for block in 0..self.tables.v6.limit().div_ceil(BLOCK) {
+            self.tables.v6.rejudge.insert(block);
+        }
+    }
+
+    /// Facts about these prefixes changed: judges them again now.
+    pub fn rejudge_prefixes<F: RibFamily, P: ImportPolicy>(
+        &mut self,
+        policy: &P,
+        nets: impl IntoIterator<Item = F::Net>,
+    ) {
+        let mut editor = self.editor::<F>();
+        for net in nets {
+            if let Some(id) = editor.table.find(net) {
+                editor.revise(Some(policy), id);
+            }
+        }
+    }
+
+    /// Says what is known of a next hop. Paths by it are decided again: at once for sources with few prefixes, else in
+    /// [`Rib::poll_work`].
+    pub fn set_next_hop(&mut self, next_hop: &NextHop, resolution: Resolution) {
+        for source in self.store.hops.set(next_hop, resolution) {
+            self.recheck::<V4>(source);
+            self.recheck::<V6>(source);
+        }
+    }
+
+    fn recheck<F: RibFamily>(&mut self, source: SourceId) {
+        let Some(slot) = self.store.sources.find(source) else {
+            return;
+        };
+        let blocks: Vec<u32> = slot.blocks(F::AFI).collect();
+        if blocks.len() <= AT_ONCE_BLOCKS && slot.counts.get(F::AFI).received <= BLOCK {
+            let ids: Vec<u32> = {
+                let table = F::table(&self.tables);
+                let of_block = |&block: &u32| table.block(block);
+                let has = |id: &u32| table.path_of(*id, source).is_some();
+                blocks.iter().flat_map(of_block).filter(has).collect()
+            };
+            let mut editor = self.editor::<F>();
+            for id in ids {
+                editor.revise::<AcceptAll>(None, id);
+            }
+        } else {
+            let table = F::table_mut(&mut self.tables);
+            for block in blocks {
+                table.recheck.insert(block);
+            }
+        }
+    }
+
+    /// Does up to about `budget` prefixes of waiting work; whether more waits.
+    pub fn poll_work<P: ImportPolicy>(&mut self, policy: &P, budget: usize) -> bool {
+        if !self.has_work() {
+            return false;
+        }
+        let mut left = budget.div_ceil(BLOCK as usize).max(1);
+        while left > 0 && (self.slice::<V4, P>(policy) || self.slice::<V6, P>(policy)) {
+            left -= 1;
+        }
+        let more = self.has_work();
+        if !more {
+            self.rest();
+        }
+        more
+    }
+
+    fn slice<F: RibFamily, P: ImportPolicy>(&mut self, policy: &P) -> bool {
+        let table = F::table_mut(&mut self.tables);
+        // Removals go first: withdrawals are worth more than opinions.
+        if let Some(block) = table.recheck.next(0) {
+            let judge = table.rejudge.contains(block);
+            self.work_on::<F, P>(judge.then_some(policy), block);
+            return true;
+        }
+        if let Some(block) = table.rejudge.next(0) {
+            self.work_on::<F, P>(Some(policy), block);
+            return true;
+        }
+        false
+    }
+
+    fn work_on<F: RibFamily, P: ImportPolicy>(&mut self, policy: Option<&P>, block: u32) {
+        let mut editor = self.editor::<F>();
+        editor.table.recheck.remove(block);
+        if policy.is_some() {
+            editor.table.rejudge.remove(block);
+        }
+        let ids: Vec<u32> = editor.table.block(block).collect();
+        for id in ids {
+            editor.revise(policy, id);
+        }
+    }
+
+    /// No block waits, so no path is dead.
+    fn rest(&mut self) {
+        for source in self.store.sources.iter_mut() {
+            source.oldest = source.live;
+        }
+    }
+}
