@@ -4,9 +4,14 @@
 //! [`Action`]s.
 
 mod config;
+mod deadlines;
 mod event;
 mod negotiated;
+mod pace;
+mod peer;
 mod reason;
+mod refusal;
+mod sessions;
 mod stats;
 
 pub use config::{
@@ -17,7 +22,10 @@ pub use event::{
     Action, Command, ConnId, FsmState, Input, SessionEvent, StaleInfo, Stop, TransportError,
 };
 pub use negotiated::{Negotiated, PeerRestart};
+pub use peer::Peer;
 pub use reason::DownReason;
+pub use refusal::{Refusal, RefusedWhy};
+pub use sessions::{RefusalCounts, Seeds, Sessions};
 pub use stats::{MessageCounts, PeerSnapshot, PeerStats};
 
 /// Peer ids from here on name peers that came from a range; the core gives lower ones.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use dunlin_net::{Afi, Asn, IpNet, PerFamily, RouterId};
+use dunlin_net::{Afi, Asn, IpNet, PeerId, PerFamily, RouterId};
 
 use crate::policy::PeerType;
 
@@ -34,6 +34,9 @@ pub struct PeerConfig {
     pub graceful_restart: Option<GracefulRestart>,
     /// Which other capabilities to offer.
     pub capabilities: Offer,
+    /// Whether the paths of an external peer must begin with its AS (RFC 4271 6.3); not so from a route server. Changes in
+    /// place.
+    pub enforce_first_as: bool,
     /// How the TCP connections are made.
     pub transport: Transport,
 }
@@ -54,6 +57,7 @@ impl PeerConfig {
             families: PerFamily { v4: true, v6: true },
             graceful_restart: None,
             capabilities: Offer::default(),
+            enforce_first_as: true,
             transport: Transport::default(),
         }
     }
@@ -291,6 +295,9 @@ pub enum ConfigError {
     /// RFC 7607.
     #[error("AS 0 cannot be used")]
     AsZero,
+    /// Only peers from ranges have such ids.
+    #[error("{0} is an id for peers that come from a range")]
+    ReservedId(PeerId),
     /// A connection has one family.
     #[error("source address {local} and peer address {remote} are not of the same family")]
     FamiliesDiffer {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use dunlin_net::{Asn, PerFamily, RouterId};
 
 use crate::policy::PeerType;
+use crate::wire::Capability;
 
 /// What both sides agreed on, fixed for the life of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Negotiated {
     pub keepalive_time_secs: u16,
     /// The peer's graceful restart, if both sides offered it.
     pub graceful_restart: Option<PeerRestart>,
+    /// All capabilities of the peer's OPEN, in its order.
+    pub capabilities: Vec<Capability>,
 }
 
 /// The graceful restart capability of a peer (RFC 4724 3), of use only if we offered it too.

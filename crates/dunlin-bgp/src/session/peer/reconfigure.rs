@@ -1,0 +1,90 @@
+//! A changed configuration, applied to a living session.
+
+use std::sync::Arc;
+
+use dunlin_net::Instant;
+
+use super::conn::{Conn, Direction, Stage};
+use super::{Peer, open};
+use crate::session::{Action, ConnId, DownReason, PeerConfig, Remote};
+
+impl Peer {
+    pub(super) fn on_configure(&mut self, now: Instant, config: Arc<PeerConfig>) {
+        if *self.config == *config {
+            return;
+        }
+        let old = std::mem::replace(&mut self.config, config);
+        let new = Arc::clone(&self.config);
+        let reset: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|conn| must_reset(&old, &new, conn))
+            .map(|conn| conn.id)
+            .collect();
+        for conn in reset {
+            self.end(now, conn, DownReason::ConfigChanged);
+        }
+        if old.transport != new.transport {
+            let retuned = self.conns.iter().map(|conn| conn.id);
+            self.actions
+                .extend(retuned.map(|conn| Action::Retune { conn }));
+        }
+        for conn in &mut self.conns {
+            if let Some(negotiated) = conn.negotiated_mut() {
+                let secs = open::keepalive_time_secs(&new, negotiated.hold_time_secs);
+                if negotiated.keepalive_time_secs != secs {
+                    Arc::make_mut(negotiated).keepalive_time_secs = secs;
+                    // Sent at once, and in the new rhythm from then on.
+                    conn.keepalive_at = (secs != 0).then_some(now);
+                }
+            }
+        }
+        self.forgive(now);
+    }
+}
+
+/// Whether the connection stands on something that is no longer so.
+fn must_reset(old: &PeerConfig, new: &PeerConfig, conn: &Conn) -> bool {
+    let said = |config: &PeerConfig| {
+        let mut said = config.clone();
+        // R and F bits count for the next OPEN only; the last is no part of any OPEN.
+        if let Some(restart) = &mut said.graceful_restart {
+            restart.restarting = false;
+            restart.forwarding = Default::default();
+            restart.hard_reset_on_hold_expiry = false;
+        }
+        open::our_open(&said)
+    };
+    if said(old) != said(new) {
+        return true;
+    }
+    match &conn.stage {
+        Stage::Dialing => dials(old, new) || old.transport != new.transport || new.passive,
+        Stage::OpenSent(_) => address_changed(old, new),
+        Stage::OpenConfirm(negotiated) | Stage::Established(negotiated, _) => {
+            let moved = conn.direction == Direction::Outgoing
+                && new
+                    .local_address
+                    .is_some_and(|local| local.to_canonical() != negotiated.local.ip());
+            moved
+                || address_changed(old, new)
+                || !new
+                    .remote_asn
+                    .accepts(negotiated.local_asn, negotiated.remote_asn)
+        }
+    }
+}
+
+/// Whether a dial would go another way.
+fn dials(old: &PeerConfig, new: &PeerConfig) -> bool {
+    old.remote != new.remote || old.local_address != new.local_address
+}
+
+fn address_changed(old: &PeerConfig, new: &PeerConfig) -> bool {
+    match (old.remote, new.remote) {
+        (Remote::Address(old), Remote::Address(new)) => {
+            old.ip().to_canonical() != new.ip().to_canonical()
+        }
+        (old, new) => old != new,
+    }
+}
