@@ -13,7 +13,7 @@ use std::sync::Arc;
 use dunlin_net::{IpNet, RouterId};
 
 use crate::claims::Claims;
-use crate::fact::{Fact, Key, Kind, Secret, SecretRef};
+use crate::fact::{Fact, Key, Kind, Secret, SecretRef, SourceEvent};
 use crate::intent::{LocalIntent, Origination, PeerIntent, PeerKey};
 use crate::origin::{OriginValidation, Protected};
 use crate::problem::{ObjectKind, ObjectRef, Problem, Reason};
@@ -93,6 +93,16 @@ impl Cluster {
             peers: BTreeMap::new(),
             dirty: Dirty::default(),
             told: Told::default(),
+        }
+    }
+
+    /// Takes in what a source tells.
+    pub fn on_source(&mut self, event: SourceEvent) {
+        match event {
+            SourceEvent::Apply(fact) => self.apply(fact),
+            SourceEvent::Remove(key) => self.remove(&key),
+            SourceEvent::Synced(kind) => self.synced(kind),
+            SourceEvent::Problems(object, problems) => self.set_source_problems(object, problems),
         }
     }
 

@@ -19,8 +19,22 @@ pub use objects::{
 pub use secret::{Secret, SecretFact, SecretRef};
 pub use timestamp::Timestamp;
 
-use crate::problem::ObjectRef;
+use crate::problem::{ObjectRef, Problem};
 use crate::selector::Labels;
+
+/// What a source of facts tells, whether a manifest directory or an API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceEvent {
+    /// An object is there, new or changed.
+    Apply(Fact),
+    /// An object is gone.
+    Remove(Key),
+    /// All objects of a kind have been told once.
+    Synced(Kind),
+    /// What the source finds wrong with an object or a file; replaces what it said of it before, and none means that
+    /// all is well.
+    Problems(ObjectRef, Vec<Problem>),
+}
 
 /// One object as a source gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ pub use fact::{
     AdvertisementFact, Attributes, ConfigurationFact, Fact, FilterFact, FilterRuleFact,
     GracefulRestartFact, Key, Kind, Malformed, MaxPrefixesFact, NodeFact, PeerAsn, PeerFact,
     PodEgressFact, Prepend, ReflectorsFact, Secret, SecretFact, SecretRef, ServicesFact,
-    TimersFact, Timestamp, TopologyMode,
+    SourceEvent, TimersFact, Timestamp, TopologyMode,
 };
 pub use filters::MAX_FILTER_RULES;
 pub use intent::{

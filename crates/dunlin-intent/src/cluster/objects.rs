@@ -224,7 +224,7 @@ impl Cluster {
                 "there is no Secret {at}: {DOWN}; create it with the key password"
             )),
             Some(None) => Some(format!(
-                "the Secret {at} has no key password: {DOWN}; add it"
+                "the Secret {at} has no readable key password: {DOWN}; give it under stringData, or base64 under data"
             )),
             Some(Some(password)) if !is_usable(password) => Some(format!(
                 "the password of the Secret {at} must have 1 to {MAX_PASSWORD_LEN} octets: {DOWN}; change it"
