@@ -16,5 +16,19 @@ mod start;
 
 pub use run::{Parts, run_with};
 
+/// Runs the agent until a signal.
+///
+/// # Errors
+/// What kept it from starting, or that its core ended.
+pub fn run(config: &config::AgentConfig) -> anyhow::Result<()> {
+    run_with(
+        config,
+        Parts {
+            engine: |_| anyhow::bail!("this build has no core yet: it can be asked, but not run"),
+            write_cni: |_: &engine_handle::PodNetwork| anyhow::bail!("this build has no core yet"),
+        },
+    )
+}
+
 #[cfg(test)]
 mod fake_engine;

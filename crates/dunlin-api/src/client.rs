@@ -22,12 +22,12 @@ const ANSWER_LIMIT_BYTES: usize = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody answers on the socket.
-    #[error("cannot reach the agent at {}: {}: {}", .socket.display(), plain(.source), hint(.source))]
+    #[error("cannot reach the agent at {}: {}: {}", .socket.display(), plain(.cause), hint(.cause))]
     Unreachable {
         /// The socket tried.
         socket: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The agent took the request and did not answer in time.
     #[error("the agent at {} did not answer within {} s: it may be overloaded; its log tells", .socket.display(), .after.as_secs())]
@@ -125,14 +125,14 @@ impl Client {
             .enable_io()
             .enable_time()
             .build()
-            .map_err(|source| self.unreachable(source))?;
+            .map_err(|cause| self.unreachable(cause))?;
         runtime.block_on(self.ask(query))
     }
 
-    fn unreachable(&self, source: io::Error) -> ClientError {
+    fn unreachable(&self, cause: io::Error) -> ClientError {
         ClientError::Unreachable {
             socket: self.socket.clone(),
-            source,
+            cause,
         }
     }
 
@@ -146,7 +146,7 @@ impl Client {
     async fn exchange(&self, query: &Query) -> Result<Answer, ClientError> {
         let stream = UnixStream::connect(&self.socket)
             .await
-            .map_err(|source| self.unreachable(source))?;
+            .map_err(|cause| self.unreachable(cause))?;
         let body = serde_json::to_vec(query).map_err(|e| self.garbled(e))?;
         let request = Request::post(QUERY_PATH)
             .header(hyper::header::HOST, "dunlin")

@@ -1,0 +1,39 @@
+//! `dunlin agent`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use dunlin_agent::config::{AgentConfig, LogFormat};
+
+use crate::Outcome;
+use crate::args::{AgentOptions, LogFormatName, Switch};
+
+pub(crate) fn run(options: AgentOptions, socket: PathBuf) -> Result<Outcome> {
+    let node_name = match options.node_name {
+        Some(name) => name,
+        None => host_name()?,
+    };
+    let config = AgentConfig {
+        node_name,
+        cluster: options.cluster,
+        socket,
+        metrics_addr: options.metrics_addr.0,
+        cni_conf_dir: options.cni_conf_dir,
+        state_dir: options.state_dir,
+        service_proxy: options.service_proxy == Switch::On,
+        log: options.log,
+        log_format: match options.log_format {
+            LogFormatName::Text => LogFormat::Text,
+            LogFormatName::Json => LogFormat::Json,
+        },
+    };
+    dunlin_agent::run(&config)?;
+    Ok(Outcome::Fine)
+}
+
+/// The host name, as a kubelet makes a node name of it.
+fn host_name() -> Result<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .context("no --node-name, and the host name cannot be read")?;
+    Ok(name.trim().to_lowercase())
+}

@@ -1,0 +1,324 @@
+//! The command line.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use dunlin_agent::config::{
+    ClusterSource, DEFAULT_CNI_CONF_DIR, DEFAULT_METRICS_ADDR, DEFAULT_STATE_DIR,
+};
+use dunlin_api::{DEFAULT_SOCKET, RouteFilter};
+use dunlin_net::{Afi, IpNet};
+
+/// Plain routing for Kubernetes: one agent a node, BGP between them, the kernel's own routes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dunlin",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+#[command(after_help = "Exit codes: 0 fine, 1 a problem was found, 2 usage.
+
+Examples:
+  dunlin status                            how this node stands
+  dunlin get routes --prefix 10.244.0.0/16
+  dunlin explain 10.244.2.0/24             where a prefix comes from, where it goes, or where it stops
+  dunlin explain tor-1                     why a session is up or down
+  dunlin agent --cluster dir:/etc/dunlin/cluster")]
+pub(crate) struct Cli {
+    /// The agent's admin socket.
+    #[arg(long, global = true, env = "DUNLIN_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
+    /// Whether to colour the output; `auto` colours on a terminal, unless NO_COLOR is set.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
+    pub(crate) color: Color,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the node's agent.
+    Agent(AgentOptions),
+    /// Show on one screen how this node stands, problems first.
+    Status(OutputOptions),
+    /// List neighbors, routes, advertisements or nodes.
+    #[command(subcommand)]
+    Get(Get),
+    /// Show the whole chain of a prefix or a neighbor, with reasons, or where and why it stops.
+    Explain(ExplainOptions),
+    /// Print completions for a shell.
+    #[command(after_help = "Example:
+  dunlin completions bash > /etc/bash_completion.d/dunlin")]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Whether to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table of at most 100 columns.
+    Table,
+    /// A table with everything in it.
+    Wide,
+    Json,
+    Yaml,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OutputOptions {
+    /// How to print.
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Get {
+    /// BGP sessions.
+    #[command(visible_alias = "neighbor")]
+    Neighbors(NeighborOptions),
+    /// Routes, their paths, and what the kernel says of them.
+    #[command(visible_alias = "route")]
+    #[command(after_help = "Marks before a path: * best, = in the multipath set, s stale.")]
+    Routes(RouteOptions),
+    /// What is announced, to whom, and why not.
+    #[command(visible_alias = "advertisement")]
+    Advertisements(RouteOptions),
+    /// The cluster's nodes as this agent sees them.
+    #[command(visible_alias = "node")]
+    Nodes(NodeOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NeighborOptions {
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+    /// Only this one: its address or name.
+    #[arg(long, value_name = "ADDRESS|NAME")]
+    pub(crate) peer: Option<String>,
+    /// Only those with this family in use.
+    #[arg(long, value_enum)]
+    pub(crate) family: Option<FamilyName>,
+    /// Only the session with this node.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RouteOptions {
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+    /// Only this prefix and what lies within it.
+    #[arg(long)]
+    pub(crate) prefix: Option<IpNet>,
+    /// Only what comes from, or goes to, this neighbor: its address or name.
+    #[arg(long, value_name = "ADDRESS|NAME")]
+    pub(crate) peer: Option<String>,
+    /// Only what this node owns or announces.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+    /// Only this family.
+    #[arg(long, value_enum)]
+    pub(crate) family: Option<FamilyName>,
+    /// At most so many prefixes.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+}
+
+impl RouteOptions {
+    pub(crate) fn filter(&self) -> RouteFilter {
+        RouteFilter {
+            prefix: self.prefix,
+            family: self.family.map(Afi::from),
+            peer: self.peer.clone(),
+            node: self.node.clone(),
+            limit: Some(self.limit),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeOptions {
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+    /// Only this one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+}
+
+/// A family, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FamilyName {
+    #[value(alias = "4")]
+    Ipv4,
+    #[value(alias = "6")]
+    Ipv6,
+}
+
+impl From<FamilyName> for Afi {
+    fn from(name: FamilyName) -> Afi {
+        match name {
+            FamilyName::Ipv4 => Afi::Ipv4,
+            FamilyName::Ipv6 => Afi::Ipv6,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  dunlin explain 10.244.2.0/24
+  dunlin explain 192.0.2.1
+  dunlin explain node-3")]
+pub(crate) struct ExplainOptions {
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+    /// A prefix, or a neighbor's address or name.
+    #[arg(value_name = "PREFIX|NEIGHBOR")]
+    pub(crate) subject: Subject,
+}
+
+/// What is to be explained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Prefix(IpNet),
+    /// A neighbor's address; if there is none of it, the address as a prefix of full length.
+    Address(IpAddr),
+    Name(String),
+}
+
+impl FromStr for Subject {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Subject, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(Subject::Address(address));
+        }
+        if text.contains('/') {
+            let prefix: IpNet = text
+                .parse()
+                .map_err(|_| "neither a prefix (as 10.244.2.0/24) nor a neighbor".to_owned())?;
+            return Ok(Subject::Prefix(prefix.trunc()));
+        }
+        if text.is_empty() {
+            return Err("give a prefix, or a neighbor's address or name".into());
+        }
+        Ok(Subject::Name(text.to_owned()))
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The agent runs in the foreground and logs to standard error. SIGTERM and SIGINT end it: kernel
+routes stay, and peers are asked to keep theirs; a second signal ends it at once.
+
+Example:
+  dunlin agent --node-name n1 --cluster dir:/etc/dunlin/cluster"
+)]
+pub(crate) struct AgentOptions {
+    /// The Node object this agent stands for; this machine's host name if not given.
+    #[arg(long, env = "DUNLIN_NODE_NAME", value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// Where the objects come from: `dir:PATH`, a directory of YAML files that is watched, or `kube` (not supported by
+    /// this version).
+    #[arg(
+        long,
+        env = "DUNLIN_CLUSTER",
+        value_name = "SOURCE",
+        default_value = "kube"
+    )]
+    pub(crate) cluster: ClusterSource,
+    /// Where to serve /metrics, /healthz and /readyz: an address and port, or `off`.
+    #[arg(long, env = "DUNLIN_METRICS_ADDR", value_name = "ADDR:PORT", default_value = DEFAULT_METRICS_ADDR)]
+    pub(crate) metrics_addr: MetricsAddr,
+    /// The directory for the CNI configuration.
+    #[arg(long, env = "DUNLIN_CNI_CONF_DIR", value_name = "PATH", default_value = DEFAULT_CNI_CONF_DIR)]
+    pub(crate) cni_conf_dir: PathBuf,
+    /// The directory for what must outlive the process.
+    #[arg(long, env = "DUNLIN_STATE_DIR", value_name = "PATH", default_value = DEFAULT_STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+    /// Whether to load-balance services on the node (`on` is not supported by this version).
+    #[arg(
+        long,
+        env = "DUNLIN_SERVICE_PROXY",
+        value_enum,
+        value_name = "ON|OFF",
+        default_value = "off"
+    )]
+    pub(crate) service_proxy: Switch,
+    /// What to log: a level, or levels by module, as `info,dunlin_speaker=debug`.
+    #[arg(
+        long,
+        env = "DUNLIN_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub(crate) log: String,
+    /// How to log.
+    #[arg(
+        long,
+        env = "DUNLIN_LOG_FORMAT",
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub(crate) log_format: LogFormatName,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormatName {
+    Text,
+    Json,
+}
+
+/// Where to serve metrics, if anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MetricsAddr(pub(crate) Option<SocketAddr>);
+
+impl FromStr for MetricsAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<MetricsAddr, String> {
+        if text == "off" {
+            return Ok(MetricsAddr(None));
+        }
+        match text.parse() {
+            Ok(addr) => Ok(MetricsAddr(Some(addr))),
+            Err(_) => Err(format!(
+                "give an address and port, as {DEFAULT_METRICS_ADDR} or [::]:9179, or `off`"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

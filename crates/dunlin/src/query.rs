@@ -1,0 +1,181 @@
+//! Commands that ask the agent and show what it answers.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use anyhow::{Result, bail};
+use dunlin_api::{Answer, Client, Explanation, Neighbor, Query};
+use dunlin_net::{Afi, IpNet};
+
+use crate::Outcome;
+use crate::args::{
+    ExplainOptions, Get, NeighborOptions, NodeOptions, OutputOptions, RouteOptions, Subject,
+};
+use crate::output::{Style, print};
+use crate::show;
+
+pub(crate) fn status(
+    client: &Client,
+    output: OutputOptions,
+    style: Style,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
+    let Answer::Status(status) = client.ask_blocking(&Query::Status)? else {
+        return unexpected();
+    };
+    print(out, output.output, &status, |_| {
+        show::status(&status, style)
+    })?;
+    let fine = status.ready && status.problems.is_empty();
+    Ok(if fine {
+        Outcome::Fine
+    } else {
+        Outcome::Problem
+    })
+}
+
+pub(crate) fn get(client: &Client, get: Get, style: Style, out: &mut dyn Write) -> Result<Outcome> {
+    match get {
+        Get::Neighbors(options) => neighbors(client, &options, style, out),
+        Get::Routes(options) => routes(client, &options, style, out),
+        Get::Advertisements(options) => advertisements(client, &options, style, out),
+        Get::Nodes(options) => nodes(client, &options, style, out),
+    }
+}
+
+fn neighbors(
+    client: &Client,
+    options: &NeighborOptions,
+    style: Style,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
+    let Answer::Neighbors(mut neighbors) = client.ask_blocking(&Query::Neighbors)? else {
+        return unexpected();
+    };
+    neighbors.retain(|neighbor| wanted(neighbor, options));
+    print(out, options.output.output, &neighbors, |wide| {
+        show::neighbors(&neighbors, wide, style)
+    })?;
+    Ok(Outcome::Fine)
+}
+
+fn wanted(neighbor: &Neighbor, options: &NeighborOptions) -> bool {
+    let peer = options.peer.as_ref().is_none_or(|wanted| {
+        let address: Option<IpAddr> = wanted.parse().ok();
+        neighbor.name == *wanted || (address.is_some() && neighbor.address == address)
+    });
+    let node = options
+        .node
+        .as_ref()
+        .is_none_or(|wanted| neighbor.kind == "node" && neighbor.name == *wanted);
+    let family = options
+        .family
+        .is_none_or(|wanted| neighbor.families.contains(&Afi::from(wanted)));
+    peer && node && family
+}
+
+fn routes(
+    client: &Client,
+    options: &RouteOptions,
+    style: Style,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
+    let Answer::Routes(view) = client.ask_blocking(&Query::Routes(options.filter()))? else {
+        return unexpected();
+    };
+    print(out, options.output.output, &view.items, |wide| {
+        show::routes(&view.items, wide, style)
+    })?;
+    truncated(view.truncated, view.items.len())
+}
+
+fn advertisements(
+    client: &Client,
+    options: &RouteOptions,
+    style: Style,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
+    let Answer::Advertisements(view) =
+        client.ask_blocking(&Query::Advertisements(options.filter()))?
+    else {
+        return unexpected();
+    };
+    print(out, options.output.output, &view.items, |wide| {
+        show::advertisements(&view.items, wide, style)
+    })?;
+    truncated(view.truncated, view.items.len())
+}
+
+/// Says on standard error that there is more; what is on standard output is complete up to there.
+fn truncated(truncated: bool, shown: usize) -> Result<Outcome> {
+    if truncated {
+        writeln!(
+            std::io::stderr(),
+            "dunlin: the first {shown} prefixes are shown, there are more: narrow it down with --prefix, --family, --peer or --node"
+        )?;
+    }
+    Ok(Outcome::Fine)
+}
+
+fn nodes(
+    client: &Client,
+    options: &NodeOptions,
+    style: Style,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
+    let Answer::Nodes(mut nodes) = client.ask_blocking(&Query::Nodes)? else {
+        return unexpected();
+    };
+    nodes.retain(|node| {
+        options
+            .node
+            .as_ref()
+            .is_none_or(|wanted| node.name == *wanted)
+    });
+    print(out, options.output.output, &nodes, |wide| {
+        show::nodes(&nodes, wide, style)
+    })?;
+    Ok(Outcome::Fine)
+}
+
+pub(crate) fn explain(
+    client: &Client,
+    options: &ExplainOptions,
+    style: Style,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
+    let explanation = match &options.subject {
+        Subject::Prefix(prefix) => found(client, Query::ExplainPrefix(*prefix))?,
+        Subject::Name(name) => found(client, Query::ExplainNeighbor(name.clone()))?,
+        Subject::Address(address) => {
+            match client.ask_blocking(&Query::ExplainNeighbor(address.to_string()))? {
+                Answer::Explanation(explanation) => explanation,
+                // No neighbor has it: then the address itself is meant.
+                Answer::NotFound(_) => found(client, Query::ExplainPrefix(IpNet::from(*address)))?,
+                _ => return unexpected(),
+            }
+        }
+    };
+    print(out, options.output.output, &explanation, |_| {
+        show::explanation(&explanation, style)
+    })?;
+    Ok(if explanation.ok {
+        Outcome::Fine
+    } else {
+        Outcome::Problem
+    })
+}
+
+fn found(client: &Client, query: Query) -> Result<Explanation> {
+    match client.ask_blocking(&query)? {
+        Answer::Explanation(explanation) => Ok(explanation),
+        Answer::NotFound(text) => bail!("{}", crate::output::clean(&text)),
+        _ => unexpected(),
+    }
+}
+
+fn unexpected<T>() -> Result<T> {
+    bail!(
+        "the agent gave another answer than the one asked for: is it of the same version as this command?"
+    )
+}

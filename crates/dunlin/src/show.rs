@@ -1,0 +1,25 @@
+//! Answers as text for people.
+
+mod explain;
+mod neighbors;
+mod nodes;
+mod routes;
+mod status;
+
+pub(crate) use explain::explanation;
+pub(crate) use neighbors::neighbors;
+pub(crate) use nodes::nodes;
+pub(crate) use routes::{advertisements, routes};
+pub(crate) use status::status;
+
+/// The width to render a table to.
+fn width(wide: bool) -> usize {
+    if wide {
+        usize::MAX
+    } else {
+        crate::table::WIDTH
+    }
+}
+
+#[cfg(test)]
+mod tests;

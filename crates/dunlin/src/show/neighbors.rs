@@ -1,0 +1,106 @@
+use dunlin_api::{FamilyCounts, Neighbor, NotificationSeen};
+
+use super::width;
+use crate::output::{Style, Tone};
+use crate::table::{Cell, Table};
+use crate::words::{age, list, or_dash};
+
+pub(crate) fn neighbors(neighbors: &[Neighbor], wide: bool, style: Style) -> String {
+    let mut table = Table::new()
+        .cut("NAME", 8)
+        .left("KIND")
+        .cut("ADDRESS", 15)
+        .right("AS")
+        .left("STATE")
+        .right("FOR")
+        .right("RECV")
+        .right("USED")
+        .right("TOLD");
+    if wide {
+        table = table
+            .left("LOCAL")
+            .right("LOCAL-AS")
+            .right("PORT")
+            .left("ROUTER-ID")
+            .left("FAMILIES")
+            .right("HOLD")
+            .right("KEEPALIVE")
+            .right("FLAPS")
+            .right("UPDATES-IN")
+            .right("UPDATES-OUT")
+            .right("QUEUED")
+            .left("CAPABILITIES")
+            .left("SENT")
+            .left("RECEIVED");
+    }
+    table = table.cut("NOTE", 12);
+    for neighbor in neighbors {
+        table.row(row(neighbor, wide));
+    }
+    table.render(width(wide), style)
+}
+
+fn row(n: &Neighbor, wide: bool) -> Vec<Cell> {
+    let up = n.state == "Established";
+    let state = if up { Tone::Good } else { Tone::Bad };
+    let sum = |count: fn(&FamilyCounts) -> u64| n.routes.iter().map(count).sum::<u64>().to_string();
+    let mut cells = vec![
+        n.name.as_str().into(),
+        n.kind.as_str().into(),
+        or_dash(n.address).into(),
+        or_dash(n.asn).into(),
+        Cell::new(state, n.state.as_str()),
+        age(n.since_secs).into(),
+        sum(|c| c.received).into(),
+        sum(|c| c.accepted).into(),
+        sum(|c| c.advertised).into(),
+    ];
+    if wide {
+        cells.extend([
+            or_dash(n.local_address).into(),
+            or_dash(n.local_asn).into(),
+            n.port.unwrap_or(179).to_string().into(),
+            or_dash(n.router_id).into(),
+            list(&n.families).into(),
+            format!("{}s", n.hold_time_secs).into(),
+            format!("{}s", n.keepalive_secs).into(),
+            n.flaps.to_string().into(),
+            n.counters.updates_received.to_string().into(),
+            n.counters.updates_sent.to_string().into(),
+            n.output_queue_bytes.to_string().into(),
+            list(&n.capabilities).into(),
+            notification(n.notification_sent.as_ref()).into(),
+            notification(n.notification_received.as_ref()).into(),
+        ]);
+    }
+    cells.push(note(n, up));
+    cells
+}
+
+fn notification(seen: Option<&NotificationSeen>) -> String {
+    match seen {
+        Some(n) => format!(
+            "{}/{} {}, {} ago",
+            n.code,
+            n.subcode,
+            n.text,
+            age(n.age_secs)
+        ),
+        None => "-".into(),
+    }
+}
+
+/// What is worth knowing in a few words: the reason while it is down, staleness, faults.
+fn note(n: &Neighbor, up: bool) -> Cell {
+    if n.stale {
+        return Cell::new(Tone::Warn, "restarting, its routes are kept");
+    }
+    if !up {
+        return Cell::new(Tone::Bad, n.last_error.as_deref().unwrap_or(""));
+    }
+    let faults = n.counters.treated_as_withdraw + n.counters.attributes_discarded;
+    if faults > 0 {
+        return Cell::new(Tone::Warn, format!("{faults} faulty UPDATEs (RFC 7606)"));
+    }
+    Cell::from("")
+}

@@ -1,0 +1,184 @@
+use dunlin_api::{CniState, DataplaneStatus, GateStatus, RouteCounts, SessionCounts, Status};
+
+use crate::output::{Style, Tone, clean};
+use crate::table::WIDTH;
+use crate::words::{age, count, list, or_dash};
+
+/// One screen: the node, then what is wrong, then the figures.
+pub(crate) fn status(status: &Status, style: Style) -> String {
+    let mut text = String::new();
+    let mut line = |line: String| {
+        text.push_str(&line);
+        text.push('\n');
+    };
+    line(headline(status, style));
+    line(format!(
+        "  AS {}, router id {}, addresses {}",
+        or_dash(status.asn),
+        or_dash(status.router_id),
+        list(&status.addresses)
+    ));
+    line(format!("  pod subnets {}", list(&status.pod_cidrs)));
+    if !status.problems.is_empty() {
+        line(String::new());
+        let title = count(status.problems.len() as u64, "problem").to_uppercase();
+        line(style.paint(Tone::Bad, &title));
+        for problem in &status.problems {
+            let head = format!("{} {}", clean(&problem.object), clean(&problem.reason));
+            line(format!("  {}", style.paint(Tone::Bad, &head)));
+            for part in wrap(&clean(&problem.message), WIDTH - 4) {
+                line(format!("    {part}"));
+            }
+        }
+    }
+    line(String::new());
+    let mut row = |name: &str, (tone, value): (Tone, String)| {
+        line(format!("{name:<11} {}", style.paint(tone, &value)));
+    };
+    row("Sessions", sessions(&status.sessions));
+    let (tone, learned, kernel) = routes(&status.routes, &status.dataplane);
+    row("Routes", (Tone::Plain, learned));
+    row("", (tone, kernel));
+    row("Kernel", kernel_side(&status.dataplane));
+    row("Restart", gate(&status.gate));
+    row("Objects", objects(status));
+    row("CNI", cni(status));
+    text
+}
+
+fn headline(status: &Status, style: Style) -> String {
+    let (tone, state) = if status.ready {
+        (Tone::Good, "ready to carry pods".to_owned())
+    } else if status.not_ready.is_empty() {
+        (Tone::Bad, "not ready".to_owned())
+    } else {
+        let waiting: Vec<String> = status.not_ready.iter().map(|w| clean(w)).collect();
+        (Tone::Bad, format!("not ready: {}", waiting.join("; ")))
+    };
+    format!(
+        "{} (dunlin {}), up {}: {}",
+        style.paint(Tone::Strong, &format!("Node {}", clean(&status.node))),
+        clean(&status.version),
+        age(status.uptime_secs),
+        style.paint(tone, &state)
+    )
+}
+
+fn sessions(s: &SessionCounts) -> (Tone, String) {
+    let all_up = s.nodes_up >= s.nodes_expected && s.external_up >= s.external_expected;
+    let text = format!(
+        "nodes {} of {} up, external {} of {} up",
+        s.nodes_up, s.nodes_expected, s.external_up, s.external_expected
+    );
+    (if all_up { Tone::Plain } else { Tone::Warn }, text)
+}
+
+fn routes(r: &RouteCounts, dataplane: &DataplaneStatus) -> (Tone, String, String) {
+    let learned = format!(
+        "{} received, {} rejected, {} best, {} originated here",
+        r.received, r.rejected, r.best, r.originated
+    );
+    if !dataplane.route_installation {
+        return (
+            Tone::Plain,
+            learned,
+            "none installed: routeInstallation is None".into(),
+        );
+    }
+    let kernel = format!(
+        "{} of {} installed, {} failed, {}, {} stale",
+        r.installed,
+        r.wanted,
+        r.failed,
+        count(r.conflicts, "conflict"),
+        r.stale
+    );
+    let tone = if r.failed > 0 || r.conflicts > 0 {
+        Tone::Bad
+    } else if r.installed < r.wanted {
+        Tone::Warn
+    } else {
+        Tone::Plain
+    };
+    (tone, learned, kernel)
+}
+
+fn kernel_side(d: &DataplaneStatus) -> (Tone, String) {
+    let sync = match d.synced_age_secs {
+        Some(secs) => format!("in sync {} ago", age(secs)),
+        None if !d.read_back => "reading back what is there".into(),
+        None => "not in sync yet".into(),
+    };
+    let masquerade = match d.masquerade {
+        Some(true) => "masquerade on",
+        Some(false) => "masquerade not programmed",
+        None => "no masquerade",
+    };
+    let text = format!(
+        "{sync}; {}, {}, {}, {}; {masquerade}",
+        count(d.operations, "operation"),
+        count(d.failures, "failure"),
+        count(d.repairs, "repair"),
+        count(d.overruns, "overrun")
+    );
+    let bad = d.masquerade == Some(false) || d.synced_age_secs.is_none();
+    (if bad { Tone::Warn } else { Tone::Plain }, text)
+}
+
+fn gate(gate: &GateStatus) -> (Tone, String) {
+    if gate.open {
+        return (Tone::Plain, "done: deletes and withdrawals may go".into());
+    }
+    let deadline = match gate.deadline_secs {
+        Some(secs) => format!(", at most {} more", age(secs)),
+        None => String::new(),
+    };
+    let shown = gate.waiting_for.iter().take(5);
+    let mut waiting = list(shown);
+    if gate.waiting_for.len() > 5 {
+        waiting.push_str(&format!(" and {} more", gate.waiting_for.len() - 5));
+    }
+    (
+        Tone::Warn,
+        format!("nothing is deleted or withdrawn yet: waiting for {waiting}{deadline}"),
+    )
+}
+
+fn objects(status: &Status) -> (Tone, String) {
+    let heard = match status.source_age_secs {
+        Some(secs) => format!("last heard {} ago", age(secs)),
+        None => "nothing heard yet".into(),
+    };
+    if status.source_synced {
+        (Tone::Plain, format!("synced, {heard}"))
+    } else {
+        (Tone::Warn, format!("not synced, {heard}"))
+    }
+}
+
+fn cni(status: &Status) -> (Tone, String) {
+    let path = clean(status.cni.path.as_deref().unwrap_or("-"));
+    match status.cni.state {
+        CniState::Written => (Tone::Plain, format!("{path} written")),
+        CniState::Waiting => (
+            Tone::Warn,
+            format!("not written to {path} before the node is ready"),
+        ),
+        CniState::Failed => (Tone::Bad, format!("{path} cannot be written")),
+    }
+}
+
+/// Words in lines of at most `width` characters; a longer word gets a line of its own.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
