@@ -69,6 +69,19 @@ impl Kind {
             _ => u32::MAX,
         }
     }
+
+    /// Whether it puts routes into Linux's table (Debian's OpenBGPD does not, GoBGP needs zebra).
+    pub(crate) fn installs_routes(self) -> bool {
+        matches!(self, Self::Dunlin | Self::Bird | Self::Frr)
+    }
+
+    /// More sessions than this, each told everything, are not asked of it.
+    pub(crate) fn session_limit(self) -> u32 {
+        match self {
+            Self::Gobgp => 500,
+            _ => u32::MAX,
+        }
+    }
 }
 
 /// A daemon found on this machine.

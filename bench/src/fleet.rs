@@ -23,6 +23,9 @@ const BGP_PORT: u16 = 179;
 const HOLD_TIME_SECS: u16 = 90;
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(29);
 const RECONNECT_AFTER: Duration = Duration::from_millis(50);
+/// A dial that brought no OPEN for so long is given up, as a router would; the n-th one after n
+/// times as long. A daemon with a short listen backlog drops SYNs, and TCP alone retries too late.
+const DIAL_PATIENCE: Duration = Duration::from_secs(3);
 /// Bytes read or written for one session before the others have their turn.
 const TURN: usize = 256 << 10;
 
@@ -50,7 +53,9 @@ struct Session {
     identity: Identity,
     state: State,
     stream: Option<TcpStream>,
+    /// When to dial, and once dialled when to give that dial up.
     dial_at: Instant,
+    dials: u32,
     out: VecDeque<Arc<[u8]>>,
     /// Bytes of `out`'s first chunk already written.
     written: usize,
@@ -73,6 +78,8 @@ pub(crate) struct Fleet {
     buffer: Vec<u8>,
     established: usize,
     keepalive: Arc<[u8]>,
+    /// The next session in line for a KEEPALIVE, and when: they are spread over the interval.
+    keepalive_next: usize,
     keepalive_at: Instant,
     last_refusal: Option<String>,
 }
@@ -89,6 +96,7 @@ impl Fleet {
             state: State::Idle,
             stream: None,
             dial_at: now,
+            dials: 0,
             out: VecDeque::new(),
             written: 0,
             partial: Vec::new(),
@@ -104,7 +112,8 @@ impl Fleet {
             buffer: vec![0; TURN + wire::MESSAGE_MAX],
             established: 0,
             keepalive: wire::keepalive().into(),
-            keepalive_at: now + KEEPALIVE_EVERY,
+            keepalive_next: 0,
+            keepalive_at: now,
             last_refusal: None,
         })
     }
@@ -209,26 +218,31 @@ impl Fleet {
         if self.established < self.sessions.len() {
             for index in 0..self.sessions.len() {
                 let session = &self.sessions[index];
-                if session.state == State::Idle && session.dial_at <= now {
-                    self.dial(index)?;
+                let pending = matches!(
+                    session.state,
+                    State::Idle | State::Connecting | State::OpenSent
+                );
+                if pending && session.dial_at <= now {
+                    self.dial(index, now)?;
                 }
             }
         }
-        if now >= self.keepalive_at {
-            self.keepalive_at = now + KEEPALIVE_EVERY;
-            for index in 0..self.sessions.len() {
-                let session = &self.sessions[index];
-                // Queued UPDATEs keep the session alive as well.
-                if session.state == State::Established && session.out.is_empty() {
-                    self.send(index, self.keepalive.clone());
-                }
+        while self.keepalive_at <= now {
+            let index = self.keepalive_next;
+            let session = &self.sessions[index];
+            // Queued UPDATEs keep the session alive as well.
+            if session.state == State::Established && session.out.is_empty() {
+                self.send(index, self.keepalive.clone());
             }
+            self.keepalive_next = (index + 1) % self.sessions.len();
+            self.keepalive_at += KEEPALIVE_EVERY / u32::try_from(self.sessions.len())?;
         }
         Ok(())
     }
 
-    fn dial(&mut self, index: usize) -> Result<()> {
+    fn dial(&mut self, index: usize, now: Instant) -> Result<()> {
         let session = &mut self.sessions[index];
+        session.stream = None;
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
@@ -240,7 +254,7 @@ impl Fleet {
         let daemon = SockAddr::from(SocketAddr::from((DAEMON_ADDRESS, BGP_PORT)));
         match socket.connect(&daemon) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
-                session.dial_at = Instant::now() + RECONNECT_AFTER;
+                session.dial_at = now + RECONNECT_AFTER;
                 self.last_refusal = Some(format!("last dial: {error}"));
                 return Ok(());
             }
@@ -253,6 +267,8 @@ impl Fleet {
             .register(&mut stream, Token(index), interest)?;
         session.stream = Some(stream);
         session.state = State::Connecting;
+        session.dials += 1;
+        session.dial_at = now + DIAL_PATIENCE * session.dials;
         session.partial.clear();
         session.out.clear();
         (session.written, session.readable, session.writable) = (0, false, false);

@@ -33,6 +33,8 @@ enum Scenario {
     Routes,
     /// 500, 2,000 and 5,000 sessions
     Mesh,
+    /// 100,000 and 1,000,000 routes into the kernel, beside `ip -batch`
+    Kernel,
 }
 
 /// Benchmarks of Dunlin beside BIRD, FRR, OpenBGPD and GoBGP. Needs root and iproute2.
@@ -55,6 +57,9 @@ struct Args {
     /// Numbers of sessions for `mesh`
     #[arg(long, value_delimiter = ',', default_values_t = [500, 2000, 5000])]
     sessions: Vec<u32>,
+    /// Numbers of routes for `kernel`
+    #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
+    routes: Vec<u32>,
     /// The dunlin program [default: beside this one]
     #[arg(long)]
     dunlin: Option<PathBuf>,
@@ -131,6 +136,9 @@ fn run(args: &Args, options: &Options, results: &mut Vec<serde_json::Value>) -> 
     }
     if wants(Scenario::Mesh) {
         scenario::mesh::run(options, &args.sessions, &mut show)?;
+    }
+    if wants(Scenario::Kernel) {
+        scenario::kernel::run(options, &args.routes, &mut show)?;
     }
     Ok(())
 }

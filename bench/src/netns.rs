@@ -127,6 +127,9 @@ const DRIVER_MAC: &str = "02:00:00:00:00:02";
 /// The daemon's end of the veth.
 pub(crate) const DAEMON_LINK: &str = "uplink";
 
+/// Where the driver's addresses are.
+pub(crate) const DRIVER_RANGE: &str = "10.99.128.0/17";
+
 /// The driver's `n`-th source address, all on the daemon's link.
 pub(crate) fn driver_address(n: u32) -> std::net::Ipv4Addr {
     let first = u32::from(std::net::Ipv4Addr::new(10, 99, 128, 1));
@@ -163,7 +166,7 @@ impl Bed {
         bed.daemon.ip_batch(&lines)?;
         bed.driver.ip_batch(&format!(
             "addr add 10.99.0.2/16 dev probe\nlink set probe up\n\
-             route add local 10.99.128.0/17 dev lo\n\
+             route add local {DRIVER_RANGE} dev lo\n\
              neigh add {DAEMON_ADDRESS} lladdr {DAEMON_MAC} dev probe nud permanent\n"
         ))?;
         Ok(bed)

@@ -128,6 +128,12 @@ impl Processes {
         tails.collect::<Vec<_>>().join("\n")
     }
 
+    /// The process started first; it lives in the daemon's namespace.
+    pub(crate) fn first_pid(&self) -> Result<u32> {
+        let (_, child, _) = self.children.first().context("no process was started")?;
+        Ok(child.id())
+    }
+
     /// The sum over all processes, with those they started.
     pub(crate) fn usage(&self) -> Result<Usage> {
         let mut sum = Usage {
@@ -263,5 +269,5 @@ fn tail(log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(12)..].join("\n")
+    lines[lines.len().saturating_sub(4)..].join("\n")
 }

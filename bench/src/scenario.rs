@@ -1,5 +1,6 @@
 //! The scenarios and what they share.
 
+pub(crate) mod kernel;
 pub(crate) mod mesh;
 pub(crate) mod routes;
 

@@ -3,6 +3,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::{ADDRESS, LOCAL_AS, Launch};
+use crate::netns::DRIVER_RANGE;
 use crate::process::Processes;
 
 /// One passive peer for the driver's whole half of the subnet.
@@ -40,7 +41,7 @@ kind: BGPPeer
 metadata:
   name: driver
 spec:
-  peerRange: 10.99.128.0/17
+  peerRange: {DRIVER_RANGE}
   peerASN: external
   importFilter: accept-all
   exportFilter: accept-all

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -19,6 +19,9 @@ use crate::wire;
 
 /// Prefixes that share one attribute set, and one UPDATE.
 const PER_SET: u32 = 10;
+
+/// Some daemons hold back what they tell for a second or two after a session came up.
+const SETTLE: Duration = Duration::from_secs(2);
 
 const COLUMNS: &[Column] = &[
     Column::new("wall", "s"),
@@ -177,6 +180,7 @@ fn drive(
 
     let mut fleet = Fleet::new(peers.iter().copied().zip(tables))?;
     fleet.establish(deadline())?;
+    fleet.idle(SETTLE)?;
     let before = processes.usage()?;
     let started = Instant::now();
     for (sender, bytes) in senders.clone().zip(encoded) {
