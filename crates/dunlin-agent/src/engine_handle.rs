@@ -9,6 +9,7 @@ use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
 use dunlin_api::{Answer, Query};
+use dunlin_intent::SourceEvent;
 use dunlin_net::IpNet;
 use tokio::sync::{oneshot, watch};
 
@@ -29,6 +30,8 @@ pub struct EngineStart {
 pub enum EngineRequest {
     /// Answer this. A dropped sender means that nobody waits any more.
     Ask(Query, oneshot::Sender<Answer>),
+    /// Take in what the source of objects tells; in order.
+    Fact(SourceEvent),
     /// Reply at once: the thread is alive.
     Ping(oneshot::Sender<()>),
     /// End. The reply is sent when everything is closed and nothing more will be written to the kernel.
@@ -102,6 +105,15 @@ impl EngineHandle {
     pub async fn ask(&self, query: Query, within: Duration) -> Result<Answer, EngineError> {
         self.call(within, |reply| EngineRequest::Ask(query, reply))
             .await
+    }
+
+    /// Hands over what the source of objects tells. Waits while the core has no room: a source that is read faster than
+    /// the core works is held back.
+    ///
+    /// # Errors
+    /// [`EngineError::Gone`] when the core thread has ended.
+    pub async fn fact(&self, event: SourceEvent) -> Result<(), EngineError> {
+        self.send(EngineRequest::Fact(event)).await
     }
 
     /// Whether the core thread replies.

@@ -17,6 +17,7 @@ pub(crate) fn start(mut answer: impl FnMut(Query) -> Answer + Send + 'static) ->
             // Whoever asked may have given up meanwhile.
             let _ = match request {
                 EngineRequest::Ask(query, reply) => reply.send(answer(query)).is_ok(),
+                EngineRequest::Fact(_) => true,
                 EngineRequest::Ping(reply) => reply.send(()).is_ok(),
                 EngineRequest::Shutdown(_, reply) => {
                     let _ = reply.send(());

@@ -1,14 +1,14 @@
 //! `dunlin agent`.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use dunlin_agent::config::{AgentConfig, LogFormat};
 
-use crate::Outcome;
 use crate::args::{AgentOptions, LogFormatName, Switch};
 
-pub(crate) fn run(options: AgentOptions, socket: PathBuf) -> Result<Outcome> {
+pub(crate) fn run(options: AgentOptions, socket: PathBuf) -> Result<ExitCode> {
     let node_name = match options.node_name {
         Some(name) => name,
         None => host_name()?,
@@ -28,7 +28,7 @@ pub(crate) fn run(options: AgentOptions, socket: PathBuf) -> Result<Outcome> {
         },
     };
     dunlin_agent::run(&config)?;
-    Ok(Outcome::Fine)
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The host name, as a kubelet makes a node name of it.

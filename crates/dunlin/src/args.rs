@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Get(Get),
     /// Show the whole chain of a prefix or a neighbor, with reasons, or where and why it stops.
     Explain(ExplainOptions),
+    /// A virtual cluster on this machine, in network namespaces.
+    Lab(dunlin_lab::LabArgs),
     /// Print completions for a shell.
     #[command(after_help = "Example:
   dunlin completions bash > /etc/bash_completion.d/dunlin")]

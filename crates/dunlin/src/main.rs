@@ -18,31 +18,19 @@ mod show;
 mod table;
 mod words;
 
-/// How a command ended, other than by an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    /// All is well.
-    Fine,
-    /// The command worked and found a problem.
-    Problem,
-}
+/// The command worked and found a problem.
+const PROBLEM: u8 = 1;
 
 fn main() -> ExitCode {
     // Usage errors, --help and --version end here, with 2 and 0.
     let cli = Cli::parse();
-    let mut out = io::stdout().lock();
-    let outcome = run(cli, &mut out).and_then(|outcome| {
-        out.flush()?;
-        Ok(outcome)
-    });
-    match outcome {
-        Ok(Outcome::Fine) => ExitCode::SUCCESS,
-        Ok(Outcome::Problem) => ExitCode::from(1),
+    match run(cli) {
+        Ok(code) => code,
         // Whoever read the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "dunlin: {error:#}");
-            ExitCode::from(1)
+            ExitCode::from(PROBLEM)
         }
     }
 }
@@ -53,17 +41,33 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome> {
+fn run(cli: Cli) -> Result<ExitCode> {
     let style = Style::new(cli.color, io::stdout().is_terminal());
     let client = dunlin_api::Client::new(&cli.socket);
     match cli.command {
         Command::Agent(options) => agent::run(options, cli.socket),
-        Command::Status(options) => query::status(&client, options, style, out),
-        Command::Get(get) => query::get(&client, get, style, out),
-        Command::Explain(options) => query::explain(&client, &options, style, out),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "dunlin", &mut &mut *out);
-            Ok(Outcome::Fine)
-        }
+        Command::Lab(args) => dunlin_lab::run(args),
+        Command::Status(options) => print(|out| query::status(&client, options, style, out)),
+        Command::Get(get) => print(|out| query::get(&client, get, style, out)),
+        Command::Explain(options) => print(|out| query::explain(&client, &options, style, out)),
+        Command::Completions { shell } => print(|out| {
+            // The generator takes a failed write for impossible.
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "dunlin", &mut text);
+            out.write_all(&text)?;
+            Ok(true)
+        }),
     }
+}
+
+/// Runs a command that prints, and says whether all is well.
+fn print(command: impl FnOnce(&mut dyn Write) -> Result<bool>) -> Result<ExitCode> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let fine = command(&mut out)?;
+    out.flush()?;
+    Ok(if fine {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(PROBLEM)
+    })
 }

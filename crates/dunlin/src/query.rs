@@ -1,4 +1,4 @@
-//! Commands that ask the agent and show what it answers.
+//! Commands that ask the agent and show what it answers; each says whether all is well.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -7,7 +7,6 @@ use anyhow::{Result, bail};
 use dunlin_api::{Answer, Client, Explanation, Neighbor, Query};
 use dunlin_net::{Afi, IpNet};
 
-use crate::Outcome;
 use crate::args::{
     ExplainOptions, Get, NeighborOptions, NodeOptions, OutputOptions, RouteOptions, Subject,
 };
@@ -19,22 +18,17 @@ pub(crate) fn status(
     output: OutputOptions,
     style: Style,
     out: &mut dyn Write,
-) -> Result<Outcome> {
+) -> Result<bool> {
     let Answer::Status(status) = client.ask_blocking(&Query::Status)? else {
         return unexpected();
     };
     print(out, output.output, &status, |_| {
         show::status(&status, style)
     })?;
-    let fine = status.ready && status.problems.is_empty();
-    Ok(if fine {
-        Outcome::Fine
-    } else {
-        Outcome::Problem
-    })
+    Ok(status.ready && status.problems.is_empty())
 }
 
-pub(crate) fn get(client: &Client, get: Get, style: Style, out: &mut dyn Write) -> Result<Outcome> {
+pub(crate) fn get(client: &Client, get: Get, style: Style, out: &mut dyn Write) -> Result<bool> {
     match get {
         Get::Neighbors(options) => neighbors(client, &options, style, out),
         Get::Routes(options) => routes(client, &options, style, out),
@@ -48,7 +42,7 @@ fn neighbors(
     options: &NeighborOptions,
     style: Style,
     out: &mut dyn Write,
-) -> Result<Outcome> {
+) -> Result<bool> {
     let Answer::Neighbors(mut neighbors) = client.ask_blocking(&Query::Neighbors)? else {
         return unexpected();
     };
@@ -56,7 +50,7 @@ fn neighbors(
     print(out, options.output.output, &neighbors, |wide| {
         show::neighbors(&neighbors, wide, style)
     })?;
-    Ok(Outcome::Fine)
+    Ok(true)
 }
 
 fn wanted(neighbor: &Neighbor, options: &NeighborOptions) -> bool {
@@ -79,7 +73,7 @@ fn routes(
     options: &RouteOptions,
     style: Style,
     out: &mut dyn Write,
-) -> Result<Outcome> {
+) -> Result<bool> {
     let Answer::Routes(view) = client.ask_blocking(&Query::Routes(options.filter()))? else {
         return unexpected();
     };
@@ -94,7 +88,7 @@ fn advertisements(
     options: &RouteOptions,
     style: Style,
     out: &mut dyn Write,
-) -> Result<Outcome> {
+) -> Result<bool> {
     let Answer::Advertisements(view) =
         client.ask_blocking(&Query::Advertisements(options.filter()))?
     else {
@@ -107,14 +101,14 @@ fn advertisements(
 }
 
 /// Says on standard error that there is more; what is on standard output is complete up to there.
-fn truncated(truncated: bool, shown: usize) -> Result<Outcome> {
+fn truncated(truncated: bool, shown: usize) -> Result<bool> {
     if truncated {
         writeln!(
             std::io::stderr(),
             "dunlin: the first {shown} prefixes are shown, there are more: narrow it down with --prefix, --family, --peer or --node"
         )?;
     }
-    Ok(Outcome::Fine)
+    Ok(true)
 }
 
 fn nodes(
@@ -122,7 +116,7 @@ fn nodes(
     options: &NodeOptions,
     style: Style,
     out: &mut dyn Write,
-) -> Result<Outcome> {
+) -> Result<bool> {
     let Answer::Nodes(mut nodes) = client.ask_blocking(&Query::Nodes)? else {
         return unexpected();
     };
@@ -135,7 +129,7 @@ fn nodes(
     print(out, options.output.output, &nodes, |wide| {
         show::nodes(&nodes, wide, style)
     })?;
-    Ok(Outcome::Fine)
+    Ok(true)
 }
 
 pub(crate) fn explain(
@@ -143,7 +137,7 @@ pub(crate) fn explain(
     options: &ExplainOptions,
     style: Style,
     out: &mut dyn Write,
-) -> Result<Outcome> {
+) -> Result<bool> {
     let explanation = match &options.subject {
         Subject::Prefix(prefix) => found(client, Query::ExplainPrefix(*prefix))?,
         Subject::Name(name) => found(client, Query::ExplainNeighbor(name.clone()))?,
@@ -159,11 +153,7 @@ pub(crate) fn explain(
     print(out, options.output.output, &explanation, |_| {
         show::explanation(&explanation, style)
     })?;
-    Ok(if explanation.ok {
-        Outcome::Fine
-    } else {
-        Outcome::Problem
-    })
+    Ok(explanation.ok)
 }
 
 fn found(client: &Client, query: Query) -> Result<Explanation> {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use dunlin_api::{Answer, Query};
+use dunlin_intent::{Kind, SourceEvent};
 
 use super::{EngineError, EngineRequest, EngineState, ShutdownMode};
 use crate::fake_engine;
@@ -61,4 +62,23 @@ async fn whoever_asks_waits_while_the_channel_is_full() {
         }
     });
     assert_eq!(waiting.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn facts_arrive_in_order_through_a_channel_that_is_full() {
+    let (engine, requests, _told) = fake_engine::idle(EngineState::default(), 1);
+    let reader = std::thread::spawn(move || {
+        let mut kinds = Vec::new();
+        for request in requests {
+            if let EngineRequest::Fact(SourceEvent::Synced(kind)) = request {
+                kinds.push(kind);
+            }
+        }
+        kinds
+    });
+    for kind in Kind::ALL {
+        engine.fact(SourceEvent::Synced(kind)).await.unwrap();
+    }
+    drop(engine);
+    assert_eq!(reader.join().unwrap(), Kind::ALL);
 }
