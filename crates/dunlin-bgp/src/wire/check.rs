@@ -322,21 +322,21 @@ fn is_host(addr: IpAddr) -> bool {
     !(addr.is_unspecified() || addr.is_loopback() || addr.is_multicast() || broadcast)
 }
 
-/// The fields of an MP_REACH_NLRI.
-pub(super) struct MpReach<'a> {
+/// What MP_REACH_NLRI and MP_UNREACH_NLRI have in common.
+pub(super) struct MpFields<'r, 'a> {
+    pub(super) raw: &'r RawAttr<'a>,
     pub(super) afi: Afi,
-    /// `None` if it is no host address; noted as finding.
-    pub(super) next_hop: Option<NextHop>,
     pub(super) nlri: &'a [u8],
 }
 
-/// Reads MP_REACH_NLRI (RFC 4760 3); `None` for a family that was not negotiated, which is noted. What keeps its
-/// prefixes from being found resets the session (RFC 7606 5.3, 7.11).
-pub(super) fn mp_reach<'a>(
+/// Reads MP_REACH_NLRI (RFC 4760 3) and the next hop in it, `None` if that is no host address, which is noted. No fields
+/// for a family that was not negotiated, which is noted too. What keeps its prefixes from being found resets the session
+/// (RFC 7606 5.3, 7.11).
+pub(super) fn mp_reach<'r, 'a>(
     ctx: &DecodeContext,
-    raw: &RawAttr<'a>,
+    raw: &'r RawAttr<'a>,
     judge: &mut Judge<'a>,
-) -> Result<Option<MpReach<'a>>, Fault> {
+) -> Result<Option<(MpFields<'r, 'a>, Option<NextHop>)>, Fault> {
     let bad = || mp_fault(raw, "MP_REACH_NLRI is malformed");
     mp_flags(raw)?;
     let Some((&[a, b, safi, len], tail)) = raw.value.split_first_chunk() else {
@@ -371,11 +371,7 @@ pub(super) fn mp_reach<'a>(
         let withdraw = Disposition::TreatAsWithdraw;
         judge.note(raw.code, AttrFault::Value, withdraw, raw.whole);
     }
-    Ok(Some(MpReach {
-        afi,
-        next_hop,
-        nlri,
-    }))
+    Ok(Some((MpFields { raw, afi, nlri }, next_hop)))
 }
 
 /// A next hop of one or two IPv6 addresses (RFC 2545 3). Where the global one is left unspecified, the link-local one
@@ -397,12 +393,12 @@ fn next_hop_v6(octets: &[u8]) -> NextHop {
     }
 }
 
-/// The fields of an MP_UNREACH_NLRI (RFC 4760 4); `None` for a family that was not negotiated, which is noted.
-pub(super) fn mp_unreach<'a>(
+/// Reads MP_UNREACH_NLRI (RFC 4760 4); nothing for a family that was not negotiated, which is noted.
+pub(super) fn mp_unreach<'r, 'a>(
     ctx: &DecodeContext,
-    raw: &RawAttr<'a>,
+    raw: &'r RawAttr<'a>,
     judge: &mut Judge<'a>,
-) -> Result<Option<(Afi, &'a [u8])>, Fault> {
+) -> Result<Option<MpFields<'r, 'a>>, Fault> {
     mp_flags(raw)?;
     let Some((&[a, b, safi], nlri)) = raw.value.split_first_chunk() else {
         return Err(mp_fault(raw, "MP_UNREACH_NLRI is malformed"));
@@ -415,7 +411,7 @@ pub(super) fn mp_unreach<'a>(
         judge.discard(raw.code, AttrFault::FamilyNotNegotiated);
         return Ok(None);
     };
-    Ok(Some((afi, nlri)))
+    Ok(Some(MpFields { raw, afi, nlri }))
 }
 
 fn negotiated(ctx: &DecodeContext, family: AfiSafi) -> Option<Afi> {

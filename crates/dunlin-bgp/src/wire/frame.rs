@@ -97,8 +97,11 @@ impl Frame<'_> {
 /// as the octets that show it are there (RFC 4271 6.1).
 #[inline]
 pub fn frame(buf: &[u8], limits: Limits) -> Result<Option<Frame<'_>>, Fault> {
-    let marker = &buf[..buf.len().min(MARKER_LEN)];
-    if marker.iter().any(|&octet| octet != 0xff) {
+    let synchronized = match buf.first_chunk::<MARKER_LEN>() {
+        Some(marker) => *marker == [0xff; MARKER_LEN],
+        None => buf.iter().all(|octet| *octet == 0xff),
+    };
+    if !synchronized {
         return Err(Fault::new(
             code::HEADER,
             header::NOT_SYNCHRONIZED,

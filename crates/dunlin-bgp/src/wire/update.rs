@@ -2,6 +2,7 @@ use std::ops::Range;
 
 use dunlin_net::{Afi, Asn, PerFamily};
 
+use super::check::MpFields;
 use super::judge::Judge;
 use super::nlri::{self, position};
 use super::parse::{self, AttrList, Sections};
@@ -89,27 +90,39 @@ fn decode(
     let mut judge = Judge::default();
     let list = parse::attributes(sections.attrs, &mut judge)?;
 
-    if let Some(afi) = end_of_rib(ctx, body, &sections, &list, &mut judge)? {
-        out.items.push(BatchItem::EndOfRib(afi));
+    let unreach = match &list.mp_unreach {
+        Some(raw) => check::mp_unreach(ctx, raw, &mut judge)?,
+        None => None,
+    };
+    if let Some(afi) = end_of_rib(body, &sections, &list, unreach.as_ref()) {
+        if *ctx.families.get(afi) {
+            out.items.push(BatchItem::EndOfRib(afi));
+        } else {
+            judge.discard(0, AttrFault::FamilyNotNegotiated);
+        }
         return Ok(judge.judgement);
     }
-    withdrawals(ctx, &sections, &list, &mut judge, out)?;
+    let withdrawn = classic_field(ctx, sections.withdrawn, &mut judge, out)?;
+    withdraw(Afi::Ipv4, withdrawn, &mut judge, out);
+    if let Some(unreach) = unreach {
+        let nlri = multi_field(&unreach, &mut judge, out)?;
+        withdraw(unreach.afi, nlri, &mut judge, out);
+    }
 
     let classic = classic_field(ctx, sections.nlri, &mut judge, out)?;
     let mut announces = !sections.nlri.is_empty();
     let mut multi = None;
     if let Some(raw) = &list.mp_reach {
-        // A family that was not negotiated still says that this is an announcement.
-        announces = true;
-        if let Some(reach) = check::mp_reach(ctx, raw, &mut judge)? {
-            announces = !sections.nlri.is_empty() || !reach.nlri.is_empty();
-            let nlri = nlri::decode_into(reach.afi, reach.nlri, out, &mut judge.judgement.ignored)
-                .map_err(|_| check::mp_fault(raw, "a prefix in MP_REACH_NLRI is malformed"))?;
+        if let Some((fields, next_hop)) = check::mp_reach(ctx, raw, &mut judge)? {
+            announces |= !fields.nlri.is_empty();
             multi = Some(Reach {
-                afi: reach.afi,
-                nlri,
-                next_hop: reach.next_hop,
+                afi: fields.afi,
+                nlri: multi_field(&fields, &mut judge, out)?,
+                next_hop,
             });
+        } else {
+            // A family that was not negotiated still says that this is an announcement.
+            announces = true;
         }
     }
 
@@ -131,50 +144,36 @@ fn decode(
 }
 
 /// The family whose End-of-RIB this is (RFC 4724 2): nothing at all, or one MP_UNREACH_NLRI without prefixes.
-fn end_of_rib<'a>(
-    ctx: &DecodeContext,
+fn end_of_rib(
     body: &[u8],
-    sections: &Sections<'a>,
-    list: &AttrList<'a>,
-    judge: &mut Judge<'a>,
-) -> Result<Option<Afi>, Fault> {
+    sections: &Sections<'_>,
+    list: &AttrList<'_>,
+    unreach: Option<&MpFields<'_, '_>>,
+) -> Option<Afi> {
     if body == [0; 4] {
-        if !ctx.families.v4 {
-            judge.discard(0, AttrFault::FamilyNotNegotiated);
-        }
-        return Ok(Some(Afi::Ipv4).filter(|_| ctx.families.v4));
+        return Some(Afi::Ipv4);
     }
-    match &list.mp_unreach {
-        Some(raw)
-            if raw.value.len() == 3
-                && raw.whole.len() == sections.attrs.len()
-                && sections.withdrawn.is_empty()
-                && sections.nlri.is_empty() =>
-        {
-            let unreach = check::mp_unreach(ctx, raw, judge)?;
-            Ok(unreach.map(|(afi, _)| afi))
-        }
-        _ => Ok(None),
-    }
+    let raw = list.mp_unreach.as_ref()?;
+    let alone = raw.whole.len() == sections.attrs.len()
+        && sections.withdrawn.is_empty()
+        && sections.nlri.is_empty();
+    unreach
+        .filter(|fields| alone && fields.nlri.is_empty())
+        .map(|fields| fields.afi)
 }
 
-fn withdrawals<'a>(
-    ctx: &DecodeContext,
-    sections: &Sections<'a>,
-    list: &AttrList<'a>,
-    judge: &mut Judge<'a>,
+/// The prefixes of MP_REACH_NLRI or MP_UNREACH_NLRI.
+fn multi_field(
+    fields: &MpFields<'_, '_>,
+    judge: &mut Judge<'_>,
     out: &mut RouteBatch,
-) -> Result<(), Fault> {
-    let nlri = classic_field(ctx, sections.withdrawn, judge, out)?;
-    withdraw(Afi::Ipv4, nlri, judge, out);
-    if let Some(raw) = &list.mp_unreach
-        && let Some((afi, field)) = check::mp_unreach(ctx, raw, judge)?
-    {
-        let nlri = nlri::decode_into(afi, field, out, &mut judge.judgement.ignored)
-            .map_err(|_| check::mp_fault(raw, "a prefix in MP_UNREACH_NLRI is malformed"))?;
-        withdraw(afi, nlri, judge, out);
-    }
-    Ok(())
+) -> Result<Range<u32>, Fault> {
+    nlri::decode_into(fields.afi, fields.nlri, out, &mut judge.judgement.ignored).map_err(|_| {
+        check::mp_fault(
+            fields.raw,
+            "a prefix in MP_REACH_NLRI or MP_UNREACH_NLRI is malformed",
+        )
+    })
 }
 
 /// The prefixes of one of the two IPv4 fields outside attributes.
