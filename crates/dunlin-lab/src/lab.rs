@@ -1,26 +1,25 @@
 //! One lab: up, changed while it runs, down.
 
+mod daemons;
+mod teardown;
+
+pub use teardown::{Removed, down};
+
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use dunlin_api::{Answer, Client, Query, Status};
-use rustix::process::Signal;
 
 use crate::config::{LabConfig, NodeDaemon, PodNetwork, RouterKind};
 use crate::netns::{self, Netns};
 use crate::plan::{Plan, PodName};
-use crate::process::{self, LAB_VARIABLE, ProcessId, start_daemon};
+use crate::process::ProcessId;
 use crate::report::{Report, list};
-use crate::router::{self, gobgp};
 use crate::routes::PROTOCOL_DUNLIN;
 use crate::state::{DaemonRecord, LabDir, PodRecord, State, boot_id, names};
-use crate::{files, manifests, pods, topology};
+use crate::{files, pods, topology};
 
-/// How long a daemon may take to end when asked, before it is killed.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// How long an agent may take to write its CNI list, or a daemon its socket.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// Where the agents serve metrics, inside their namespaces.
@@ -62,7 +61,7 @@ impl Lab {
                 "rest",
                 "an earlier lab was not taken down: removing what it left",
             );
-            take_down(&old)?;
+            teardown::take_down(&old)?;
         }
         let state = State {
             boot_id: boot_id(),
@@ -192,7 +191,7 @@ impl Lab {
     /// The log of a daemon.
     pub fn log_file(&self, daemon: &DaemonRecord) -> PathBuf {
         self.host_dir(&daemon.host)
-            .join(format!("{}.log", log_name(daemon)))
+            .join(format!("{}.log", daemons::log_name(daemon)))
     }
 
     /// The route protocol that the nodes' routes carry.
@@ -232,127 +231,6 @@ impl Lab {
         self.attach_pods(report)?;
         self.state.complete = true;
         self.dir.save(&self.state)
-    }
-
-    fn start_daemons(&mut self, report: &Report) -> Result<()> {
-        let began = Instant::now();
-        manifests::write_cluster(&self.manifest_dir(), self.config())?;
-        self.start_router()?;
-        let family = manifests::session_family(self.plan());
-        let address = Plan::router_address(family);
-        let text = match self.config().router {
-            RouterKind::Dunlin => {
-                format!("a dunlin agent outside the cluster, AS 65000, {address}")
-            }
-            RouterKind::Frr => format!("FRR, AS 65000, {address}"),
-            RouterKind::Bird => format!("BIRD, AS 65000, {address}"),
-            RouterKind::Gobgp => {
-                format!("GoBGP, AS 65000, {address}; the lab copies its table into the kernel")
-            }
-            RouterKind::None => format!("{address}, without BGP"),
-        };
-        report.done("router", &text, began.elapsed());
-        let began = Instant::now();
-        for node in self.plan().node_numbers() {
-            crate::signals::check()?;
-            self.launch_node(node)?;
-        }
-        self.started = Instant::now();
-        self.dir.save(&self.state)?;
-        let names: Vec<_> = self.plan().node_numbers().map(Plan::node_name).collect();
-        let what = match self.config().node_daemon {
-            NodeDaemon::Dunlin => "one `dunlin agent` each",
-            NodeDaemon::Bird => "one BIRD each",
-        };
-        let text = format!("{}: AS 64512, {what}", list(&names));
-        report.done("nodes", &text, began.elapsed());
-        Ok(())
-    }
-
-    fn start_router(&mut self) -> Result<()> {
-        let host = topology::ROUTER;
-        let (netns, directory) = (self.netns(host)?, self.host_dir(host));
-        let config = self.state.config.clone();
-        match config.router {
-            RouterKind::Dunlin => {
-                let manifests = self.router_manifest_dir();
-                manifests::write_router(&manifests, &config)?;
-                for directory in ["cni", "state"] {
-                    fs::create_dir_all(self.host_dir(host).join(directory))?;
-                }
-                let mut command = self.agent_command(&netns, host, &manifests);
-                self.launch(host, host, &mut command)
-            }
-            RouterKind::Bird => {
-                let mut command = router::bird_router(&netns, &directory, &config)?;
-                self.launch("bird", host, &mut command)
-            }
-            RouterKind::Frr => {
-                let mut frr = router::frr_router(&netns, &directory, &config)?;
-                self.launch("zebra", host, &mut frr.zebra)?;
-                let deadline = Instant::now() + START_DEADLINE;
-                files::wait_for(&frr.run_dir, "zebra's socket", deadline, || {
-                    frr.zebra_socket.exists().then_some(())
-                })?;
-                self.launch("bgpd", host, &mut frr.bgpd)
-            }
-            RouterKind::Gobgp => {
-                let mut command = gobgp::router(&netns, &directory, &config)?;
-                self.launch("gobgpd", host, &mut command)?;
-                let mut command = gobgp::follower(&netns, &config.agent, &config.name);
-                self.launch("gobgp-to-kernel", host, &mut command)
-            }
-            RouterKind::None => Ok(()),
-        }
-    }
-
-    fn agent_command(&self, netns: &Netns, host: &str, manifests: &std::path::Path) -> Command {
-        let directory = self.host_dir(host);
-        let mut command = netns.command(&self.config().agent);
-        command.args(["agent", "--node-name", host]);
-        command
-            .arg("--cluster")
-            .arg(format!("dir:{}", manifests.display()));
-        command.arg("--socket").arg(directory.join("agent.sock"));
-        command.arg("--state-dir").arg(directory.join("state"));
-        command.arg("--cni-conf-dir").arg(directory.join("cni"));
-        command.args(["--metrics-addr", METRICS_ADDRESS, "--log", "info"]);
-        command
-    }
-
-    /// Starts the daemon of a node, without writing the state down.
-    fn launch_node(&mut self, node: u16) -> Result<()> {
-        let host = Plan::node_name(node);
-        let netns = self.netns(&host)?;
-        let mut command = match self.config().node_daemon {
-            NodeDaemon::Dunlin => self.agent_command(&netns, &host, &self.manifest_dir()),
-            NodeDaemon::Bird => {
-                // An agent would do this.
-                netns.sysctls(&[
-                    ("net/ipv4/ip_forward", "1"),
-                    ("net/ipv6/conf/all/forwarding", "1"),
-                ])?;
-                router::bird_node(&netns, &self.host_dir(&host), self.config(), node)?
-            }
-        };
-        self.launch(&host, &host, &mut command)
-    }
-
-    fn launch(&mut self, role: &str, host: &str, command: &mut Command) -> Result<()> {
-        command.env(LAB_VARIABLE, &self.state.config.name);
-        let mut record = DaemonRecord {
-            role: role.to_owned(),
-            host: host.to_owned(),
-            process: ProcessId {
-                pid: 0,
-                start_ticks: 0,
-            },
-        };
-        let log = self.log_file(&record);
-        record.process = start_daemon(command, &log, self.state.config.daemons_die_with_us)?;
-        self.state.daemons.retain(|daemon| daemon.role != role);
-        self.state.daemons.push(record);
-        Ok(())
     }
 
     fn attach_pods(&mut self, report: &Report) -> Result<()> {
@@ -436,155 +314,14 @@ impl Lab {
         Ok(false)
     }
 
-    /// The last lines of a daemon's log, for an error message.
-    pub fn last_words(&self, role: &str) -> String {
-        let Some(daemon) = self.state.daemon(role) else {
-            return format!("{role} was not started");
-        };
-        let alive = if daemon.process.is_alive() {
-            "runs"
-        } else {
-            "has ended"
-        };
-        let log = self.log_file(daemon);
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        let lines: Vec<_> = text.lines().rev().take(3).collect();
-        let tail: Vec<_> = lines.into_iter().rev().collect();
-        format!(
-            "{role} {alive}; {} ends: {}",
-            log.display(),
-            tail.join(" | ")
-        )
-    }
-
-    /// Asks the agent of a host how it is.
-    ///
-    /// # Errors
-    /// If it does not answer.
-    pub fn agent_status(&self, host: &str) -> Result<Status> {
-        let client = Client::new(self.host_dir(host).join("agent.sock"))
-            .with_timeout(Duration::from_secs(2));
-        match client.ask_blocking(&Query::Status)? {
-            Answer::Status(status) => Ok(*status),
-            _ => bail!("the agent of {host} answered something else"),
-        }
-    }
-
-    /// Ends the daemon `role` by a signal, and waits until it has ended.
-    ///
-    /// # Errors
-    /// If it does not run or does not end.
-    pub fn stop_daemon(&self, role: &str, signal: Signal) -> Result<()> {
-        let daemon = self.state.daemon(role);
-        let process = daemon.with_context(|| format!("no daemon {role}"))?.process;
-        if !process.signal(signal) {
-            bail!("{role} does not run");
-        }
-        if !process::wait_until_ended(process, Instant::now() + Duration::from_secs(10)) {
-            bail!("{role} did not end");
-        }
-        Ok(())
-    }
-
-    /// Sends a signal to the daemon `role`, and does not wait.
-    ///
-    /// # Errors
-    /// If it does not run.
-    pub fn signal_daemon(&self, role: &str, signal: Signal) -> Result<()> {
-        let daemon = self.state.daemon(role);
-        let process = daemon.with_context(|| format!("no daemon {role}"))?.process;
-        if !process.signal(signal) {
-            bail!("{role} does not run");
-        }
-        Ok(())
-    }
-
-    /// Starts the daemon of a node again.
-    ///
-    /// # Errors
-    /// If it runs, or cannot be started.
-    pub fn start_node(&mut self, node: u16) -> Result<()> {
-        let name = Plan::node_name(node);
-        if self
-            .state
-            .daemon(&name)
-            .is_some_and(|d| d.process.is_alive())
-        {
-            bail!("{name} runs");
-        }
-        self.launch_node(node)?;
-        self.started = Instant::now();
-        self.dir.save(&self.state)
-    }
-
     /// Takes everything down: processes, namespaces, files. Says what there was.
     ///
     /// # Errors
     /// If something cannot be removed.
     pub fn down(self) -> Result<Removed> {
-        let removed = take_down(&self.state)?;
+        let removed = teardown::take_down(&self.state)?;
         self.dir.remove()?;
         Ok(removed)
-    }
-}
-
-fn log_name(daemon: &DaemonRecord) -> &str {
-    if daemon.role == daemon.host {
-        "agent"
-    } else {
-        &daemon.role
-    }
-}
-
-/// What [`Lab::down`] took away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Removed {
-    /// Processes that were running.
-    pub processes: usize,
-    /// Namespaces.
-    pub namespaces: usize,
-}
-
-/// Takes down whatever there is of a lab, complete or not. Without a state there is only a directory.
-///
-/// # Errors
-/// If something cannot be removed.
-pub fn down(name: &str) -> Result<Option<Removed>> {
-    if !names().iter().any(|known| known == name) {
-        return Ok(None);
-    }
-    let dir = LabDir::lock(name)?;
-    let removed = match dir.load()? {
-        Some(state) => take_down(&state)?,
-        None => Removed::default(),
-    };
-    dir.remove()?;
-    Ok(Some(removed))
-}
-
-fn take_down(state: &State) -> Result<Removed> {
-    let mut removed = Removed::default();
-    // After a reboot the numbers mean other processes; the start times differ, but why rely on it.
-    if state.boot_id == boot_id() {
-        let recorded = state
-            .daemons
-            .iter()
-            .map(|daemon| daemon.process)
-            .collect::<Vec<_>>();
-        removed.processes += process::stop_all(&recorded, PATIENCE);
-        // What was started and not yet written down when the lab's process died.
-        let unrecorded = process::marked(&state.config.name);
-        removed.processes += process::stop_all(&unrecorded, PATIENCE);
-    }
-    for host in &state.hosts {
-        removed.namespaces += usize::from(netns::delete(&state.namespace(host))?);
-    }
-    let frr = router::frr_run_dir(&state.config.name);
-    match fs::remove_dir_all(&frr) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", frr.display()))
-        }
-        _ => Ok(removed),
     }
 }
 

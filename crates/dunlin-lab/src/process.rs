@@ -166,9 +166,10 @@ pub fn start_daemon(command: &mut Command, log: &Path, dies_with_us: bool) -> Re
     let pid = child.id().cast_signed();
     ProcessId::of(pid).with_context(|| {
         format!(
-            "{} ended at once: see {}",
+            "{} ended at once; {} ends: {}",
             command.get_program().display(),
-            log.display()
+            log.display(),
+            tail(log)
         )
     })
 }
@@ -207,4 +208,12 @@ fn ancestors() -> Vec<i32> {
         }
     }
     chain
+}
+
+/// The last lines of a log, as one.
+pub(crate) fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let mut lines: Vec<_> = text.lines().rev().take(3).collect();
+    lines.reverse();
+    lines.join(" | ")
 }

@@ -165,6 +165,11 @@ pub fn frr_run_dir(lab: &str) -> PathBuf {
 /// # Errors
 /// If FRR is not installed or a file cannot be written.
 pub fn frr_router(netns: &Netns, directory: &Path, config: &LabConfig) -> Result<Frr> {
+    if crate::unprivileged::is_inside() {
+        bail!(
+            "FRR's daemons change to the user `frr`, which needs root: take --router dunlin, bird or gobgp"
+        );
+    }
     let plan = &config.plan;
     let session = session_family(plan);
     let mut families = String::new();

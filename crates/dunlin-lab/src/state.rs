@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, fcntl_lock};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{LabConfig, validate_name};
@@ -89,7 +89,8 @@ impl LabDir {
         fs::create_dir_all(&path)
             .with_context(|| format!("cannot create {} (root is needed here)", path.display()))?;
         let file = File::create(path.join("lock")).context("cannot create the lock")?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        // A record lock: unlike flock, a child just forked does not hold it on after this process was killed.
+        if fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             bail!("another `dunlin lab` command works on lab `{name}` now");
         }
         Ok(LabDir {

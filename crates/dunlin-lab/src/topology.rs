@@ -40,6 +40,14 @@ pub fn build(state: &State) -> Result<()> {
         .map(|host| state.namespace(host))
         .collect();
     netns::create(&names)?;
+    // A link takes its settings when it is made, so these come first. Duplicate address detection would hold every
+    // IPv6 address back for a second.
+    in_parallel(names, |name| {
+        Netns::open(&name)?.sysctls(&[
+            ("net/ipv6/conf/all/accept_dad", "0"),
+            ("net/ipv6/conf/default/accept_dad", "0"),
+        ])
+    })?;
     build_underlay(state, plan)?;
     in_parallel(
         state
@@ -112,11 +120,6 @@ fn port(name: &str, mac: &str, namespace: &str) -> String {
 
 fn build_host(state: &State, plan: &Plan, host: &str) -> Result<()> {
     let netns = Netns::open(&state.namespace(host))?;
-    // Duplicate address detection would hold every IPv6 address back for a second.
-    netns.sysctls(&[
-        ("net/ipv6/conf/all/accept_dad", "0"),
-        ("net/ipv6/conf/default/accept_dad", "0"),
-    ])?;
     let mut batch = Batch::new();
     batch.push("link set lo up");
     let node = plan.node_numbers().find(|n| Plan::node_name(*n) == host);

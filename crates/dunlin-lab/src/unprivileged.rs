@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Set in the environment of the inner program.
-const INSIDE: &str = "DUNLIN_LAB_INSIDE";
+pub(crate) const INSIDE: &str = "DUNLIN_LAB_INSIDE";
 
 /// Whether this process may make namespaces at once: it is root, here or in the user namespace of a lab.
 pub fn is_root() -> bool {

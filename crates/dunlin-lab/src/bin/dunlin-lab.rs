@@ -11,7 +11,11 @@ enum Command {
     Lab(dunlin_lab::LabArgs),
 }
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
     let Command::Lab(args) = Command::parse();
-    dunlin_lab::run(args)
+    dunlin_lab::run(args).unwrap_or_else(|error| {
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

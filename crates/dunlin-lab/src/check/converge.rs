@@ -122,13 +122,13 @@ pub fn await_routes(lab: &Lab, deadline: Instant) -> Result<usize> {
         if awaited.iter().all(|(a, _)| a.missing.is_empty()) {
             return Ok(routes);
         }
-        let open = awaited.iter().map(|(awaited, _)| &awaited.watch);
-        if !routes::wait_any(open, &ends, deadline)? {
-            break;
-        }
         let mut daemons = lab.state().daemons.iter();
         if let Some(ended) = daemons.find(|daemon| !daemon.process.is_alive()) {
             bail!("{}", lab.last_words(&ended.role));
+        }
+        let open = awaited.iter().map(|(awaited, _)| &awaited.watch);
+        if !routes::wait_any(open, &ends, deadline)? {
+            break;
         }
     }
     let lacking: Vec<_> = awaited

@@ -1,0 +1,222 @@
+//! What the lab's tests share.
+// Each test program uses its own part of it; a skipped test says why on standard error.
+#![allow(dead_code, unreachable_pub, clippy::print_stderr)]
+
+use std::fs;
+use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use dunlin_lab::config::{LabConfig, NodeDaemon, PodNetwork, RouterKind};
+use dunlin_lab::iproute::Batch;
+use dunlin_lab::lab;
+use dunlin_lab::netns::{self, Netns};
+use dunlin_lab::plan::{Families, Plan};
+use dunlin_lab::report::Report;
+use dunlin_lab::{Lab, unprivileged};
+
+/// Whether this test can run; says why not.
+pub fn is_root() -> bool {
+    let root = unprivileged::is_root();
+    if !root {
+        eprintln!("skipped: needs root, to make network namespaces");
+    }
+    root
+}
+
+/// Whether a program that this test needs is installed; says so if not.
+pub fn installed(program: &str, package: &str) -> bool {
+    let there = Path::new(program).exists();
+    if !there {
+        eprintln!("skipped: needs {program} (package {package})");
+    }
+    there
+}
+
+/// A lab name no other test and no other run uses.
+pub fn unique(name: &str) -> String {
+    format!("t{}-{name}", std::process::id())
+}
+
+/// A lab of agents, dual stack, with a Dunlin router.
+pub fn config(name: &str, nodes: u16, agent: PathBuf) -> LabConfig {
+    LabConfig {
+        name: unique(name),
+        plan: Plan {
+            nodes,
+            pods_per_node: 1,
+            families: Families::Dual,
+        },
+        router: RouterKind::Dunlin,
+        pod_network: PodNetwork::Auto,
+        node_daemon: NodeDaemon::Dunlin,
+        agent,
+        hold_time_secs: None,
+        daemons_die_with_us: false,
+    }
+}
+
+/// A lab that is taken down when the test ends, however it ends.
+pub struct TestLab(Option<Lab>);
+
+impl TestLab {
+    pub fn up(config: LabConfig) -> TestLab {
+        let name = config.name.clone();
+        match Lab::up(config, &Report::quiet()) {
+            Ok(lab) => TestLab(Some(lab)),
+            Err(error) => panic!("lab {name} does not come up: {error:#}"),
+        }
+    }
+
+    pub fn ns(&self, host: &str) -> Netns {
+        self.netns(host).expect("a host of the lab")
+    }
+
+    pub fn down(mut self) -> lab::Removed {
+        let lab = self.0.take().expect("up until now");
+        lab.down().expect("taking down works")
+    }
+}
+
+impl Deref for TestLab {
+    type Target = Lab;
+    fn deref(&self) -> &Lab {
+        self.0.as_ref().expect("up")
+    }
+}
+
+impl DerefMut for TestLab {
+    fn deref_mut(&mut self) -> &mut Lab {
+        self.0.as_mut().expect("up")
+    }
+}
+
+impl Drop for TestLab {
+    fn drop(&mut self) {
+        if let Some(lab) = self.0.take() {
+            if std::thread::panicking() {
+                for daemon in lab.state().daemons.clone() {
+                    eprintln!("{}", lab.last_words(&daemon.role));
+                }
+            }
+            if let Err(error) = lab.down() {
+                eprintln!("taking the lab down failed: {error:#}");
+            }
+        }
+    }
+}
+
+/// Namespaces without a lab, deleted at the end.
+pub struct Spaces(Vec<Netns>);
+
+impl Spaces {
+    pub fn new(prefix: &str, count: usize) -> Spaces {
+        let names: Vec<_> = (0..count)
+            .map(|i| format!("{}-{i}", unique(prefix)))
+            .collect();
+        netns::create(&names).expect("namespaces");
+        Spaces(
+            names
+                .iter()
+                .map(|name| Netns::open(name).expect("just made"))
+                .collect(),
+        )
+    }
+
+    /// Runs `ip` commands in the `index`-th.
+    pub fn ip(&self, index: usize, lines: &[&str]) {
+        let mut batch = Batch::new();
+        lines.iter().for_each(|line| batch.push(line));
+        batch.run(&self.0[index]).expect("ip");
+    }
+}
+
+impl Deref for Spaces {
+    type Target = [Netns];
+    fn deref(&self) -> &[Netns] {
+        &self.0
+    }
+}
+
+impl Drop for Spaces {
+    fn drop(&mut self) {
+        for space in &self.0 {
+            let _ = netns::delete(space.name());
+        }
+    }
+}
+
+/// A program that takes an agent's options and does nothing, for tests of the lab itself.
+pub fn idle_agent(directory: &Path) -> PathBuf {
+    let path = directory.join("idle-agent");
+    fs::write(&path, "#!/bin/sh\nexec sleep 600\n").expect("script");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("mode");
+    path
+}
+
+/// A directory that goes away with the value.
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(unique(name));
+        fs::create_dir_all(&path).expect("scratch directory");
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The names in `/run/netns` that begin like those of the lab.
+pub fn namespaces_of(lab: &str) -> Vec<String> {
+    let entries = fs::read_dir(netns::NETNS_DIR)
+        .into_iter()
+        .flatten()
+        .flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter(|name| name.starts_with(&format!("{lab}-")))
+        .collect()
+}
+
+/// The `dunlin` program, built in the profile of this test.
+pub fn dunlin() -> PathBuf {
+    static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    BUILT.get_or_init(build_dunlin).clone()
+}
+
+fn build_dunlin() -> PathBuf {
+    if let Some(path) = std::env::var_os("DUNLIN_UNDER_TEST") {
+        return path.into();
+    }
+    // target/PROFILE/deps/this-test
+    let own = std::env::current_exe().expect("own name");
+    let directory = own.ancestors().nth(2).expect("target directory");
+    let profile = match directory.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(other) => other,
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target = directory.parent().expect("target directory");
+    let status = Command::new(cargo)
+        .args([
+            "build",
+            "--quiet",
+            "-p",
+            "dunlin",
+            "--profile",
+            profile,
+            "--target-dir",
+        ])
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "dunlin does not build");
+    directory.join("dunlin")
+}

@@ -1,0 +1,249 @@
+//! Building and removing labs, without any agent.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use dunlin_lab::config::{PodNetwork, RouterKind};
+use dunlin_lab::lab;
+use dunlin_lab::plan::Plan;
+use dunlin_lab::probe::icmp;
+use dunlin_lab::process::{self, ProcessId};
+use dunlin_net::Afi;
+use rustix::process::Signal;
+use support::{Scratch, TestLab, config, idle_agent, is_root, namespaces_of};
+
+fn idle_config(name: &str, nodes: u16, scratch: &Scratch) -> dunlin_lab::LabConfig {
+    let mut config = config(name, nodes, idle_agent(&scratch.0));
+    config.router = RouterKind::None;
+    config.pod_network = PodNetwork::Veth;
+    config
+}
+
+fn assert_nothing_left(name: &str) {
+    assert_eq!(namespaces_of(name), Vec::<String>::new());
+    assert_eq!(process::marked(name), []);
+    assert!(!Path::new("/run/dunlin-lab").join(name).exists());
+}
+
+#[test]
+fn every_node_reaches_every_other_and_its_pods_and_nothing_stays_behind() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new("plain");
+    let lab = TestLab::up(idle_config("plain", 3, &scratch));
+    let name = lab.config().name.clone();
+    let patience = Duration::from_secs(2);
+    for afi in Afi::ALL {
+        for from in 1..=3 {
+            let netns = lab.ns(&Plan::node_name(from));
+            for to in 1..=3 {
+                icmp::ping(&netns, Plan::node_address(to, afi), patience).expect("node to node");
+            }
+            icmp::ping(&netns, Plan::router_address(afi), patience).expect("node to router");
+            icmp::ping(&netns, Plan::outside_address(2, afi), patience).expect("node to outside");
+            let pod = lab
+                .state()
+                .pods
+                .iter()
+                .find(|pod| pod.node == Plan::node_name(from));
+            for address in &pod.expect("its pod").addresses {
+                icmp::ping(&netns, *address, patience).expect("node to its pod");
+            }
+        }
+    }
+    let removed = lab.down();
+    assert_eq!((removed.processes, removed.namespaces), (3, 9));
+    assert_nothing_left(&name);
+}
+
+#[test]
+fn three_hundred_namespaces_are_built_and_removed_in_seconds() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new("many");
+    let mut config = idle_config("many", 99, &scratch);
+    config.plan.pods_per_node = 2;
+    let name = config.name.clone();
+    let began = Instant::now();
+    let lab = TestLab::up(config);
+    let took = began.elapsed();
+    assert_eq!(namespaces_of(&name).len(), 300);
+    // The far ends see each other, past the machine's limit on learned neighbours.
+    let last = lab.ns("n99");
+    icmp::ping(
+        &last,
+        Plan::node_address(1, Afi::Ipv6),
+        Duration::from_secs(2),
+    )
+    .expect("far end");
+    let began = Instant::now();
+    lab.down();
+    let removed = began.elapsed();
+    assert_nothing_left(&name);
+    assert!(took < Duration::from_secs(20), "building took {took:?}");
+    assert!(
+        removed < Duration::from_secs(10),
+        "removing took {removed:?}"
+    );
+}
+
+/// Kills the lab's process after it has printed `lines` lines.
+fn killed_after(lines: usize) {
+    let scratch = Scratch::new(&format!("kill{lines}"));
+    let name = support::unique(&format!("kill{lines}"));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dunlin-lab"))
+        .args(["lab", "up", "--name", &name, "--nodes", "5", "--pods", "2"])
+        .args(["--router", "none", "--pod-network", "veth", "--agent"])
+        .arg(idle_agent(&scratch.0))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the lab's program");
+    let mut reader = BufReader::new(child.stdout.take().expect("its output"));
+    for _ in 0..lines {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a line");
+        assert!(!line.is_empty(), "it ended early");
+    }
+    child.kill().expect("kill -9");
+    child.wait().expect("its end");
+    assert!(!namespaces_of(&name).is_empty(), "something was built");
+    lab::down(&name)
+        .expect("down works")
+        .expect("there was a lab");
+    assert_nothing_left(&name);
+}
+
+#[test]
+fn what_a_killed_lab_leaves_is_removed_by_down() {
+    if !is_root() {
+        return;
+    }
+    // After: the namespaces, the router's line, the nodes' daemons, the pods.
+    (2..=5).for_each(killed_after);
+}
+
+#[test]
+fn an_interrupted_lab_takes_itself_down() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new("term");
+    let name = support::unique("term");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dunlin-lab"))
+        .args(["lab", "demo", "--name", &name, "--router", "none"])
+        .args(["--pod-network", "veth", "--agent"])
+        .arg(idle_agent(&scratch.0))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the lab's program");
+    // It waits for routes that nobody installs.
+    let mut reader = BufReader::new(child.stdout.take().expect("its output"));
+    let mut line = String::new();
+    while !line.contains("pods ") {
+        line.clear();
+        assert!(
+            reader.read_line(&mut line).expect("a line") > 0,
+            "it ended early"
+        );
+    }
+    let process = ProcessId::of(child.id().cast_signed()).expect("it runs");
+    assert!(process.signal(Signal::TERM));
+    let status = child.wait().expect("its end");
+    assert_eq!(status.code(), Some(1));
+    assert_nothing_left(&name);
+}
+
+#[test]
+fn down_spares_processes_that_are_not_the_labs() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new("foreign");
+    let lab = TestLab::up(idle_config("foreign", 1, &scratch));
+    let mut foreign = lab
+        .ns("n1")
+        .command("sleep")
+        .arg("600")
+        .spawn()
+        .expect("sleep");
+    let process = ProcessId::of(foreign.id().cast_signed()).expect("it runs");
+    // Its number, with another start time, stands for a process that has ended.
+    let stale = ProcessId {
+        start_ticks: process.start_ticks - 1,
+        ..process
+    };
+    assert!(!stale.signal(Signal::KILL));
+    assert_eq!(process::stop_all(&[stale], Duration::from_secs(1)), 0);
+    lab.down();
+    let survived = process.is_alive();
+    foreign.kill().expect("it is ours to end");
+    foreign.wait().expect("its end");
+    assert!(survived);
+}
+
+#[test]
+fn a_second_lab_of_the_same_name_is_refused_and_the_first_stays() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new("twice");
+    let config = idle_config("twice", 1, &scratch);
+    let lab = TestLab::up(config.clone());
+    let before = namespaces_of(&config.name);
+    let report = dunlin_lab::report::Report::quiet();
+    dunlin_lab::Lab::up(config.clone(), &report).expect_err("refused");
+    assert_eq!(namespaces_of(&config.name), before);
+    assert!(lab.state().daemons[0].process.is_alive());
+}
+
+#[test]
+fn a_failed_start_takes_away_what_was_made() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new("fails");
+    let mut config = idle_config("fails", 2, &scratch);
+    config.agent = scratch.0.join("no-such-program");
+    let name = config.name.clone();
+    let error = dunlin_lab::Lab::up(config, &dunlin_lab::report::Report::quiet())
+        .expect_err("there is no agent");
+    assert!(
+        format!("{error:#}").contains("no-such-program"),
+        "{error:#}"
+    );
+    assert_nothing_left(&name);
+}
+
+#[test]
+fn the_machines_own_interfaces_routes_and_rules_stay_as_they_are() {
+    if !is_root() {
+        return;
+    }
+    let look = || {
+        let ip = |args: &[&str]| {
+            let output = Command::new("ip").args(args).output().expect("ip");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let forwarding = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").expect("sysctl");
+        (
+            ip(&["-o", "link"]),
+            ip(&["route", "show", "table", "all"]),
+            forwarding,
+        )
+    };
+    let before = look();
+    let scratch = Scratch::new("apart");
+    let lab = TestLab::up(idle_config("apart", 2, &scratch));
+    let during = look();
+    lab.down();
+    assert_eq!(before, during);
+    assert_eq!(before, look());
+}
