@@ -173,6 +173,7 @@ fn route_done<F: Family>(
                 // Ours after all, if what made us think it absent was older than our own write.
                 if op.evented || env.distrust {
                     env.gate.want(now);
+                    slot.flags |= EVENTED;
                 }
                 env.believe(slot, FOREIGN);
                 failure = Some((Reason::Conflict, *error));

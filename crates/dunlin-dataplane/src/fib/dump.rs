@@ -200,6 +200,7 @@ impl Fib {
             });
         }
         self.env.distrust = !complete;
+        self.env.missed &= !complete;
         self.env.rescan = true;
         self.env.moves = true;
         self.env.gate.end(now, complete);
@@ -316,14 +317,21 @@ fn seen<F: Family>(routes: &mut Routes<F>, env: &mut Env, net: F::Net, target: T
 }
 
 fn forget_unseen<F: Family>(routes: &mut Routes<F>, env: &mut Env) {
-    for slot in &mut routes.slots {
+    let class = routes.class;
+    for (at, slot) in (0u32..).zip(&mut routes.slots) {
         if slot.has(FREE) {
             continue;
         }
         if !slot.has(SEEN) {
+            let hearsay = slot.has(EVENTED) || env.missed;
             slot.flags &= !(EVENTED | RELEASED);
             if slot.is_ours() {
                 env.believe(slot, ABSENT);
+            } else if slot.believed == FOREIGN && hearsay {
+                // It may have gone without our knowing; an exclusive insert will tell.
+                env.believe(slot, ABSENT);
+                slot.flags &= !FAILED;
+                env.retries.clear(Key::Route(class, at));
             }
         }
     }

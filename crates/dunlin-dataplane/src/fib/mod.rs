@@ -88,6 +88,8 @@ struct Env {
     moves: bool,
     /// A read-back was incomplete: absence is not certain.
     distrust: bool,
+    /// Notifications were lost since the last read-back.
+    missed: bool,
     adopted: usize,
     ops_done: u64,
     ops_failed: u64,
@@ -113,6 +115,7 @@ impl Fib {
                 rescan: false,
                 moves: false,
                 distrust: false,
+                missed: false,
                 adopted: 0,
                 ops_done: 0,
                 ops_failed: 0,
@@ -221,6 +224,7 @@ impl Fib {
 
     /// Notifications were lost: everything is read back.
     pub fn on_overrun(&mut self, now: Instant) {
+        self.env.missed = true;
         self.env.gate.want(now);
     }
 
@@ -235,8 +239,16 @@ impl Fib {
         if !self.env.gate.is_synced() {
             return None;
         }
-        self.expire(now);
-        self.plan(now).map(Action::Batch)
+        loop {
+            self.expire(now);
+            if let Some(batch) = self.plan(now) {
+                return Some(Action::Batch(batch));
+            }
+            // Objects that were freed may free others, or what waited for them.
+            if !self.env.rescan && self.env.nexthops.idle.is_empty() {
+                return None;
+            }
+        }
     }
 
     /// When to call [`Fib::poll`] though nothing happened.
@@ -395,7 +407,11 @@ fn on_route_in<F: Family>(
         }
         (true, RouteChange::Deleted) => env.believe(slot, ABSENT),
         (false, RouteChange::Deleted) if slot.believed == FOREIGN => env.believe(slot, ABSENT),
-        (false, RouteChange::New { replaced, .. }) if replaced || !slot.is_ours() => {
+        (false, RouteChange::New { replaced, .. }) => {
+            if slot.is_ours() && !replaced {
+                // Ours went untold, or both stand side by side.
+                env.gate.want(now);
+            }
             env.believe(slot, FOREIGN);
             if slot.wanted != NO_SET {
                 slot.flags |= FAILED;
@@ -403,7 +419,7 @@ fn on_route_in<F: Family>(
                     .fail(now, Key::Route(class, at), Reason::Conflict, 0, None);
             }
         }
-        (false, _) => return,
+        (false, RouteChange::Deleted) => return,
     }
     if slot.has(FAILED) && slot.believed != FOREIGN {
         slot.flags &= !FAILED;

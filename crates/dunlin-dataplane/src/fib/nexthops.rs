@@ -395,6 +395,8 @@ impl Nexthops {
             let old = std::mem::replace(&mut self.object_mut(object).members, incoming);
             self.drop_members(&old);
             self.set_content(object, to);
+            // The object that held the same before may serve nobody now.
+            self.idle.push(self.sets[to as usize].object);
         } else {
             self.drop_members(&incoming);
             if self.sets[to as usize].object == object {
@@ -443,6 +445,27 @@ impl Nexthops {
         object.routes > 0
             || object.groups > 0
             || (object.set != NO_SET && set.object == id && set.wanted > 0)
+    }
+
+    /// If new routes would use this object though no route does, while routes use another with the same content: that one
+    /// serves from now on.
+    pub(super) fn hand_over(&mut self, id: ObjectId) {
+        let object = self.object(id);
+        let set = self.set(object.set);
+        if object.set == NO_SET || object.routes > 0 || set.object != id || set.held < 2 {
+            return;
+        }
+        let other = self.iter().find(|(at, other)| {
+            *at != id
+                && other.set == object.set
+                && other.routes > 0
+                && other.phase == Phase::Present
+                && other.moving == NO_SET
+                && self.suits(*at, object.set)
+        });
+        if let (Some((at, _)), set) = (other, object.set) {
+            self.sets[set as usize].object = at;
+        }
     }
 
     /// Chooses the object new routes to a set use, where there is none: the lowest present one of the right kind.

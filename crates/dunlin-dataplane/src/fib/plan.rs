@@ -40,6 +40,8 @@ pub(super) struct Plan {
     routes: Vec<(Op, Meta)>,
     deletes: Vec<(Op, Meta)>,
     nexthop_deletes: Vec<(Op, Meta)>,
+    /// It inserts routes whose absence is only hearsay: if they do exist, deleting the nexthop they name would take them along.
+    hearsay: bool,
 }
 
 impl Plan {
@@ -63,7 +65,11 @@ struct Exodus {
 impl Fib {
     pub(super) fn plan(&mut self, now: Instant) -> Option<Batch> {
         let mut plan = Plan::default();
-        if std::mem::take(&mut self.env.moves) {
+        // Before any route of this batch is counted on an object.
+        for at in 0..self.env.nexthops.idle.len() {
+            self.env.nexthops.hand_over(self.env.nexthops.idle[at]);
+        }
+        if self.env.is_certain() && std::mem::take(&mut self.env.moves) {
             self.plan_moves(now, &mut plan);
         }
         for class in Class::ALL {
@@ -167,6 +173,10 @@ fn plan_slot<F: Family>(
         }
         return;
     }
+    if ours && !env.is_certain() {
+        // It may be gone and somebody else's in its place. The read-back queues it again.
+        return;
+    }
     let net: IpNet = slot.net.into();
     let metric = class.metric();
     let evented = slot.has(EVENTED);
@@ -220,6 +230,11 @@ fn plan_slot<F: Family>(
 impl Env {
     fn hasher(&self) -> foldhash::fast::FixedState {
         self.nexthops.by_id.hasher().clone()
+    }
+
+    /// Whether no read-back is due: what is believed to be ours may be replaced and deleted.
+    fn is_certain(&self) -> bool {
+        self.gate.is_idle()
     }
 
     /// The object that holds `set`, made in this batch if the kernel lacks it. `None` while it cannot be made.
@@ -344,11 +359,15 @@ impl Env {
             let (phase, id, set) = (object.phase, object.id, object.set);
             match phase {
                 Phase::Absent => {
-                    self.retries.clear(Key::Object(at));
+                    // Routes may have waited for its next attempt; another object serves them.
+                    self.rescan |= self.retries.clear(Key::Object(at)).is_some();
                     self.nexthops.free_object(at);
                 }
+                Phase::Present if !self.is_certain() => {}
                 Phase::Present if self.hold || self.retries.waits(Key::Object(at), now) => {}
-                Phase::Present if plan.len() >= MAX_OPS => self.nexthops.idle.push(at),
+                Phase::Present if plan.hearsay || plan.len() >= MAX_OPS => {
+                    self.nexthops.idle.push(at)
+                }
                 Phase::Present => {
                     if self.nexthops.set(set).object == at {
                         self.nexthops.sets[set as usize].object = 0;

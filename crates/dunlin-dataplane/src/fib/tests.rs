@@ -1,1 +1,3 @@
-
+mod behaviour;
+mod fake;
+mod property;
