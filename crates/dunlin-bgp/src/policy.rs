@@ -1,6 +1,8 @@
 //! Filters: ordered rules, first match wins, no match rejects.
 
 mod eval;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

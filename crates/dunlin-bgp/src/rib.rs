@@ -27,6 +27,8 @@ mod output;
 mod segvec;
 mod source;
 mod table;
+#[cfg(test)]
+mod tests;
 mod view;
 mod work;
 

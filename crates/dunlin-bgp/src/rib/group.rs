@@ -164,6 +164,8 @@ pub(super) struct Group {
     in_sync: Option<Arc<[PeerId]>>,
     /// Whose turn it is among those that lag.
     pub(super) turn: usize,
+    /// Whether those that lag come before the others this time.
+    pub(super) lagging_first: bool,
 }
 
 impl Group {
@@ -175,6 +177,7 @@ impl Group {
             by_source: BTreeMap::new(),
             in_sync: None,
             turn: 0,
+            lagging_first: false,
         }
     }
 

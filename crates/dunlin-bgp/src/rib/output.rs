@@ -14,9 +14,9 @@ use crate::policy::RejectReason;
 use crate::wire::UpdateWriter;
 
 /// Dirty prefixes looked at together, so that those with equal attributes meet in one UPDATE.
-const CHUNK: usize = 32 * 1024;
+const CHUNK: usize = if cfg!(test) { 5 } else { 32 * 1024 };
 /// The same for one lagging member.
-const LAG_CHUNK: usize = 8 * 1024;
+const LAG_CHUNK: usize = if cfg!(test) { 3 } else { 8 * 1024 };
 
 /// Whole UPDATE messages and whom they go to. Outputs that name a peer go to it in the order they were polled.
 #[derive(Clone, Debug)]
@@ -77,6 +77,13 @@ impl Rib {
         let Ok(at) = group.members.binary_search_by_key(&peer, |m| m.peer) else {
             return;
         };
+        // What was encoded and not polled is not for a next session of the same peer.
+        self.groups.outbox.retain_mut(|output| {
+            if output.to.binary_search(&peer).is_ok() {
+                output.to = output.members().filter(|&to| to != peer).collect();
+            }
+            !output.to.is_empty()
+        });
         let member = group.members.remove(at);
         if let Some(source) = member.source {
             group.by_source.remove(&source);
@@ -156,7 +163,8 @@ impl Rib {
         }
     }
 
-    /// The restart gate: while held, announcements go at once; withdrawals, and End-of-RIB, wait.
+    /// The restart gate: while held, announcements go at once; withdrawals, and End-of-RIB, wait. It is shut at the start
+    /// or not at all: shutting it later does not call back what is on its way.
     pub fn set_gate(&mut self, hold_withdrawals: bool, hold_end_of_rib: bool) {
         self.groups.hold_end_of_rib = hold_end_of_rib;
         let opens = self.groups.hold_withdrawals && !hold_withdrawals;
@@ -193,10 +201,16 @@ impl Rib {
                 continue;
             };
             let mut loose = (Vec::new(), Vec::new());
-            self.step_lagging::<V4>(&mut group, budget, &mut loose.0);
-            self.step_lagging::<V6>(&mut group, budget, &mut loose.1);
-            self.step::<V4, P>(policy, &mut group, budget, &mut loose.0);
-            self.step::<V6, P>(policy, &mut group, budget, &mut loose.1);
+            group.lagging_first = !group.lagging_first;
+            if group.lagging_first {
+                self.step_all_lagging(&mut group, budget, &mut loose);
+            }
+            if self.groups.outbox.is_empty() {
+                self.step::<V4, P>(policy, &mut group, budget, &mut loose.0);
+                self.step::<V6, P>(policy, &mut group, budget, &mut loose.1);
+            }
+            // The group's own step may have left lagging members more to do.
+            self.step_all_lagging(&mut group, budget, &mut loose);
             self.catch_up(&mut group);
             self.end_of_rib(&mut group);
             self.groups.slots[at] = Some(group);
@@ -234,12 +248,26 @@ impl Rib {
         }
     }
 
+    /// Lets lagging members take their turns until there is output.
+    fn step_all_lagging(
+        &mut self,
+        group: &mut Group,
+        budget: usize,
+        loose: &mut (Vec<NetId>, Vec<NetId>),
+    ) {
+        while self.groups.outbox.is_empty()
+            && (self.step_lagging::<V4>(group, budget, &mut loose.0)
+                || self.step_lagging::<V6>(group, budget, &mut loose.1))
+        {}
+    }
+
+    /// Tells one lagging member something; whether there was one that can take it.
     fn step_lagging<F: RibFamily>(
         &mut self,
         group: &mut Group,
         budget: usize,
         loose: &mut Vec<NetId>,
-    ) {
+    ) -> bool {
         let waits = |member: &super::group::Member| {
             let lag = member.lag.as_ref();
             !member.is_blocked() && lag.is_some_and(|lag| !lag.get(F::AFI).is_quiet())
@@ -247,7 +275,7 @@ impl Rib {
         let count = group.members.len();
         let turn = (group.turn + 1..=group.turn + count).map(|at| at % count.max(1));
         let Some(at) = turn.into_iter().find(|&at| waits(&group.members[at])) else {
-            return;
+            return false;
         };
         group.turn = at;
         let mut step = Step {
@@ -260,6 +288,7 @@ impl Rib {
             scratch: Vec::new(),
         };
         step.encode_lagging(at, budget);
+        true
     }
 
     /// Members that were told all that the group was keep its pace again.

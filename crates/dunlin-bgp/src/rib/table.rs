@@ -24,7 +24,8 @@ const END: u32 = FREE - 1;
 /// In [`Path::used`]: not an attribute id but a reason.
 const REJECTED: u32 = 1 << 31;
 
-const BLOCK_BITS: u32 = 10;
+/// Small in tests, so that few prefixes make many blocks.
+const BLOCK_BITS: u32 = if cfg!(test) { 2 } else { 10 };
 
 /// Background work goes over prefixes in blocks of this many ids.
 pub(super) const BLOCK: u32 = 1 << BLOCK_BITS;

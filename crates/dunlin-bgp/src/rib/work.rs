@@ -10,7 +10,7 @@ use super::table::{BLOCK, RibFamily};
 use crate::batch::NextHop;
 
 /// A source whose paths lie in no more blocks than this is worked on at once.
-const AT_ONCE_BLOCKS: usize = 4;
+const AT_ONCE_BLOCKS: usize = if cfg!(test) { 1 } else { 4 };
 
 /// Generations of stale paths that may wait to be swept; then they are swept at once.
 const EPOCHS: u8 = 200;

@@ -1,0 +1,4 @@
+mod history;
+mod model;
+mod naive;
+mod world;
