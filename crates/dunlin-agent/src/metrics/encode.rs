@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use dunlin_api::{CniState, Metrics, Neighbor, Status};
+use dunlin_net::Afi;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -206,66 +207,60 @@ impl<'a> Out<'a> {
             .iter()
             .map(|n| n.address.map(|a| a.to_string()).unwrap_or_default())
             .collect();
-        let named = |at: usize, n: &'_ Neighbor| -> (String, String) {
-            (n.name.clone(), addresses[at].clone())
-        };
-        let names: Vec<(String, String)> = external
+        let labelled: Vec<(Labels<'_>, &Neighbor)> = external
             .iter()
-            .enumerate()
-            .map(|(i, n)| named(i, n))
+            .zip(&addresses)
+            .map(|(n, address)| {
+                let labels = vec![("neighbor", n.name.as_str()), ("address", address.as_str())];
+                (labels, n)
+            })
             .collect();
-        let labels = |at: usize| -> Labels<'_> {
-            vec![
-                ("neighbor", names[at].0.as_str()),
-                ("address", names[at].1.as_str()),
-            ]
-        };
         let each = |value: fn(&Neighbor) -> u64| {
-            let samples: Vec<_> = external
-                .iter()
-                .enumerate()
-                .map(|(i, n)| (labels(i), value(n)))
-                .collect();
-            samples
+            let samples = labelled.iter();
+            samples.map(move |(labels, n)| (labels.clone(), value(n)))
         };
-        let up = each(|n| u64::from(n.state == "Established"));
         self.gauges(
             "dunlin_neighbor_up",
             "Whether the session with an external peer is up",
-            up,
+            each(|n| u64::from(n.state == "Established")),
         )?;
-        let since = each(|n| n.since_secs);
         self.gauges(
             "dunlin_neighbor_state_seconds",
             "Time in the present FSM state",
-            since,
+            each(|n| n.since_secs),
         )?;
-        let flaps = each(|n| n.flaps);
         self.counters(
             "dunlin_neighbor_flaps",
             "Times the session left Established",
-            flaps,
+            each(|n| n.flaps),
         )?;
-        let withdrawn = each(|n| n.counters.treated_as_withdraw);
-        let help = "UPDATEs treated as withdrawals for their faults (RFC 7606)";
-        self.counters("dunlin_neighbor_treated_as_withdraw", help, withdrawn)?;
-        let mut rows = Vec::new();
-        for (at, neighbor) in external.iter().enumerate() {
+        self.counters(
+            "dunlin_neighbor_treated_as_withdraw",
+            "UPDATEs treated as withdrawals for their faults (RFC 7606)",
+            each(|n| n.counters.treated_as_withdraw),
+        )?;
+        self.neighbor_routes(&labelled)
+    }
+
+    fn neighbor_routes(&mut self, neighbors: &[(Labels<'_>, &Neighbor)]) -> fmt::Result {
+        let mut samples = Vec::new();
+        for (labels, neighbor) in neighbors {
             for counts in &neighbor.routes {
-                let family = counts.family.to_string();
-                let figures = [
+                let family = match counts.family {
+                    Afi::Ipv4 => "ipv4",
+                    Afi::Ipv6 => "ipv6",
+                };
+                for (what, n) in [
                     ("received", counts.received),
                     ("accepted", counts.accepted),
                     ("advertised", counts.advertised),
-                ];
-                rows.extend(figures.map(|(what, n)| (at, family.clone(), what, n)));
+                ] {
+                    let mut labels = labels.clone();
+                    labels.extend([("family", family), ("what", what)]);
+                    samples.push((labels, n));
+                }
             }
         }
-        let samples = rows.iter().map(|(at, family, what, n)| {
-            let mut labels = labels(*at);
-            labels.extend([("family", family.as_str()), ("what", *what)]);
-            (labels, *n)
-        });
         self.gauges(
             "dunlin_neighbor_routes",
             "Prefixes received, accepted and advertised",
