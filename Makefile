@@ -27,3 +27,9 @@ demo-needs:
 bench:
 	cargo build --profile release -p dunlin -p dunlin-bench
 	target/release/dunlin-bench $(BENCH)
+
+.PHONY: test
+
+# Builds everything once and runs every test; installs what they use, as root on Debian.
+test:
+	@script/test.sh
