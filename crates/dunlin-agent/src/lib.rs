@@ -9,6 +9,7 @@ mod http;
 mod logging;
 mod metrics;
 mod overlay;
+pub mod preflight;
 mod privileges;
 mod process;
 mod run;

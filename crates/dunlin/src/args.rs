@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Get(Get),
     /// Show the whole chain of a prefix or a neighbor, with reasons, or where and why it stops.
     Explain(ExplainOptions),
+    /// Look for what could keep this machine from being a node, and say what to do about it.
+    Check(CheckOptions),
     /// A virtual cluster on this machine, in network namespaces.
     Lab(dunlin_lab::LabArgs),
     /// Print completions for a shell.
@@ -170,6 +172,18 @@ pub(crate) struct NodeOptions {
     /// Only this one.
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Changes nothing. Run it as root: an ordinary user sees less. Exit code 1 if something fails."
+)]
+pub(crate) struct CheckOptions {
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+    /// The directory for the CNI configuration.
+    #[arg(long, env = "DUNLIN_CNI_CONF_DIR", value_name = "PATH", default_value = DEFAULT_CNI_CONF_DIR)]
+    pub(crate) cni_conf_dir: PathBuf,
 }
 
 /// A family, as typed.

@@ -12,6 +12,7 @@ use crate::output::Style;
 
 mod agent;
 mod args;
+mod check;
 mod output;
 mod query;
 mod show;
@@ -50,6 +51,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Status(options) => print(|out| query::status(&client, options, style, out)),
         Command::Get(get) => print(|out| query::get(&client, get, style, out)),
         Command::Explain(options) => print(|out| query::explain(&client, &options, style, out)),
+        Command::Check(options) => print(|out| check::run(&client, &options, style, out)),
         Command::Completions { shell } => print(|out| {
             // The generator takes a failed write for impossible.
             let mut text = Vec::new();

@@ -10,7 +10,7 @@ pub(crate) use explain::explanation;
 pub(crate) use neighbors::neighbors;
 pub(crate) use nodes::nodes;
 pub(crate) use routes::{advertisements, routes};
-pub(crate) use status::status;
+pub(crate) use status::{status, wrap};
 
 /// The width to render a table to.
 fn width(wide: bool) -> usize {

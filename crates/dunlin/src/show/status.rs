@@ -169,7 +169,7 @@ fn cni(status: &Status) -> (Tone, String) {
 }
 
 /// Words in lines of at most `width` characters; a longer word gets a line of its own.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
