@@ -1,1 +1,20 @@
-//! The pure engine: peer set, intent to BGP to FIB, the restart gate.
+//! The pure engine: peer set, intent to BGP to FIB, the restart gate, answers to queries.
+//!
+//! [`Core`] owns every machine and passes values between them. It is fed facts, session events and kernel events with the
+//! time, and gives [`Action`]s back. The agent runs it on one thread between real adapters; the simulation runs the very
+//! same code on a virtual clock.
+#![forbid(unsafe_code)]
+
+mod core;
+mod gate;
+mod local;
+mod peer_config;
+mod peers;
+mod policy;
+mod routes;
+mod sessions;
+mod view;
+
+pub use crate::core::{Action, Core, CoreConfig, Input, PodNetwork};
+pub use peer_config::Restart;
+pub use view::Outside;

@@ -1,1 +1,17 @@
-//! Virtual clock, network and kernel: whole clusters from a seed.
+//! Whole clusters on a virtual clock, network and kernel, from a seed.
+//!
+//! The hosts run the very core and session machines that the agent runs; only sockets, the kernel and the sources of
+//! objects are replaced. Everything is one thread and one ordered queue of events, so a seed says all: the same seed
+//! gives the same run, to the microsecond.
+#![forbid(unsafe_code)]
+
+mod chance;
+mod host;
+mod kernel;
+mod net;
+mod world;
+
+pub use chance::Chance;
+pub use host::Host;
+pub use kernel::SimKernel;
+pub use world::{Orphan, World, WorldConfig};

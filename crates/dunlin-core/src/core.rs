@@ -1,0 +1,238 @@
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use dunlin_bgp::session::{Command, SessionEvent};
+use dunlin_dataplane::fib::{self, Fib};
+use dunlin_dataplane::links::Links;
+use dunlin_dataplane::{KernelCommand, KernelEvent};
+use dunlin_intent::{Change, Cluster, LocalIntent, PeerKey, SourceEvent};
+use dunlin_net::{Instant, IpNet, PeerId};
+
+use crate::gate::Gate;
+use crate::local::Egress;
+use crate::peer_config::Restart;
+use crate::peers::Peers;
+use crate::routes::Routing;
+
+/// What a core is made with.
+#[derive(Clone, Debug)]
+pub struct CoreConfig {
+    /// The name of our Node object.
+    pub node_name: Arc<str>,
+    /// Keys the hash tables; the one the sessions hash attributes with.
+    pub seed: u64,
+    /// What is known of the agent's last run.
+    pub restart: Restart,
+}
+
+/// What happens to the core.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "taken in at once, never stored in numbers"
+)]
+#[derive(Debug)]
+pub enum Input {
+    /// From a source of objects.
+    Source(SourceEvent),
+    /// From the sessions.
+    Session(SessionEvent),
+    /// From the kernel.
+    Kernel(KernelEvent),
+}
+
+/// What the core wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// For the sessions.
+    Session(Command),
+    /// For the kernel.
+    Kernel(KernelCommand),
+    /// Listen for peers on this port of every address.
+    Listen(u16),
+    /// What the CNI configuration has to say; `None` while the node cannot carry pods.
+    PodNetwork(Option<PodNetwork>),
+}
+
+/// What the CNI configuration has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodNetwork {
+    /// The node's own pod subnets.
+    pub pod_cidrs: Vec<IpNet>,
+    /// MTU of the uplink, octets.
+    pub mtu: u32,
+}
+
+/// The engine. Feed it with [`Core::on`], take [`Core::poll_action`] until it gives nothing, call [`Core::on_time`] at
+/// [`Core::next_deadline`], and [`Core::settle`] when no more input waits: that is when it decides and encodes.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) config: CoreConfig,
+    pub(crate) started: Instant,
+    pub(crate) cluster: Cluster,
+    pub(crate) local: Option<Arc<LocalIntent>>,
+    pub(crate) peers: Peers,
+    pub(crate) routing: Option<Routing>,
+    pub(crate) fib: Fib,
+    pub(crate) links: Links,
+    pub(crate) gate: Gate,
+    pub(crate) egress: Egress,
+    /// The kernel has been read back, so it is known whether forwarding survived a restart.
+    pub(crate) read_back: bool,
+    /// Peers wanted before the read-back.
+    pub(crate) waiting: BTreeSet<PeerKey>,
+    /// Deadlines of peers; entries whose peer has another deadline by now mean nothing.
+    pub(crate) timers: BTreeSet<(Instant, PeerId)>,
+    /// Prefixes whose facts changed: routes around them are judged again.
+    pub(crate) rejudge: BTreeSet<IpNet>,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) listening: Option<u16>,
+    pub(crate) pod_network: Option<PodNetwork>,
+    pub(crate) counters: Counters,
+    /// When the source last said anything.
+    pub(crate) source_heard: Option<Instant>,
+    /// When the kernel was last seen to hold all that is wanted.
+    pub(crate) fib_settled: Option<Instant>,
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) overruns: u64,
+    pub(crate) repairs: u64,
+}
+
+/// How many prefixes of waiting RIB work one [`Core::settle`] does.
+const WORK_BUDGET: usize = 32 * 1024;
+
+impl Core {
+    /// Knows nothing, and first wants to read the kernel back.
+    pub fn new(config: CoreConfig, now: Instant) -> Core {
+        Core {
+            started: now,
+            cluster: Cluster::new(config.node_name.clone()),
+            local: None,
+            peers: Peers::default(),
+            routing: None,
+            fib: Fib::new(config.seed),
+            links: Links::new(),
+            gate: Gate::new(now),
+            egress: Egress::default(),
+            read_back: false,
+            waiting: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            rejudge: BTreeSet::new(),
+            actions: VecDeque::new(),
+            listening: None,
+            pod_network: None,
+            counters: Counters::default(),
+            source_heard: None,
+            fib_settled: None,
+            config,
+        }
+    }
+
+    /// Takes an input.
+    pub fn on(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Source(event) => {
+                self.source_heard = Some(now);
+                self.cluster.on_source(event);
+            }
+            Input::Session(event) => self.on_session(now, event),
+            Input::Kernel(event) => self.on_kernel(now, event),
+        }
+    }
+
+    /// A deadline may have passed.
+    pub fn on_time(&mut self, now: Instant) {
+        if self.gate.on_time(now) {
+            self.release_all();
+            self.on_gate_moved(now);
+        }
+        self.on_peer_timers(now);
+    }
+
+    /// Draws the conclusions from everything taken in so far. Returns whether there is more to do at once: call again.
+    pub fn settle(&mut self, now: Instant) -> bool {
+        while let Some(change) = self.cluster.poll_change() {
+            self.on_change(now, change);
+        }
+        self.start_waiting_peers(now);
+        let more = self.settle_routing(WORK_BUDGET);
+        self.settle_egress();
+        self.settle_pod_network();
+        self.settle_fib(now);
+        more
+    }
+
+    /// What to do, oldest first.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`Core::on_time`] and [`Core::settle`] though nothing happened.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        [
+            self.gate.next_deadline(),
+            self.fib.next_deadline(),
+            self.timers.first().map(|(at, _)| *at),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn on_change(&mut self, now: Instant, change: Change) {
+        match change {
+            Change::LocalChanged(local) => self.on_local(now, local),
+            Change::Originate(net, origination) => self.originate(net, &origination),
+            Change::OriginateGone(net) => self.originate_gone(net),
+            Change::PeerWanted(key, intent) => self.on_peer_wanted(now, key, intent),
+            Change::PeerGone(key) => self.on_peer_gone(now, &key),
+            Change::OwnerChanged(net) => self.on_owner_changed(net),
+            Change::ProtectionChanged(net) => self.on_protection_changed(net),
+            Change::EgressExclusionChanged(_) => self.egress.dirty = true,
+            // They are read from the cluster when asked for.
+            Change::ProblemsChanged => {}
+            Change::Synced => self.on_synced(now),
+        }
+    }
+
+    /// The sources have told everything once: from now on it is known whom to wait for.
+    fn on_synced(&mut self, now: Instant) {
+        let peers: Vec<(PeerId, bool)> = self
+            .peers
+            .iter()
+            .filter(|peer| !peer.is_established() || !is_complete(peer))
+            .map(|peer| (peer.id, peer.imports_from_outside()))
+            .collect();
+        self.gate.on_synced(peers);
+        self.release_all();
+        self.on_gate_moved(now);
+    }
+
+    pub(crate) fn command(&mut self, command: Command) {
+        self.actions.push_back(Action::Session(command));
+    }
+
+    pub(crate) fn kernel(&mut self, command: KernelCommand) {
+        self.actions.push_back(Action::Kernel(command));
+    }
+
+    fn settle_fib(&mut self, now: Instant) {
+        while let Some(action) = self.fib.poll(now) {
+            let command = match action {
+                fib::Action::Dump => KernelCommand::Dump,
+                fib::Action::Batch(batch) => KernelCommand::Submit(batch),
+            };
+            self.kernel(command);
+        }
+        if self.fib.is_settled() {
+            self.fib_settled = Some(now);
+        }
+    }
+}
+
+fn is_complete(peer: &crate::peers::Peer) -> bool {
+    peer.up.as_ref().is_some_and(crate::peers::Up::is_complete)
+}

@@ -1,0 +1,118 @@
+//! The restart gate: what may not happen merely because the agent started.
+//!
+//! Additions go at once. What was in the kernel before us and is not wanted (yet) stays until whoever could still want it
+//! has spoken: the sources of objects, then the End-of-RIB of the peer that would announce it, or the deadline
+//! (RFC 4724 4.1). One dead peer delays only what it alone could announce.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use dunlin_net::{Instant, PeerId};
+
+#[cfg(test)]
+mod tests;
+
+/// Who could still announce a prefix that the kernel holds and nobody has wanted since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claimant {
+    /// The Node that owns it, by this peer.
+    Peer(PeerId),
+    /// No Node owns it: only a router outside could announce it.
+    Outside,
+    /// Nobody: it is this node's own, or its Node has no session.
+    Nobody,
+}
+
+/// The gate. Closed at start; once open it stays open.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    deadline: Instant,
+    synced: bool,
+    expired: bool,
+    /// Peers whose End-of-RIB is awaited; filled when the sources have synced.
+    awaited: BTreeSet<PeerId>,
+    /// Those of `awaited` that may announce what no Node owns.
+    outside: BTreeSet<PeerId>,
+}
+
+impl Gate {
+    /// How long peers are waited for (RFC 4724 4.1, Selection_Deferral_Timer).
+    pub(crate) const DEFERRAL: Duration = Duration::from_secs(120);
+
+    pub(crate) fn new(now: Instant) -> Gate {
+        Gate {
+            deadline: now + Gate::DEFERRAL,
+            synced: false,
+            expired: false,
+            awaited: BTreeSet::new(),
+            outside: BTreeSet::new(),
+        }
+    }
+
+    /// The sources have told everything once. `peers` are those wanted now, each with whether it may announce what no
+    /// Node owns.
+    pub(crate) fn on_synced(&mut self, peers: impl IntoIterator<Item = (PeerId, bool)>) {
+        self.synced = true;
+        if self.expired {
+            return;
+        }
+        for (peer, outside) in peers {
+            self.awaited.insert(peer);
+            if outside {
+                self.outside.insert(peer);
+            }
+        }
+    }
+
+    /// The peer has told all it has, or is wanted no longer. Says whether it had been awaited.
+    pub(crate) fn on_complete(&mut self, peer: PeerId) -> bool {
+        self.outside.remove(&peer);
+        self.awaited.remove(&peer)
+    }
+
+    /// Says whether the deadline has just passed.
+    pub(crate) fn on_time(&mut self, now: Instant) -> bool {
+        if self.expired || now < self.deadline {
+            return false;
+        }
+        self.expired = true;
+        self.awaited.clear();
+        self.outside.clear();
+        true
+    }
+
+    /// Whether everything may go: nothing is awaited any more.
+    pub(crate) fn is_open(&self) -> bool {
+        self.synced && self.awaited.is_empty()
+    }
+
+    /// Whether the sources have told everything once.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// Whether a route that the kernel holds and nobody wants may go.
+    pub(crate) fn releases(&self, claimant: Claimant) -> bool {
+        self.synced
+            && match claimant {
+                Claimant::Peer(peer) => !self.awaited.contains(&peer),
+                Claimant::Outside => self.outside.is_empty(),
+                Claimant::Nobody => true,
+            }
+    }
+
+    /// Whether a router outside is still awaited.
+    pub(crate) fn awaits_outside(&self) -> bool {
+        !self.outside.is_empty()
+    }
+
+    /// The peers awaited.
+    pub(crate) fn awaited(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.awaited.iter().copied()
+    }
+
+    /// When to call [`Gate::on_time`].
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        (!self.expired && !self.is_open()).then_some(self.deadline)
+    }
+}

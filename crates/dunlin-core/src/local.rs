@@ -1,0 +1,165 @@
+//! What concerns this node itself: who it is, what it originates, masquerade, readiness to carry pods.
+
+use std::sync::Arc;
+
+use dunlin_dataplane::KernelCommand;
+use dunlin_dataplane::masquerade::Masquerade;
+use dunlin_intent::{LocalIntent, RouteInstallation};
+use dunlin_net::Instant;
+
+use crate::core::{Action, Core, PodNetwork};
+use crate::routes::Routing;
+
+/// Masquerade of pods' traffic that leaves the cluster.
+#[derive(Debug, Default)]
+pub(crate) struct Egress {
+    /// Something changed that the rules follow from.
+    pub(crate) dirty: bool,
+    /// What was last asked of the kernel.
+    pub(crate) asked: Option<Option<Masquerade>>,
+    /// An answer is awaited: one request at a time, so that changes gather meanwhile.
+    pub(crate) in_flight: bool,
+    /// The kernel's last answer.
+    pub(crate) result: Option<Result<(), String>>,
+}
+
+impl Core {
+    pub(crate) fn on_local(&mut self, now: Instant, local: Option<Arc<LocalIntent>>) {
+        self.egress.dirty = true;
+        let before = std::mem::replace(&mut self.local, local.clone());
+        let Some(local) = local else {
+            return;
+        };
+        let same_rib = before.is_some_and(|before| {
+            before.router_id == local.router_id
+                && before.asn == local.asn
+                && before.route_installation == local.route_installation
+        });
+        if self.routing.is_none() || !same_rib {
+            self.rebuild_routing(now, &local);
+        }
+        if let Some(routing) = &mut self.routing {
+            routing.next_hops = local.next_hops;
+        }
+        if self.listening != Some(local.listen_port) {
+            self.listening = Some(local.listen_port);
+            self.actions.push_back(Action::Listen(local.listen_port));
+        }
+    }
+
+    /// Who we are has changed, which every session has been told: all of them start anew, with an empty RIB. Kernel routes
+    /// stay until they are wanted again or known not to be.
+    fn rebuild_routing(&mut self, now: Instant, local: &LocalIntent) {
+        let ids: Vec<_> = self.peers.sorted().iter().map(|peer| peer.id).collect();
+        let had = self.routing.is_some();
+        self.routing = Some(Routing::new(self.config.seed, local));
+        if !had {
+            return;
+        }
+        for id in ids {
+            self.restart_peer(now, id);
+        }
+        let originations: Vec<_> = self
+            .cluster
+            .originations()
+            .map(|(net, origination)| (net, origination.clone()))
+            .collect();
+        for (net, origination) in originations {
+            self.originate(net, &origination);
+        }
+    }
+
+    /// Whether routes go into the kernel.
+    pub(crate) fn installs(&self) -> bool {
+        self.local
+            .as_ref()
+            .is_some_and(|local| local.route_installation == RouteInstallation::Kernel)
+    }
+
+    fn wanted_masquerade(&self) -> Option<Masquerade> {
+        let egress = &self.local.as_ref()?.pod_egress;
+        if !egress.masquerade || egress.sources.is_empty() || !self.installs() {
+            return None;
+        }
+        Some(Masquerade::new(
+            egress.sources.iter().copied(),
+            self.cluster.egress_exclusions(),
+        ))
+    }
+
+    pub(crate) fn settle_egress(&mut self) {
+        // Before the sources have synced, a destination that is excluded may not be known yet, and what an earlier run
+        // programmed is better than half of it.
+        if !self.egress.dirty || self.egress.in_flight || !self.gate.is_synced() {
+            return;
+        }
+        self.egress.dirty = false;
+        let wanted = self.wanted_masquerade();
+        if self.egress.asked.as_ref() == Some(&wanted) && self.egress.result.is_some() {
+            return;
+        }
+        self.egress.asked = Some(wanted.clone());
+        self.egress.in_flight = true;
+        self.kernel(KernelCommand::SetMasquerade(wanted));
+    }
+
+    /// Tells when what the CNI configuration says has changed. Once it could be written it stays as it is while something is
+    /// repaired: pods that run are better off with what they have.
+    pub(crate) fn settle_pod_network(&mut self) {
+        let Some(network) = self.current_pod_network() else {
+            return;
+        };
+        if self.pod_network.as_ref() != Some(&network) {
+            self.pod_network = Some(network.clone());
+            self.actions.push_back(Action::PodNetwork(Some(network)));
+        }
+    }
+
+    fn current_pod_network(&self) -> Option<PodNetwork> {
+        if !self.not_ready().is_empty() {
+            return None;
+        }
+        let local = self.local.as_ref()?;
+        Some(PodNetwork {
+            pod_cidrs: local.pod_subnets.clone(),
+            mtu: self.uplink_mtu()?,
+        })
+    }
+
+    fn uplink_mtu(&self) -> Option<u32> {
+        let local = self.local.as_ref()?;
+        let link = |addr| self.links.link_of(addr).map(|link| link.mtu);
+        local.addresses.iter().find_map(|addr| link(*addr))
+    }
+
+    /// What is missing before the node can carry pods. Never anything that depends on peers.
+    pub(crate) fn not_ready(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        if !self.gate.is_synced() {
+            missing.push("the source of objects has not told everything yet".into());
+        }
+        if !self.read_back {
+            missing.push("the kernel has not been read back yet".into());
+        }
+        let Some(local) = &self.local else {
+            missing.push(format!(
+                "no usable Node object named {}",
+                self.config.node_name
+            ));
+            return missing;
+        };
+        if local.pod_subnets.is_empty() {
+            missing.push("the Node has no pod subnet of its own (spec.podCIDRs)".into());
+        }
+        if self.uplink_mtu().is_none() {
+            missing.push("no link of this machine holds the Node's InternalIP".into());
+        }
+        match &self.egress.result {
+            Some(Ok(())) if !self.egress.in_flight => {}
+            Some(Err(error)) => missing.push(format!("masquerade: {error}")),
+            _ if self.pod_network.is_some() => {}
+            _ => missing.push("masquerade is not acknowledged yet".into()),
+        }
+        missing
+    }
+}

@@ -1,0 +1,107 @@
+//! From what is intended of a peer to what its session is told to be.
+
+use std::net::SocketAddr;
+
+use dunlin_bgp::policy::PeerType;
+use dunlin_bgp::session;
+use dunlin_intent::{Auth, PeerIntent, Remote, RemoteAsn};
+use dunlin_net::{Afi, PerFamily, RouterId};
+
+/// The most peers that a range takes at a time.
+const RANGE_PEERS_MAX: u32 = 4096;
+
+/// What the agent's own start says to peers (RFC 4724 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restart {
+    /// The R bit: this process has not come up as its node's first, so peers need not wait for our End-of-RIB.
+    pub restarting: bool,
+    /// The F bit: what the last process put into the kernel is still there.
+    pub forwarding_preserved: bool,
+}
+
+/// Why a peer is not even tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotTried {
+    /// Its password is asked for and not there.
+    PasswordMissing,
+    /// Its password is longer than TCP MD5 can use.
+    PasswordUnusable,
+}
+
+impl NotTried {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            NotTried::PasswordMissing => {
+                "not tried: the Secret with its password is missing or holds none"
+            }
+            NotTried::PasswordUnusable => {
+                "not tried: its password is not of 1 to 80 octets, which is all TCP MD5 can use"
+            }
+        }
+    }
+}
+
+/// The session's configuration of an intended peer.
+pub(crate) fn peer_config(
+    intent: &PeerIntent,
+    router_id: RouterId,
+    restart: Restart,
+) -> Result<session::PeerConfig, NotTried> {
+    let wanted = &intent.session;
+    let remote = match wanted.remote {
+        Remote::Address(addr, port) => session::Remote::Address(SocketAddr::new(addr, port)),
+        Remote::Range(prefix) => session::Remote::Range {
+            prefix,
+            max_peers: RANGE_PEERS_MAX,
+        },
+    };
+    let mut config =
+        session::PeerConfig::new(intent.key.name(), remote, wanted.local_asn, router_id);
+    config.local_address = wanted.local_address;
+    config.remote_asn = match wanted.remote_asn {
+        RemoteAsn::Exactly(asn) => session::RemoteAsn::Exact(asn),
+        RemoteAsn::External => session::RemoteAsn::External,
+    };
+    config.timers = session::Timers {
+        hold_time_secs: wanted.timers.hold_time_secs,
+        keepalive_time_secs: wanted.timers.keepalive_secs,
+        connect_retry_secs: wanted.timers.connect_retry_secs,
+    };
+    config.families = PerFamily {
+        v4: wanted.families.contains(&Afi::Ipv4),
+        v6: wanted.families.contains(&Afi::Ipv6),
+    };
+    config.graceful_restart = wanted.graceful_restart.map(|gr| session::GracefulRestart {
+        restart_time_secs: gr.restart_secs,
+        notification: gr.notification,
+        restarting: restart.restarting,
+        forwarding: PerFamily {
+            v4: restart.forwarding_preserved,
+            v6: restart.forwarding_preserved,
+        },
+        ..session::GracefulRestart::default()
+    });
+    config.transport = session::Transport {
+        ttl: ttl(intent),
+        password: password(&wanted.auth)?,
+    };
+    Ok(config)
+}
+
+fn ttl(intent: &PeerIntent) -> session::Ttl {
+    match (intent.session.peer_type(), intent.session.ebgp_multihop) {
+        (PeerType::External, None) => session::Ttl::Hops(1),
+        (PeerType::External, Some(hops)) => session::Ttl::Hops(hops),
+        (PeerType::Internal, _) => session::Ttl::System,
+    }
+}
+
+fn password(auth: &Auth) -> Result<Option<session::Password>, NotTried> {
+    match auth {
+        Auth::None => Ok(None),
+        Auth::Missing => Err(NotTried::PasswordMissing),
+        Auth::Password(secret) => session::Password::new(secret.expose())
+            .map(Some)
+            .ok_or(NotTried::PasswordUnusable),
+    }
+}

@@ -1,0 +1,232 @@
+//! The peers this node wants, and how each stands.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use dunlin_bgp::rib::SourceId;
+use dunlin_bgp::session::{ConfigError, ConnId, DYNAMIC_PEERS, DownReason, FsmState, Negotiated};
+use dunlin_intent::{ExportFilter, ImportPolicy, PeerIntent, PeerKey, PolicyIntent, Remote};
+use dunlin_net::{Afi, Instant, PeerId, PerFamily};
+
+use crate::peer_config::NotTried;
+
+/// A peer: a node, a configured router, a range, or somebody who came from a range.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: PeerId,
+    pub(crate) intent: Arc<PeerIntent>,
+    /// For somebody who came from a range: the address.
+    pub(crate) dynamic: Option<IpAddr>,
+    pub(crate) state: FsmState,
+    pub(crate) since: Instant,
+    pub(crate) reason: Option<DownReason>,
+    /// Why it is not even tried, or its configuration was refused.
+    pub(crate) refused: Option<Refused>,
+    pub(crate) up: Option<Up>,
+    /// Where its routes are in the RIB, from the first session on.
+    pub(crate) source: Option<SourceId>,
+    /// Its routes are kept as stale until then.
+    pub(crate) stale_until: Option<Instant>,
+    /// When it is no longer waited for though no End-of-RIB came: it cannot send one.
+    pub(crate) complete_at: Option<Instant>,
+}
+
+/// Why a peer is not even tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    NotTried(NotTried),
+    Config(ConfigError),
+}
+
+impl Refused {
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Refused::NotTried(why) => why.text().into(),
+            Refused::Config(error) => format!("the configuration is refused: {error}"),
+        }
+    }
+}
+
+/// An Established session.
+#[derive(Clone, Debug)]
+pub(crate) struct Up {
+    pub(crate) conn: ConnId,
+    pub(crate) negotiated: Arc<Negotiated>,
+    pub(crate) end_of_rib: PerFamily<bool>,
+}
+
+impl Up {
+    /// Whether End-of-RIB has come in every family in use.
+    pub(crate) fn is_complete(&self) -> bool {
+        Afi::ALL
+            .iter()
+            .all(|&afi| !self.negotiated.families.get(afi) || *self.end_of_rib.get(afi))
+    }
+}
+
+impl Peer {
+    fn new(id: PeerId, intent: Arc<PeerIntent>, now: Instant) -> Peer {
+        Peer {
+            id,
+            intent,
+            dynamic: None,
+            state: FsmState::Idle,
+            since: now,
+            reason: None,
+            refused: None,
+            up: None,
+            source: None,
+            stale_until: None,
+            complete_at: None,
+        }
+    }
+
+    pub(crate) fn key(&self) -> &PeerKey {
+        &self.intent.key
+    }
+
+    pub(crate) fn policy(&self) -> &PolicyIntent {
+        &self.intent.policy
+    }
+
+    /// What people call it.
+    pub(crate) fn name(&self) -> String {
+        match self.dynamic {
+            Some(addr) => format!("{}/{addr}", self.key().name()),
+            None => self.key().name().to_owned(),
+        }
+    }
+
+    /// `node`, `external` or `range`.
+    pub(crate) fn kind(&self) -> &'static str {
+        match (self.key().is_node(), self.is_range(), self.dynamic) {
+            (true, _, _) => "node",
+            (false, true, None) | (false, _, Some(_)) => "range",
+            (false, false, None) => "external",
+        }
+    }
+
+    /// Whether this is a range itself and not a peer.
+    pub(crate) fn is_range(&self) -> bool {
+        matches!(self.intent.session.remote, Remote::Range(_)) && self.dynamic.is_none()
+    }
+
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        match (self.dynamic, self.intent.session.remote) {
+            (Some(addr), _) => Some(addr),
+            (None, Remote::Address(addr, _)) => Some(addr),
+            (None, Remote::Range(_)) => None,
+        }
+    }
+
+    /// Whether it may announce what no Node owns.
+    pub(crate) fn imports_from_outside(&self) -> bool {
+        matches!(self.policy().import, ImportPolicy::Filter(_))
+    }
+
+    /// Whether it is told routes learned from others.
+    pub(crate) fn is_told_learned_routes(&self) -> bool {
+        matches!(self.policy().export.filter, ExportFilter::Filter(_))
+    }
+
+    pub(crate) fn is_established(&self) -> bool {
+        self.up.is_some()
+    }
+}
+
+/// All peers, by id and by what they are. Bounded by the objects, and for ranges by the sessions' own bound.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    by_id: HashMap<PeerId, Peer, foldhash::fast::FixedState>,
+    by_key: BTreeMap<PeerKey, PeerId>,
+    next: u32,
+}
+
+impl Peers {
+    /// Notes what is wanted of a peer. Gives its id, and what was wanted before.
+    pub(crate) fn want(
+        &mut self,
+        intent: Arc<PeerIntent>,
+        now: Instant,
+    ) -> (PeerId, Option<Arc<PeerIntent>>) {
+        if let Some(&id) = self.by_key.get(&intent.key)
+            && let Some(peer) = self.by_id.get_mut(&id)
+        {
+            let before = std::mem::replace(&mut peer.intent, intent);
+            return (id, Some(before));
+        }
+        let id = PeerId(self.next);
+        // 2^31 peers in one agent's life: the ids above belong to those who come from ranges.
+        self.next = (self.next + 1) % DYNAMIC_PEERS;
+        self.by_key.insert(intent.key.clone(), id);
+        self.by_id.insert(id, Peer::new(id, intent, now));
+        (id, None)
+    }
+
+    /// Notes somebody who came from a range.
+    pub(crate) fn add_dynamic(&mut self, id: PeerId, range: PeerId, remote: IpAddr, now: Instant) {
+        if let Some(intent) = self.by_id.get(&range).map(|range| range.intent.clone()) {
+            let mut peer = Peer::new(id, intent, now);
+            peer.dynamic = Some(remote);
+            self.by_id.insert(id, peer);
+        }
+    }
+
+    /// Those who came from a range.
+    pub(crate) fn of_range(&self, key: &PeerKey) -> Vec<PeerId> {
+        let mut ids: Vec<PeerId> = self
+            .by_id
+            .values()
+            .filter(|peer| peer.dynamic.is_some() && peer.key() == key)
+            .map(|peer| peer.id)
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    pub(crate) fn remove(&mut self, id: PeerId) -> Option<Peer> {
+        let peer = self.by_id.remove(&id)?;
+        if peer.dynamic.is_none() {
+            self.by_key.remove(peer.key());
+        }
+        Some(peer)
+    }
+
+    pub(crate) fn get(&self, id: PeerId) -> Option<&Peer> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.by_id.get_mut(&id)
+    }
+
+    /// The peer whose Established session this is.
+    pub(crate) fn established(&mut self, id: PeerId, conn: ConnId) -> Option<&mut Peer> {
+        self.by_id
+            .get_mut(&id)
+            .filter(|peer| peer.up.as_ref().is_some_and(|up| up.conn == conn))
+    }
+
+    pub(crate) fn id_of(&self, key: &PeerKey) -> Option<PeerId> {
+        self.by_key.get(key).copied()
+    }
+
+    /// The peer that is this Node.
+    pub(crate) fn node(&self, name: &str) -> Option<&Peer> {
+        let id = self.id_of(&PeerKey::Node(name.into()))?;
+        self.get(id)
+    }
+
+    /// In no particular order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.by_id.values()
+    }
+
+    /// By what they are, then address: the order they are shown in.
+    pub(crate) fn sorted(&self) -> Vec<&Peer> {
+        let mut peers: Vec<&Peer> = self.by_id.values().collect();
+        peers.sort_by(|a, b| (a.key(), a.dynamic).cmp(&(b.key(), b.dynamic)));
+        peers
+    }
+}

@@ -1,0 +1,185 @@
+//! What the RIB asks the core: may this route be used, and is this peer told of it.
+
+use std::collections::BTreeMap;
+
+use dunlin_bgp::attrs::Attrs;
+use dunlin_bgp::batch::NextHop;
+use dunlin_bgp::policy::{AttrEdits, FilterRule, PeerType, RejectReason, Verdict};
+use dunlin_bgp::rib::{
+    ExportAction, ExportNextHop, ExportPolicy, GroupKey, ImportPolicy, RibFamily, SourceInfo,
+};
+use dunlin_intent::{
+    Cluster, ExportFilter, ImportPolicy as ImportIntent, NextHopMode, OriginKind, PeerKey,
+    RouteSource,
+};
+use dunlin_net::IpNet;
+
+use crate::peers::Peers;
+
+/// The facts that import is judged by.
+pub(crate) struct Import<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) peers: &'a Peers,
+    /// Routes go into the kernel, so what they could capture matters.
+    pub(crate) installs: bool,
+}
+
+impl ImportPolicy for Import<'_> {
+    fn judge<F: RibFamily>(
+        &self,
+        source: &SourceInfo,
+        net: F::Net,
+        attrs: Attrs<'_>,
+        next_hop: &NextHop,
+    ) -> Result<Option<&AttrEdits>, RejectReason> {
+        let Some(peer) = source.peer.and_then(|id| self.peers.get(id)) else {
+            return Err(RejectReason::NoImportFilter);
+        };
+        let origin = self.cluster.origin();
+        match &peer.policy().import {
+            ImportIntent::Nothing(reason) => Err(*reason),
+            ImportIntent::OriginValidation => {
+                let from = RouteSource::Node(peer.key().name());
+                origin.judge(net.into(), next_hop.addr, from)?;
+                Ok(None)
+            }
+            ImportIntent::Filter(filter) => {
+                let edits = filter
+                    .judge::<F>(net, attrs, source.peer_type)
+                    .into_result()?;
+                if self.installs {
+                    origin.judge(net.into(), next_hop.addr, RouteSource::Configured)?;
+                }
+                Ok(edits)
+            }
+        }
+    }
+}
+
+/// Export policies by number. Node peers share one; each `BGPPeer` has its own, shared by those who come from its range.
+#[derive(Debug, Default)]
+pub(crate) struct Exports {
+    slots: Vec<Slot>,
+    nodes: Option<u32>,
+    configured: BTreeMap<PeerKey, u32>,
+    /// The kind of each prefix we originate.
+    pub(crate) originated: BTreeMap<IpNet, OriginKind>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    policy: dunlin_intent::ExportPolicy,
+    /// What an originated route gets that also passes this rule of the filter: the edits of both.
+    merged: BTreeMap<(OriginKind, usize), AttrEdits>,
+}
+
+impl Exports {
+    /// The number of a peer's export policy. Says whether what the number stands for has changed, so that its groups
+    /// have to be looked at again.
+    pub(crate) fn set(
+        &mut self,
+        key: &PeerKey,
+        policy: &dunlin_intent::ExportPolicy,
+    ) -> (u32, bool) {
+        let number = if key.is_node() {
+            self.nodes
+        } else {
+            self.configured.get(key).copied()
+        };
+        if let Some(number) = number {
+            let slot = &mut self.slots[number as usize];
+            let changed = slot.policy != *policy;
+            if changed {
+                *slot = Slot::new(policy);
+            }
+            return (number, changed);
+        }
+        let number = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        self.slots.push(Slot::new(policy));
+        if key.is_node() {
+            self.nodes = Some(number);
+        } else {
+            self.configured.insert(key.clone(), number);
+        }
+        (number, false)
+    }
+}
+
+impl Slot {
+    fn new(policy: &dunlin_intent::ExportPolicy) -> Slot {
+        let mut merged = BTreeMap::new();
+        if let ExportFilter::Filter(filter) = &policy.filter {
+            for (kind, edits) in &policy.originated {
+                for (number, rule) in filter.rules.iter().enumerate() {
+                    merged.insert((*kind, number), merge(edits, &rule.edits));
+                }
+            }
+        }
+        Slot {
+            policy: policy.clone(),
+            merged,
+        }
+    }
+}
+
+/// First the one, then the other, which has the last word on single values.
+fn merge(first: &AttrEdits, second: &AttrEdits) -> AttrEdits {
+    let mut merged = first.clone();
+    merged.local_pref = second.local_pref.or(first.local_pref);
+    merged.med = second.med.or(first.med);
+    merged.prepend = second.prepend.or(first.prepend);
+    for community in &second.add_communities {
+        if !merged.add_communities.contains(community) {
+            merged.add_communities.push(*community);
+        }
+    }
+    merged
+}
+
+impl ExportPolicy for Exports {
+    fn export<F: RibFamily>(
+        &self,
+        group: &GroupKey,
+        net: F::Net,
+        attrs: Attrs<'_>,
+        source: &SourceInfo,
+    ) -> Result<ExportAction<'_>, RejectReason> {
+        let slot = self
+            .slots
+            .get(group.policy as usize)
+            .ok_or(RejectReason::NotAdvertised)?;
+        let policy = &slot.policy;
+        let to: PeerType = group.encoding.peer_type;
+        let edits = if source.is_local() {
+            let kind = self.originated.get(&net.into());
+            let kind = kind.ok_or(RejectReason::NotAdvertised)?;
+            let edits = policy.originated.get(kind);
+            let edits = edits.ok_or(RejectReason::NotAdvertised)?;
+            match &policy.filter {
+                ExportFilter::None => Some(edits),
+                ExportFilter::Missing => return Err(RejectReason::NotAdvertised),
+                ExportFilter::Filter(filter) => {
+                    let passed = match filter.judge::<F>(net, attrs, to) {
+                        Verdict::Accept(edits) => edits,
+                        Verdict::Reject(reason) => return Err(reason),
+                    };
+                    let of_rule = |rule: &FilterRule| std::ptr::eq(&rule.edits, passed);
+                    let rule = filter.rules.iter().position(of_rule).unwrap_or_default();
+                    slot.merged.get(&(*kind, rule))
+                }
+            }
+        } else {
+            match &policy.filter {
+                ExportFilter::Filter(filter) => filter.judge::<F>(net, attrs, to).into_result()?,
+                ExportFilter::None | ExportFilter::Missing => {
+                    return Err(RejectReason::NotAdvertised);
+                }
+            }
+        };
+        let next_hop = match policy.next_hop {
+            NextHopMode::SelfAddress => ExportNextHop::Own,
+            NextHopMode::Unchanged => ExportNextHop::Unchanged,
+        };
+        Ok(ExportAction { edits, next_hop })
+    }
+}

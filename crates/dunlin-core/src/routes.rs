@@ -1,0 +1,397 @@
+//! From the RIB to the kernel, and what the kernel says back.
+
+use std::collections::BTreeSet;
+
+use dunlin_bgp::attrs::{AttrBuilder, Origin};
+use dunlin_bgp::batch::NextHop;
+use dunlin_bgp::rib::{
+    FibRoute, NextHopEvent, Resolution, Rib, RibConfig, RibFamily, SourceId, SourceInfo,
+};
+use dunlin_bgp::session::Command;
+use dunlin_dataplane::KernelEvent;
+use dunlin_dataplane::fib::{Fib, Hop, RouteChange, RouteEvent, Wanted};
+use dunlin_dataplane::links::{LinkChange, Links};
+use dunlin_dataplane::mark;
+use dunlin_intent::{LocalIntent, Origination, PeerKey, RouteInstallation};
+use dunlin_net::{Instant, IpNet, PeerId, PerFamily, V4, V6};
+
+use crate::core::Core;
+use crate::gate::Claimant;
+use crate::peers::Peers;
+use crate::policy::{Exports, Import};
+
+/// Octets of UPDATEs encoded at a time.
+const OUTPUT_BYTES: usize = 64 * 1024;
+
+/// Up to so many prefixes are judged again one by one.
+const REJUDGE_SINGLY: usize = 32;
+
+/// The RIB and what belongs to it: made anew when who we are changes.
+#[derive(Debug)]
+pub(crate) struct Routing {
+    pub(crate) rib: Rib,
+    /// What we originate.
+    pub(crate) own: Option<SourceId>,
+    pub(crate) exports: Exports,
+    /// Next hops that paths name.
+    pub(crate) wanted_hops: BTreeSet<NextHop>,
+    /// What we name as next hop toward other nodes.
+    pub(crate) next_hops: PerFamily<Option<std::net::IpAddr>>,
+    resolves: bool,
+}
+
+impl Routing {
+    pub(crate) fn new(seed: u64, local: &LocalIntent) -> Routing {
+        let installs = local.route_installation == RouteInstallation::Kernel;
+        let mut config = RibConfig::new(seed, local.router_id, local.asn);
+        config.resolve = installs;
+        config.fib = installs;
+        let mut rib = Rib::new(config);
+        rib.set_gate(true, true);
+        let own = rib.register(SourceInfo::local(local.router_id, local.asn));
+        Routing {
+            rib,
+            own,
+            exports: Exports::default(),
+            wanted_hops: BTreeSet::new(),
+            next_hops: local.next_hops,
+            resolves: installs,
+        }
+    }
+
+    fn resolve(&mut self, links: &Links, hop: &NextHop) {
+        let resolution = match links.resolve(hop.addr) {
+            Ok(ifindex) => Resolution {
+                reachable: true,
+                igp_metric: 0,
+                ifindex,
+            },
+            Err(_) => Resolution::default(),
+        };
+        self.rib.set_next_hop(hop, resolution);
+    }
+
+    fn resolve_all(&mut self, links: &Links) {
+        let hops: Vec<NextHop> = self.wanted_hops.iter().copied().collect();
+        for hop in &hops {
+            self.resolve(links, hop);
+        }
+    }
+
+    fn settle_next_hops(&mut self, links: &Links) {
+        while let Some(event) = self.rib.poll_next_hop() {
+            match event {
+                NextHopEvent::Wanted(hop) => {
+                    self.wanted_hops.insert(hop);
+                    if self.resolves {
+                        self.resolve(links, &hop);
+                    }
+                }
+                NextHopEvent::Unused(hop) => {
+                    self.wanted_hops.remove(&hop);
+                }
+            }
+        }
+    }
+
+    fn settle_fib<F: RibFamily>(&mut self, fib: &mut Fib, release: impl Fn(IpNet) -> bool) {
+        while let Some((net, route)) = self.rib.poll_fib::<F>() {
+            let net: IpNet = net.into();
+            match route {
+                None => {
+                    fib.want(net, None);
+                    if release(net) {
+                        fib.release(net);
+                    }
+                }
+                // What we originate is our own pod subnets; what of them no pod has leads nowhere.
+                Some(FibRoute::Local(_)) => fib.want(net, Some(&Wanted::Blackhole)),
+                Some(FibRoute::Via(hops)) => {
+                    let hops = hops
+                        .iter()
+                        .map(|hop| Hop {
+                            gateway: hop.next_hop.addr,
+                            ifindex: hop.ifindex,
+                        })
+                        .collect();
+                    fib.want(net, Some(&Wanted::Via(hops)));
+                }
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Lets the RIB draw its conclusions: next hops, Loc-RIB to FIB, Adj-RIB-Out to sessions.
+    pub(crate) fn settle_routing(&mut self, work_budget: usize) -> bool {
+        self.settle_rejudging();
+        let installs = self.installs();
+        let Some(routing) = &mut self.routing else {
+            return false;
+        };
+        let import = Import {
+            cluster: &self.cluster,
+            peers: &self.peers,
+            installs,
+        };
+        let more = routing.rib.poll_work(&import, work_budget);
+        routing.settle_next_hops(&self.links);
+        if installs {
+            let (gate, peers, cluster) = (&self.gate, &self.peers, &self.cluster);
+            let release = |net| gate.releases(claimant(cluster, peers, net));
+            routing.settle_fib::<V4>(&mut self.fib, release);
+            routing.settle_fib::<V6>(&mut self.fib, release);
+        }
+        while let Some(output) = routing.rib.poll_output(&routing.exports, OUTPUT_BYTES) {
+            let messages = message_count(&output.bytes);
+            for peer in output.members() {
+                let Some(up) = self.peers.get(peer).and_then(|peer| peer.up.as_ref()) else {
+                    continue;
+                };
+                let send = Command::Send {
+                    peer,
+                    conn: up.conn,
+                    bytes: output.bytes.clone(),
+                    messages,
+                };
+                self.actions.push_back(crate::core::Action::Session(send));
+            }
+        }
+        more
+    }
+
+    pub(crate) fn originate(&mut self, net: IpNet, origination: &Origination) {
+        let Some(routing) = &mut self.routing else {
+            return;
+        };
+        let Some(own) = routing.own else { return };
+        routing.exports.originated.insert(net, origination.kind);
+        let attrs = AttrBuilder::originated(Origin::Igp).build();
+        match net {
+            IpNet::V4(net) => routing.rib.originate::<V4>(own, net, &attrs),
+            IpNet::V6(net) => routing.rib.originate::<V6>(own, net, &attrs),
+        };
+    }
+
+    pub(crate) fn originate_gone(&mut self, net: IpNet) {
+        let Some(routing) = &mut self.routing else {
+            return;
+        };
+        let Some(own) = routing.own else { return };
+        routing.exports.originated.remove(&net);
+        match net {
+            IpNet::V4(net) => routing.rib.withdraw_origination::<V4>(own, net),
+            IpNet::V6(net) => routing.rib.withdraw_origination::<V6>(own, net),
+        }
+    }
+
+    /// Who owns a pod subnet has changed: what was said of it is judged again, and if nobody owns it any more its route goes
+    /// without waiting for any peer.
+    pub(crate) fn on_owner_changed(&mut self, net: IpNet) {
+        self.rejudge.insert(net);
+        self.release_if_free(net);
+    }
+
+    pub(crate) fn on_protection_changed(&mut self, net: IpNet) {
+        self.rejudge.insert(net);
+    }
+
+    /// Judges again what is equal to the prefixes whose facts changed, within them, or covers them: each by itself while
+    /// they are few, else everything in slices, so that a cluster that boots costs no square of its size.
+    fn settle_rejudging(&mut self) {
+        let nets = std::mem::take(&mut self.rejudge);
+        if nets.len() > REJUDGE_SINGLY {
+            if let Some(routing) = &mut self.routing {
+                routing.rib.rejudge_all();
+            }
+            return;
+        }
+        for net in nets {
+            match net {
+                IpNet::V4(net) => self.rejudge_family::<V4>(net),
+                IpNet::V6(net) => self.rejudge_family::<V6>(net),
+            }
+        }
+    }
+
+    fn rejudge_family<F: RibFamily>(&mut self, net: F::Net) {
+        let installs = self.installs();
+        let Some(routing) = &mut self.routing else {
+            return;
+        };
+        let mut nets: Vec<F::Net> = (0..F::len(net))
+            .filter_map(|len| F::net(F::addr(net), len))
+            .collect();
+        let within = routing.rib.covered::<F>(net, usize::MAX);
+        nets.extend(within.iter().map(|view| view.net));
+        let import = Import {
+            cluster: &self.cluster,
+            peers: &self.peers,
+            installs,
+        };
+        routing.rib.rejudge_prefixes::<F, _>(&import, nets);
+    }
+
+    /// From the kernel.
+    pub(crate) fn on_kernel(&mut self, now: Instant, event: KernelEvent) {
+        match event {
+            KernelEvent::Link(event) => {
+                let change = self.links.on_event(&event);
+                self.on_link_change(now, change, Some(event.ifindex()));
+            }
+            KernelEvent::Route(event) => {
+                self.count_repair(&event);
+                self.fib.on_route(now, &event);
+            }
+            KernelEvent::NexthopChanged { id } => self.fib.on_nexthop_changed(now, id),
+            KernelEvent::DumpBegin => {
+                self.links.on_dump_begin();
+                self.fib.on_dump_begin();
+            }
+            KernelEvent::DumpLinks(links) => {
+                for link in links {
+                    self.links.on_dump_link(link);
+                }
+            }
+            KernelEvent::DumpAddresses(addresses) => {
+                for address in addresses {
+                    self.links.on_dump_address(address);
+                }
+            }
+            KernelEvent::DumpItems(items) => {
+                for item in &items {
+                    self.fib.on_dump_item(item);
+                }
+            }
+            KernelEvent::DumpEnd { complete } => self.on_dump_end(now, complete),
+            KernelEvent::BatchDone(done) => self.fib.on_batch_done(now, &done),
+            KernelEvent::Overrun => {
+                self.counters.overruns += 1;
+                self.fib.on_overrun(now);
+            }
+            KernelEvent::MasqueradeDone(result) => {
+                self.egress.in_flight = false;
+                if result.as_ref().is_ok_and(|outcome| outcome.repaired) {
+                    self.counters.repairs += 1;
+                }
+                self.egress.result = Some(result.map(|_| ()).map_err(|error| error.to_string()));
+            }
+        }
+    }
+
+    fn count_repair(&mut self, event: &RouteEvent) {
+        if event.protocol == mark::ROUTE_PROTOCOL && event.change == RouteChange::Deleted {
+            self.counters.repairs += 1;
+        }
+    }
+
+    fn on_dump_end(&mut self, now: Instant, complete: bool) {
+        let change = self.links.on_dump_end(complete);
+        self.fib.on_dump_end(now, complete);
+        self.on_link_change(now, change, None);
+        if !self.read_back && self.fib.is_synced() {
+            self.read_back = true;
+            self.release_all();
+        }
+    }
+
+    fn on_link_change(&mut self, now: Instant, change: LinkChange, ifindex: Option<u32>) {
+        if change != LinkChange::Reachability {
+            return;
+        }
+        if let Some(ifindex) = ifindex {
+            self.fib.on_link(now, ifindex);
+        }
+        let subnets: Vec<IpNet> = self
+            .links
+            .addresses()
+            .map(|address| address.on_link)
+            .collect();
+        self.cluster.set_on_link(subnets);
+        if let Some(routing) = &mut self.routing
+            && routing.resolves
+        {
+            routing.resolve_all(&self.links);
+        }
+    }
+
+    /// Lets go of what the kernel holds of an earlier run and nobody can want any more.
+    pub(crate) fn release_all(&mut self) {
+        if !self.gate.is_synced() || !self.read_back {
+            return;
+        }
+        if self.gate.is_open() || !self.installs() {
+            self.fib.hold_deletes(false);
+            return;
+        }
+        let free: Vec<IpNet> = self
+            .fib
+            .stale()
+            .filter(|net| {
+                self.gate
+                    .releases(claimant(&self.cluster, &self.peers, *net))
+            })
+            .collect();
+        for net in free {
+            self.fib.release(net);
+        }
+    }
+
+    /// The same for one prefix.
+    pub(crate) fn release_if_free(&mut self, net: IpNet) {
+        if self.read_back
+            && self
+                .gate
+                .releases(claimant(&self.cluster, &self.peers, net))
+        {
+            let wanted_by_nobody = self
+                .fib
+                .route(net)
+                .is_some_and(|route| route.state == dunlin_dataplane::fib::RouteState::Stale);
+            if wanted_by_nobody {
+                self.fib.release(net);
+            }
+        }
+    }
+
+    /// A peer has told all it has, or is wanted no longer: what it alone could have announced may go.
+    pub(crate) fn on_peer_complete(&mut self, now: Instant, id: PeerId, key: &PeerKey) {
+        let awaited_outside = self.gate.awaits_outside();
+        if !self.gate.on_complete(id) {
+            return;
+        }
+        if self.gate.is_open() || awaited_outside != self.gate.awaits_outside() {
+            self.release_all();
+        } else {
+            let node = self.cluster.node(key.name());
+            let subnets = node.map_or_else(Vec::new, |node| node.pod_subnets);
+            let nets: Vec<IpNet> = subnets.iter().map(|subnet| subnet.net).collect();
+            for net in nets {
+                self.release_if_free(net);
+            }
+        }
+        self.on_gate_moved(now);
+    }
+}
+
+/// Who could still announce a prefix.
+fn claimant(cluster: &dunlin_intent::Cluster, peers: &Peers, net: IpNet) -> Claimant {
+    match cluster.origin().owner_of(net) {
+        None => Claimant::Outside,
+        Some(owner) => match peers.node(&owner.node) {
+            Some(peer) => Claimant::Peer(peer.id),
+            None => Claimant::Nobody,
+        },
+    }
+}
+
+/// How many BGP messages a block holds (RFC 4271 4.1: the length stands after the marker).
+fn message_count(mut bytes: &[u8]) -> u32 {
+    let mut count = 0;
+    while let Some(&[high, low]) = bytes.get(16..18) {
+        count += 1;
+        let len = usize::from(u16::from_be_bytes([high, low])).max(19);
+        bytes = bytes.get(len..).unwrap_or_default();
+    }
+    count
+}

@@ -1,0 +1,449 @@
+//! Peers come and go, and so do their sessions.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dunlin_bgp::batch::{NextHop, RouteBatch};
+use dunlin_bgp::policy::PeerType;
+use dunlin_bgp::rib::{GroupId, GroupKey, SourceInfo};
+use dunlin_bgp::session::{
+    Command, ConnId, DownReason, FsmState, Negotiated, SessionEvent, StaleInfo,
+};
+use dunlin_bgp::wire::ExportEncoding;
+use dunlin_intent::{PeerIntent, PeerKey};
+use dunlin_net::{Afi, Instant, PeerId, PerFamily};
+
+use crate::core::Core;
+use crate::peer_config::peer_config;
+use crate::peers::{Peer, Refused, Up};
+use crate::policy::Import;
+
+/// The most octets of UPDATEs that wait in a session to be written.
+const CREDIT_BYTES: usize = 1 << 20;
+
+/// How long a peer is waited for that has not negotiated graceful restart and so need not send End-of-RIB.
+const WITHOUT_END_OF_RIB: Duration = Duration::from_secs(5);
+
+impl Core {
+    pub(crate) fn on_peer_wanted(&mut self, now: Instant, key: PeerKey, intent: Arc<PeerIntent>) {
+        let (id, before) = self.peers.want(intent.clone(), now);
+        if let Some(routing) = &mut self.routing {
+            let (number, changed) = routing.exports.set(&key, &intent.policy.export);
+            if changed {
+                let members = self.peers.iter().filter(|peer| peer.is_established());
+                let groups: BTreeSet<GroupId> = members
+                    .filter_map(|peer| routing.rib.group_of(peer.id))
+                    .filter(|group| {
+                        let key = routing.rib.group_key(*group);
+                        key.is_some_and(|key| key.policy == number)
+                    })
+                    .collect();
+                for group in groups {
+                    routing.rib.reexport(group);
+                }
+            }
+        }
+        let Some(before) = before else {
+            self.waiting.insert(key);
+            return;
+        };
+        if before.policy.import != intent.policy.import {
+            self.rejudge_peer(id);
+            for member in self.peers.of_range(&key) {
+                self.take_over_intent(member, &intent);
+                self.rejudge_peer(member);
+            }
+        }
+        if before.session != intent.session {
+            self.configure(id);
+        }
+    }
+
+    fn take_over_intent(&mut self, id: PeerId, intent: &Arc<PeerIntent>) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.intent = intent.clone();
+        }
+    }
+
+    fn rejudge_peer(&mut self, id: PeerId) {
+        let source = self.peers.get(id).and_then(|peer| peer.source);
+        if let (Some(routing), Some(source)) = (&mut self.routing, source) {
+            routing.rib.rejudge_source(source);
+        }
+    }
+
+    /// Peers start once the kernel has been read back: only then is it known what to say of our forwarding state.
+    pub(crate) fn start_waiting_peers(&mut self, now: Instant) {
+        if !self.read_back || self.local.is_none() {
+            return;
+        }
+        for key in std::mem::take(&mut self.waiting) {
+            if let Some(id) = self.peers.id_of(&key) {
+                self.configure(id);
+                if let Some(peer) = self.peers.get_mut(id) {
+                    peer.since = now;
+                }
+            }
+        }
+    }
+
+    /// Tells the sessions what a peer is to be.
+    fn configure(&mut self, id: PeerId) {
+        let (Some(peer), Some(local)) = (self.peers.get_mut(id), &self.local) else {
+            return;
+        };
+        if self.waiting.contains(peer.key()) {
+            return;
+        }
+        let mut restart = self.config.restart;
+        restart.forwarding_preserved &= self.fib.counters().adopted > 0;
+        if self.gate.is_open() {
+            // From here on a new session does not mean a new process.
+            restart.restarting = false;
+            restart.forwarding_preserved = true;
+        }
+        let command = match peer_config(&peer.intent, local.router_id, restart) {
+            Ok(config) => {
+                peer.refused = None;
+                Command::SetPeer {
+                    peer: id,
+                    config: Arc::new(config),
+                }
+            }
+            Err(why) => {
+                peer.refused = Some(Refused::NotTried(why));
+                Command::RemovePeer { peer: id }
+            }
+        };
+        self.command(command);
+    }
+
+    /// Ends a peer's session and starts it anew, with everything it told forgotten.
+    pub(crate) fn restart_peer(&mut self, now: Instant, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        peer.source = None;
+        peer.up = None;
+        peer.stale_until = None;
+        peer.state = FsmState::Idle;
+        peer.since = now;
+        if peer.dynamic.is_some() {
+            return;
+        }
+        let (key, export) = (peer.key().clone(), peer.policy().export.clone());
+        if let Some(routing) = &mut self.routing {
+            routing.exports.set(&key, &export);
+        }
+        self.command(Command::RemovePeer { peer: id });
+        self.configure(id);
+    }
+
+    pub(crate) fn on_peer_gone(&mut self, now: Instant, key: &PeerKey) {
+        self.waiting.remove(key);
+        let Some(id) = self.peers.id_of(key) else {
+            return;
+        };
+        for member in self.peers.of_range(key) {
+            self.forget_peer(member);
+        }
+        self.command(Command::RemovePeer { peer: id });
+        self.forget_peer(id);
+        self.on_peer_complete(now, id, key);
+    }
+
+    fn forget_peer(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.remove(id) else {
+            return;
+        };
+        if let Some(routing) = &mut self.routing {
+            routing.rib.leave(id);
+            if let Some(source) = peer.source {
+                routing.rib.unregister(source);
+            }
+        }
+    }
+
+    /// From the sessions.
+    pub(crate) fn on_session(&mut self, now: Instant, event: SessionEvent) {
+        match event {
+            SessionEvent::DynamicPeer {
+                peer,
+                range,
+                remote,
+            } => self.peers.add_dynamic(peer, range, remote, now),
+            SessionEvent::DynamicPeerGone { peer } => self.forget_peer(peer),
+            SessionEvent::Up {
+                peer,
+                conn,
+                negotiated,
+            } => self.on_up(now, peer, conn, negotiated),
+            SessionEvent::Routes { peer, conn, batch } => self.on_routes(now, peer, conn, &batch),
+            SessionEvent::RefreshRequested { peer, conn, afi } => {
+                if self.peers.established(peer, conn).is_some()
+                    && let Some(routing) = &mut self.routing
+                {
+                    routing.rib.refresh(peer, afi);
+                }
+            }
+            SessionEvent::Drained { peer, conn, bytes } => {
+                if self.peers.established(peer, conn).is_some()
+                    && let Some(routing) = &mut self.routing
+                {
+                    routing.rib.on_credit(peer, bytes);
+                }
+            }
+            SessionEvent::Down {
+                peer,
+                conn,
+                reason,
+                stale,
+            } => self.on_down(now, peer, conn, reason, stale),
+            SessionEvent::State {
+                peer,
+                state,
+                reason,
+            } => {
+                if let Some(peer) = self.peers.get_mut(peer) {
+                    if peer.state != state {
+                        peer.state = state;
+                        peer.since = now;
+                    }
+                    peer.reason = reason.or(peer.reason.take());
+                }
+            }
+            SessionEvent::ConfigRefused { peer, error } => {
+                if let Some(peer) = self.peers.get_mut(peer) {
+                    peer.refused = Some(Refused::Config(error));
+                }
+            }
+        }
+    }
+
+    fn on_up(&mut self, now: Instant, id: PeerId, conn: ConnId, negotiated: Arc<Negotiated>) {
+        let (Some(peer), Some(routing)) = (self.peers.get_mut(id), &mut self.routing) else {
+            return;
+        };
+        peer.state = FsmState::Established;
+        peer.since = now;
+        peer.up = Some(Up {
+            conn,
+            negotiated: negotiated.clone(),
+            end_of_rib: PerFamily::default(),
+        });
+        let info = source_info(id, &negotiated);
+        let source = match peer.source {
+            Some(source) => {
+                routing.rib.update_source(source, info);
+                Some(source)
+            }
+            None => routing.rib.register(info),
+        };
+        peer.source = source;
+        let restart = negotiated.graceful_restart;
+        if let (Some(source), Some(_)) = (source, peer.stale_until) {
+            // What the peer did not keep forwarding for, it cannot mean any more (RFC 4724 4.2).
+            for afi in Afi::ALL {
+                if !restart.is_some_and(|restart| *restart.forwarding.get(afi)) {
+                    routing.rib.sweep_stale(source, afi);
+                }
+            }
+            let until = now + stale_time(restart.map_or(0, |restart| restart.restart_time_secs));
+            peer.stale_until = Some(until);
+            self.timers.insert((until, id));
+        }
+        peer.complete_at = None;
+        if restart.is_none() {
+            let at = now + WITHOUT_END_OF_RIB;
+            peer.complete_at = Some(at);
+            self.timers.insert((at, id));
+        }
+        let (policy, _) = routing
+            .exports
+            .set(&peer.intent.key, &peer.intent.policy.export);
+        let key = group_key(policy, &negotiated, peer, routing.next_hops);
+        routing.rib.join(id, source, &key, CREDIT_BYTES);
+    }
+
+    fn on_routes(&mut self, now: Instant, id: PeerId, conn: ConnId, batch: &RouteBatch) {
+        let installs = self.installs();
+        let source = match self.peers.established(id, conn) {
+            Some(peer) => peer.source,
+            None => return,
+        };
+        let (Some(routing), Some(source)) = (&mut self.routing, source) else {
+            return;
+        };
+        let import = Import {
+            cluster: &self.cluster,
+            peers: &self.peers,
+            installs,
+        };
+        let applied = routing.rib.apply(&import, source, batch);
+        for afi in Afi::ALL {
+            if *applied.end_of_rib.get(afi) {
+                self.on_end_of_rib(now, id, afi);
+            }
+        }
+    }
+
+    fn on_end_of_rib(&mut self, now: Instant, id: PeerId, afi: Afi) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        if peer.stale_until.is_some()
+            && let (Some(routing), Some(source)) = (&mut self.routing, peer.source)
+        {
+            routing.rib.sweep_stale(source, afi);
+        }
+        let Some(up) = &mut peer.up else { return };
+        *up.end_of_rib.get_mut(afi) = true;
+        if up.is_complete() {
+            peer.stale_until = None;
+            peer.complete_at = None;
+            let key = peer.key().clone();
+            self.on_peer_complete(now, id, &key);
+        }
+    }
+
+    fn on_down(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        conn: ConnId,
+        reason: DownReason,
+        stale: Option<StaleInfo>,
+    ) {
+        let Some(peer) = self.peers.established(id, conn) else {
+            return;
+        };
+        peer.up = None;
+        peer.complete_at = None;
+        peer.reason = Some(reason);
+        peer.since = now;
+        peer.state = FsmState::Idle;
+        let source = peer.source;
+        peer.stale_until = stale.map(|info| now + stale_time(info.restart_time_secs));
+        if let Some(until) = peer.stale_until {
+            self.timers.insert((until, id));
+        }
+        let Some(routing) = &mut self.routing else {
+            return;
+        };
+        routing.rib.leave(id);
+        let Some(source) = source else { return };
+        match stale {
+            None => routing.rib.drop_source(source),
+            Some(info) => {
+                routing.rib.mark_stale(source);
+                for afi in Afi::ALL {
+                    if !info.families.get(afi) {
+                        routing.rib.sweep_stale(source, afi);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn on_peer_timers(&mut self, now: Instant) {
+        while let Some(&(at, id)) = self.timers.first() {
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            self.on_peer_timer(now, at, id);
+        }
+    }
+
+    fn on_peer_timer(&mut self, now: Instant, at: Instant, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        let key = peer.key().clone();
+        if peer.stale_until == Some(at) {
+            peer.stale_until = None;
+            if let (Some(routing), Some(source)) = (&mut self.routing, peer.source) {
+                for afi in Afi::ALL {
+                    routing.rib.sweep_stale(source, afi);
+                }
+            }
+        }
+        if peer.complete_at == Some(at) {
+            peer.complete_at = None;
+            self.on_peer_complete(now, id, &key);
+        }
+    }
+
+    /// What waits for the gate besides kernel routes: End-of-RIB, and what OPENs say of our restart.
+    pub(crate) fn on_gate_moved(&mut self, _now: Instant) {
+        let open = self.gate.is_open();
+        let relays = self.peers.iter().any(Peer::is_told_learned_routes);
+        if let Some(routing) = &mut self.routing {
+            // Where only our own prefixes are told, all of them are known with the sources.
+            let all_known = if relays { open } else { self.gate.is_synced() };
+            routing.rib.set_gate(!all_known, !all_known);
+        }
+        if open && self.config.restart.restarting {
+            self.config.restart.restarting = false;
+            let ids: Vec<PeerId> = self
+                .peers
+                .sorted()
+                .iter()
+                .filter(|peer| peer.dynamic.is_none())
+                .map(|peer| peer.id)
+                .collect();
+            for id in ids {
+                self.configure(id);
+            }
+        }
+    }
+}
+
+fn stale_time(restart_time_secs: u16) -> Duration {
+    Duration::from_secs(u64::from(restart_time_secs))
+}
+
+fn source_info(id: PeerId, negotiated: &Negotiated) -> SourceInfo {
+    SourceInfo {
+        peer: Some(id),
+        peer_type: negotiated.peer_type,
+        router_id: negotiated.remote_router_id,
+        remote_addr: negotiated.remote.ip(),
+        remote_asn: negotiated.remote_asn,
+        local_asn: negotiated.local_asn,
+        allow_own_as: 0,
+        reflector_client: false,
+    }
+}
+
+/// Toward nodes our next hops are the Node's addresses; toward a router outside, the address that it speaks with comes
+/// first, since that is one it can reach.
+fn group_key(
+    policy: u32,
+    negotiated: &Negotiated,
+    peer: &Peer,
+    next_hops: PerFamily<Option<std::net::IpAddr>>,
+) -> GroupKey {
+    let mut own = next_hops;
+    if !peer.key().is_node() {
+        let local = negotiated.local.ip().to_canonical();
+        *own.get_mut(Afi::of(local)) = Some(local);
+    }
+    GroupKey {
+        policy,
+        encoding: ExportEncoding {
+            peer_type: negotiated.peer_type,
+            local_asn: negotiated.local_asn,
+            prepend_local_asn: negotiated.peer_type == PeerType::External,
+            four_octet_as: negotiated.four_octet_as,
+            extended_message: negotiated.extended_message,
+        },
+        reflector_client: false,
+        families: negotiated.families,
+        own_next_hop: PerFamily {
+            v4: own.v4.map(NextHop::new),
+            v6: own.v6.map(NextHop::new),
+        },
+    }
+}

@@ -1,0 +1,135 @@
+use dunlin_api::{FamilyCounts, Neighbor, NeighborCounters, NotificationSeen};
+use dunlin_bgp::session::{Negotiated, PeerSnapshot};
+use dunlin_bgp::wire::Notification;
+use dunlin_intent::{Remote, RemoteAsn};
+use dunlin_net::{Afi, Instant};
+
+use super::{Seen, age_secs};
+use crate::core::Core;
+use crate::peers::Peer;
+
+impl Core {
+    pub(super) fn neighbors(&self, seen: &Seen<'_>) -> Vec<Neighbor> {
+        let peers = self.peers.sorted();
+        peers.iter().map(|peer| self.neighbor(seen, peer)).collect()
+    }
+
+    pub(super) fn neighbor(&self, seen: &Seen<'_>, peer: &Peer) -> Neighbor {
+        let session = &peer.intent.session;
+        let mut neighbor = Neighbor {
+            name: peer.name(),
+            kind: peer.kind().into(),
+            address: peer.address(),
+            port: match session.remote {
+                Remote::Address(_, port) if port != 179 => Some(port),
+                _ => None,
+            },
+            asn: match session.remote_asn {
+                RemoteAsn::Exactly(asn) => Some(asn),
+                RemoteAsn::External => None,
+            },
+            local_asn: Some(session.local_asn),
+            state: if peer.is_range() {
+                "Listening".into()
+            } else {
+                peer.state.to_string()
+            },
+            since_secs: age_secs(seen.now, peer.since),
+            families: session.families.clone(),
+            hold_time_secs: session.timers.hold_time_secs,
+            keepalive_secs: session.timers.keepalive_secs,
+            routes: self.family_counts(peer),
+            stale: peer.stale_until.is_some(),
+            last_error: match (&peer.refused, &peer.reason) {
+                (Some(refused), _) => Some(refused.text()),
+                (None, reason) => reason.as_ref().map(ToString::to_string),
+            },
+            ..Neighbor::default()
+        };
+        if let Some(up) = &peer.up {
+            negotiated(&mut neighbor, &up.negotiated);
+        }
+        if let Some(snapshot) = seen.sessions.get(&peer.id) {
+            counted(&mut neighbor, seen.now, snapshot);
+        }
+        neighbor
+    }
+
+    fn family_counts(&self, peer: &Peer) -> Vec<FamilyCounts> {
+        let (Some(routing), Some(source)) = (&self.routing, peer.source) else {
+            return Vec::new();
+        };
+        let families = &peer.intent.session.families;
+        let counts = families.iter().map(|&family| {
+            let counts = routing.rib.source_counts(source, family);
+            let up = peer.up.as_ref();
+            FamilyCounts {
+                family,
+                received: counts.received.into(),
+                accepted: counts.accepted.into(),
+                advertised: routing.rib.advertised(peer.id, family).into(),
+                end_of_rib_received: up.is_some_and(|up| *up.end_of_rib.get(family)),
+            }
+        });
+        counts.collect()
+    }
+}
+
+fn negotiated(neighbor: &mut Neighbor, with: &Negotiated) {
+    neighbor.asn = Some(with.remote_asn);
+    neighbor.local_asn = Some(with.local_asn);
+    neighbor.router_id = Some(with.remote_router_id);
+    neighbor.hold_time_secs = with.hold_time_secs;
+    neighbor.keepalive_secs = with.keepalive_time_secs;
+    neighbor.local_address = Some(with.local.ip());
+    neighbor.families = Afi::ALL
+        .into_iter()
+        .filter(|&afi| *with.families.get(afi))
+        .collect();
+    let mut capabilities: Vec<String> = Vec::new();
+    let mut note = |in_use: bool, name: &str| {
+        if in_use {
+            capabilities.push(name.into());
+        }
+    };
+    note(with.four_octet_as, "four-octet-as");
+    note(with.route_refresh, "route-refresh");
+    note(with.extended_message, "extended-message");
+    if let Some(restart) = with.graceful_restart {
+        let seconds = restart.restart_time_secs;
+        let bit = if restart.notification { ", N" } else { "" };
+        capabilities.push(format!("graceful-restart ({seconds} s{bit})"));
+    }
+    neighbor.capabilities = capabilities;
+}
+
+fn counted(neighbor: &mut Neighbor, now: Instant, snapshot: &PeerSnapshot) {
+    let stats = &snapshot.stats;
+    neighbor.counters = NeighborCounters {
+        messages_received: stats.received.total(),
+        messages_sent: stats.sent.total(),
+        updates_received: stats.received.updates,
+        updates_sent: stats.sent.updates,
+        treated_as_withdraw: stats.treated_as_withdraw,
+        attributes_discarded: stats.attributes_discarded,
+    };
+    neighbor.flaps = stats.flaps;
+    neighbor.output_queue_bytes = snapshot.output_queue_bytes as u64;
+    neighbor.notification_sent = stats.last_sent.as_ref().map(|last| shown(now, last));
+    neighbor.notification_received = stats.last_received.as_ref().map(|last| shown(now, last));
+    if let Some((at, reason)) = &stats.last_error {
+        neighbor.last_error_secs = Some(age_secs(now, *at));
+        neighbor
+            .last_error
+            .get_or_insert_with(|| reason.to_string());
+    }
+}
+
+fn shown(now: Instant, (at, notification): &(Instant, Notification)) -> NotificationSeen {
+    NotificationSeen {
+        code: notification.code,
+        subcode: notification.subcode,
+        text: notification.to_string(),
+        age_secs: age_secs(now, *at),
+    }
+}

@@ -1,0 +1,284 @@
+use std::collections::BTreeMap;
+
+use dunlin_api::{
+    DataplaneStatus, GateStatus, Metrics, NeighborCounters, Node, Problem, RouteCounts,
+    SessionCounts, Status,
+};
+use dunlin_bgp::policy::RejectReason;
+use dunlin_dataplane::fib;
+use dunlin_net::Afi;
+
+use super::{Seen, age_secs};
+use crate::core::Core;
+
+/// The most external peers that metrics show one by one.
+const EXTERNAL_SHOWN: usize = 1000;
+
+/// The most problems of one kind of thing in a status.
+const PROBLEMS_SHOWN: usize = 100;
+
+impl Core {
+    pub(super) fn status(&self, seen: &Seen<'_>) -> Status {
+        let now = seen.now;
+        let not_ready = self.not_ready();
+        let local = self.local.as_deref();
+        Status {
+            node: self.config.node_name.to_string(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_secs: age_secs(now, self.started),
+            ready: not_ready.is_empty(),
+            not_ready,
+            asn: local.map(|local| local.asn),
+            router_id: local.map(|local| local.router_id),
+            addresses: local.map_or_else(Vec::new, |local| local.addresses.clone()),
+            pod_cidrs: local.map_or_else(Vec::new, |local| local.pod_subnets.clone()),
+            sessions: self.session_counts(),
+            routes: self.route_counts(),
+            dataplane: self.dataplane_status(seen),
+            gate: self.gate_status(seen),
+            source_synced: self.gate.is_synced(),
+            source_age_secs: self.source_heard.map(|at| age_secs(now, at)),
+            problems: self.problems(seen),
+            ..Status::default()
+        }
+    }
+
+    fn session_counts(&self) -> SessionCounts {
+        let mut counts = SessionCounts::default();
+        for peer in self.peers.iter().filter(|peer| !peer.is_range()) {
+            let up = u32::from(peer.is_established());
+            if peer.key().is_node() {
+                counts.nodes_expected += 1;
+                counts.nodes_up += up;
+            } else {
+                counts.external_expected += u32::from(peer.dynamic.is_none());
+                counts.external_up += up;
+            }
+        }
+        counts
+    }
+
+    fn route_counts(&self) -> RouteCounts {
+        let fib = self.fib.counters();
+        let mut counts = RouteCounts {
+            wanted: fib.wanted as u64,
+            installed: fib.installed as u64,
+            failed: fib.failed.saturating_sub(fib.conflicts) as u64,
+            conflicts: fib.conflicts as u64,
+            stale: fib.stale as u64,
+            originated: self.cluster.originations().count() as u64,
+            ..RouteCounts::default()
+        };
+        let Some(routing) = &self.routing else {
+            return counts;
+        };
+        for source in self.peers.iter().filter_map(|peer| peer.source) {
+            for afi in Afi::ALL {
+                let of_source = routing.rib.source_counts(source, afi);
+                counts.received += u64::from(of_source.received);
+                counts.rejected += u64::from(of_source.received - of_source.accepted);
+                counts.best += u64::from(of_source.best);
+            }
+        }
+        counts.best += counts.originated;
+        counts
+    }
+
+    fn dataplane_status(&self, seen: &Seen<'_>) -> DataplaneStatus {
+        let fib = self.fib.counters();
+        let wanted = self.egress.asked.as_ref().is_some_and(Option::is_some);
+        DataplaneStatus {
+            route_installation: self.installs(),
+            read_back: self.read_back,
+            // What is settled now is so until something changes, however long ago that was found out.
+            synced_age_secs: if self.fib.is_settled() {
+                Some(0)
+            } else {
+                self.fib_settled.map(|at| age_secs(seen.now, at))
+            },
+            operations: fib.ops_done,
+            failures: fib.ops_failed,
+            overruns: self.counters.overruns,
+            repairs: self.counters.repairs,
+            masquerade: wanted.then_some(self.egress.result == Some(Ok(()))),
+        }
+    }
+
+    fn gate_status(&self, seen: &Seen<'_>) -> GateStatus {
+        let mut waiting_for = Vec::new();
+        if !self.gate.is_synced() {
+            waiting_for.push("the source of objects".to_owned());
+        }
+        let peers = self.gate.awaited().filter_map(|id| self.peers.get(id));
+        waiting_for.extend(peers.map(|peer| format!("End-of-RIB of {}", peer.name())));
+        let shown = waiting_for.len().min(PROBLEMS_SHOWN);
+        waiting_for.truncate(shown);
+        GateStatus {
+            open: self.gate.is_open(),
+            waiting_for,
+            deadline_secs: self
+                .gate
+                .next_deadline()
+                .map(|at| at.since(seen.now).as_secs()),
+        }
+    }
+
+    fn problems(&self, seen: &Seen<'_>) -> Vec<Problem> {
+        let mut problems = seen.outside.problems.clone();
+        if self.read_back {
+            self.route_problems(seen, &mut problems);
+        }
+        if let Some(Err(error)) = &self.egress.result {
+            problems.push(Problem {
+                object: "Masquerade".into(),
+                reason: "MasqueradeFailed".into(),
+                message: format!("{error}: pods cannot reach addresses outside the cluster"),
+            });
+        }
+        for problem in self.cluster.problems() {
+            problems.push(object_problem(problem));
+        }
+        self.peer_problems(&mut problems);
+        problems
+    }
+
+    fn route_problems(&self, seen: &Seen<'_>, problems: &mut Vec<Problem>) {
+        if self.fib.counters().failed == 0 {
+            return;
+        }
+        let routes = Afi::ALL.into_iter().flat_map(|afi| self.fib.routes(afi));
+        let failed = routes.filter_map(|route| match route.state {
+            fib::RouteState::Failed(failure) => Some((route.net, failure)),
+            _ => None,
+        });
+        for (net, failure) in failed.take(PROBLEMS_SHOWN) {
+            problems.push(Problem {
+                object: format!("Route/{net}"),
+                reason: match failure.reason {
+                    fib::Reason::Conflict => "RouteConflict".into(),
+                    _ => "RouteFailed".into(),
+                },
+                message: super::routes::failure_text(seen.now, &failure),
+            });
+        }
+    }
+
+    fn peer_problems(&self, problems: &mut Vec<Problem>) {
+        let down = |peer: &&&crate::peers::Peer| !peer.is_established() && !peer.is_range();
+        for peer in self.peers.sorted().iter().filter(down).take(PROBLEMS_SHOWN) {
+            let why = match (&peer.refused, &peer.reason) {
+                (Some(refused), _) => refused.text(),
+                (None, Some(reason)) => reason.to_string(),
+                // It has only just been tried for the first time.
+                (None, None) => continue,
+            };
+            problems.push(Problem {
+                object: peer.key().to_string(),
+                reason: "SessionDown".into(),
+                message: format!("the BGP session is {}: {why}", peer.state),
+            });
+        }
+    }
+
+    pub(super) fn nodes(&self, seen: &Seen<'_>) -> Vec<Node> {
+        let mut problems: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for problem in self.cluster.problems() {
+            if problem.object.kind == dunlin_intent::ObjectKind::Node {
+                let of_node = problems.entry(&problem.object.name).or_default();
+                of_node.push(format!("{}: {}", problem.reason, problem.message));
+            }
+        }
+        self.cluster
+            .nodes()
+            .map(|node| {
+                let name = node.fact.name.as_str();
+                let peer = self.peers.node(name);
+                let installed = |subnet: &&dunlin_intent::PodSubnet| {
+                    let route = self.fib.route(subnet.net);
+                    route.is_some_and(|route| route.state == fib::RouteState::Installed)
+                };
+                let count = node.pod_subnets.iter().filter(installed).count();
+                Node {
+                    name: name.to_owned(),
+                    local: node.is_own,
+                    addresses: node.fact.internal_ips.clone(),
+                    pod_cidrs: node.fact.pod_cidrs.clone(),
+                    session: peer.map(|peer| peer.state.to_string()),
+                    since_secs: peer.map_or(0, |peer| age_secs(seen.now, peer.since)),
+                    installed: u32::try_from(count).unwrap_or(u32::MAX),
+                    problems: problems.remove(name).unwrap_or_default(),
+                }
+            })
+            .collect()
+    }
+
+    pub(super) fn metrics(&self, seen: &Seen<'_>) -> Metrics {
+        let mut metrics = Metrics {
+            status: self.status(seen),
+            refused_connections: seen.outside.refused_connections.clone(),
+            rejected_by_reason: self.rejected_by_reason(),
+            ..Metrics::default()
+        };
+        for neighbor in self.neighbors(seen) {
+            if neighbor.kind != "node" {
+                if metrics.external.len() < EXTERNAL_SHOWN {
+                    metrics.external.push(neighbor);
+                }
+                continue;
+            }
+            metrics.node_flaps += neighbor.flaps;
+            add(&mut metrics.node_counters, &neighbor.counters);
+            *metrics.node_states.entry(neighbor.state).or_default() += 1;
+        }
+        metrics
+    }
+
+    fn rejected_by_reason(&self) -> BTreeMap<String, u64> {
+        let mut by_reason = BTreeMap::new();
+        let Some(routing) = &self.routing else {
+            return by_reason;
+        };
+        for source in self.peers.iter().filter_map(|peer| peer.source) {
+            for afi in Afi::ALL {
+                let counts = routing.rib.source_counts(source, afi);
+                if counts.received == counts.accepted {
+                    continue;
+                }
+                for (reason, count) in routing.rib.rejected(source, afi) {
+                    *by_reason.entry(label(reason)).or_default() += u64::from(count);
+                }
+            }
+        }
+        by_reason
+    }
+}
+
+fn add(sum: &mut NeighborCounters, more: &NeighborCounters) {
+    sum.messages_received += more.messages_received;
+    sum.messages_sent += more.messages_sent;
+    sum.updates_received += more.updates_received;
+    sum.updates_sent += more.updates_sent;
+    sum.treated_as_withdraw += more.treated_as_withdraw;
+    sum.attributes_discarded += more.attributes_discarded;
+}
+
+fn object_problem(problem: &dunlin_intent::Problem) -> Problem {
+    let field = problem.field.as_ref();
+    Problem {
+        object: problem.object.to_string(),
+        reason: problem.reason.to_string(),
+        message: match field {
+            Some(field) => format!("{field}: {}", problem.message),
+            None => problem.message.clone(),
+        },
+    }
+}
+
+/// The reason's name without its details, of which metrics would have too many.
+fn label(reason: RejectReason) -> String {
+    let mut label = format!("{reason:?}");
+    if let Some(at) = label.find('(') {
+        label.truncate(at);
+    }
+    label
+}

@@ -1,0 +1,539 @@
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dunlin_bgp::session::{ConnId, Input as SessionInput, TransportError};
+use dunlin_intent::{Fact, Key, NodeFact};
+use dunlin_net::{Instant, IpNet, Ipv4Net, PeerId};
+
+use crate::chance::Chance;
+use crate::host::{Host, Want};
+use crate::kernel::SimKernel;
+use crate::net::{End, Net, Segment};
+
+/// How a world is.
+#[derive(Clone, Copy, Debug)]
+pub struct WorldConfig {
+    /// How many hosts, each a Node with one pod subnet.
+    pub hosts: u16,
+    /// Chooses everything that is left to chance.
+    pub seed: u64,
+    /// One way through the network, at the least.
+    pub latency: Duration,
+    /// How much longer it may take.
+    pub jitter: Duration,
+}
+
+impl WorldConfig {
+    /// A quiet network of this many hosts.
+    pub fn new(hosts: u16, seed: u64) -> WorldConfig {
+        WorldConfig {
+            hosts,
+            seed,
+            latency: Duration::from_micros(200),
+            jitter: Duration::from_micros(300),
+        }
+    }
+}
+
+/// A route that should not be there, or is not there and should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Orphan {
+    /// A host has no route to another's pod subnet.
+    Missing {
+        /// The host.
+        at: Arc<str>,
+        /// The subnet.
+        net: IpNet,
+    },
+    /// A host has a route that leads elsewhere, or to a subnet that nobody has.
+    Wrong {
+        /// The host.
+        at: Arc<str>,
+        /// The prefix.
+        net: IpNet,
+    },
+}
+
+impl fmt::Display for Orphan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Orphan::Missing { at, net } => write!(f, "{at} has no route to {net}"),
+            Orphan::Wrong { at, net } => write!(f, "{at} has a wrong route to {net}"),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Event {
+    /// A host's deadline.
+    Wake(usize),
+    /// A dial arrives.
+    Syn { from: End, to: SocketAddr },
+    /// A dial that nobody answered ends.
+    SynLost(End),
+    /// Something arrives at an end of a pipe.
+    Arrive {
+        pipe: u64,
+        side: usize,
+        segment: Segment,
+    },
+    /// Objects changed, and a host hears of it.
+    Facts {
+        host: usize,
+        facts: Vec<Fact>,
+        gone: Vec<Key>,
+        synced: bool,
+    },
+}
+
+/// Hosts, the network between them, and the objects they are told of.
+pub struct World {
+    config: WorldConfig,
+    now: Instant,
+    queue: BinaryHeap<Reverse<(Instant, u64)>>,
+    events: BTreeMap<u64, Event>,
+    sequence: u64,
+    /// The hosts, by number.
+    pub hosts: Vec<Host>,
+    net: Net,
+    objects: BTreeMap<Key, Fact>,
+    chance: Chance,
+    /// When the last segment toward each end of a pipe arrives: what is sent later arrives later.
+    arrivals: BTreeMap<(u64, usize), Instant>,
+}
+
+impl World {
+    /// Hosts that are up, told of one another, and have said nothing yet.
+    pub fn new(config: WorldConfig) -> World {
+        let mut world = World {
+            config,
+            now: Instant::from_micros(1_000_000),
+            queue: BinaryHeap::new(),
+            events: BTreeMap::new(),
+            sequence: 0,
+            hosts: Vec::new(),
+            net: Net::default(),
+            objects: BTreeMap::new(),
+            chance: Chance::new(config.seed),
+            arrivals: BTreeMap::new(),
+        };
+        for number in 0..config.hosts {
+            let addr = host_addr(number);
+            let on_link = Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 16);
+            let kernel = SimKernel::new([(addr, on_link.into())]);
+            let seed = world.chance.draw();
+            let name: Arc<str> = format!("n{number}").into();
+            world.hosts.push(Host::new(name, addr, kernel, seed));
+            let node = node_fact(number);
+            let fact = Fact::Node(node);
+            world.objects.insert(fact.key(), fact);
+        }
+        for host in 0..world.hosts.len() {
+            world.start(host, false);
+        }
+        world
+    }
+
+    /// The time.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The pod subnet of a host.
+    pub fn subnet(&self, host: usize) -> IpNet {
+        subnet(u16::try_from(host).unwrap_or_default())
+    }
+
+    /// Starts a host's agent; `restarted` says whether it ran before on this kernel.
+    pub fn start(&mut self, host: usize, restarted: bool) {
+        self.hosts[host].start(self.now, restarted);
+        let facts: Vec<Fact> = self.objects.values().cloned().collect();
+        let at = self.now + Duration::from_millis(1 + self.chance.below(5));
+        let event = Event::Facts {
+            host,
+            facts,
+            gone: Vec::new(),
+            synced: true,
+        };
+        self.schedule(at, event);
+        self.pump(host);
+    }
+
+    /// Ends a host's agent at once. Its kernel closes its connections.
+    pub fn kill(&mut self, host: usize) {
+        self.hosts[host].kill();
+        for (pipe, side) in self.net.of_host(host) {
+            self.send(pipe, 1 - side, Segment::Fin);
+            self.net.close_end(pipe, side);
+        }
+    }
+
+    /// Lets two hosts hear each other no longer, or again. What was on its way arrives when they do.
+    pub fn set_cut(&mut self, a: usize, b: usize, cut: bool) {
+        self.net.set_cut(a, b, cut);
+        if cut {
+            return;
+        }
+        let mut released = Vec::new();
+        for (id, pipe) in &mut self.net.pipes {
+            let (x, y) = (pipe.ends[0].host, pipe.ends[1].host);
+            if (x.min(y), x.max(y)) == (a.min(b), a.max(b)) {
+                for side in 0..2 {
+                    let held = std::mem::take(&mut pipe.held[side]);
+                    released.extend(held.into_iter().map(|segment| (*id, side, segment)));
+                }
+            }
+        }
+        for (pipe, side, segment) in released {
+            self.send(pipe, side, segment);
+        }
+    }
+
+    /// Cuts a host off from all others, or lets it back.
+    pub fn set_isolated(&mut self, host: usize, isolated: bool) {
+        for other in 0..self.hosts.len() {
+            if other != host {
+                self.set_cut(host, other, isolated);
+            }
+        }
+    }
+
+    /// An object is there, or changed; all running hosts hear of it within some milliseconds.
+    pub fn put(&mut self, fact: Fact) {
+        self.objects.insert(fact.key(), fact.clone());
+        self.tell(vec![fact], Vec::new());
+    }
+
+    /// The Node object of a host goes.
+    pub fn remove_node(&mut self, host: usize) {
+        let key = Key::Node(self.hosts[host].name.to_string());
+        self.objects.remove(&key);
+        self.tell(Vec::new(), vec![key]);
+    }
+
+    /// The Node object of a host comes back.
+    pub fn restore_node(&mut self, host: usize) {
+        let number = u16::try_from(host).unwrap_or_default();
+        self.put(Fact::Node(node_fact(number)));
+    }
+
+    fn tell(&mut self, facts: Vec<Fact>, gone: Vec<Key>) {
+        for host in 0..self.hosts.len() {
+            if !self.hosts[host].is_running() {
+                continue;
+            }
+            let at = self.now + Duration::from_millis(1 + self.chance.below(20));
+            let event = Event::Facts {
+                host,
+                facts: facts.clone(),
+                gone: gone.clone(),
+                synced: false,
+            };
+            self.schedule(at, event);
+        }
+    }
+
+    /// Does something to a host's kernel and lets its agent hear of it.
+    pub fn with_kernel(
+        &mut self,
+        host: usize,
+        act: impl FnOnce(&mut SimKernel) -> Vec<dunlin_dataplane::KernelEvent>,
+    ) {
+        let now = self.now;
+        for event in act(&mut self.hosts[host].kernel) {
+            self.hosts[host].kernel_event(now, event);
+        }
+        self.pump(host);
+    }
+
+    /// Runs for so long.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// Runs until it holds, at most for so long; says how long it took.
+    pub fn run_until(
+        &mut self,
+        within: Duration,
+        mut holds: impl FnMut(&mut World) -> bool,
+    ) -> Option<Duration> {
+        let start = self.now;
+        let end = start + within;
+        loop {
+            if holds(self) {
+                return Some(self.now.since(start));
+            }
+            if !self.step(end) {
+                return None;
+            }
+        }
+    }
+
+    /// Takes the next event that is due by `end`.
+    fn step(&mut self, end: Instant) -> bool {
+        let Some(Reverse((at, number))) = self.queue.peek().copied() else {
+            return false;
+        };
+        if at > end {
+            return false;
+        }
+        self.queue.pop();
+        self.now = self.now.max(at);
+        if let Some(event) = self.events.remove(&number) {
+            self.happen(event);
+        }
+        true
+    }
+
+    fn happen(&mut self, event: Event) {
+        let now = self.now;
+        match event {
+            Event::Wake(host) => {
+                if self.hosts[host].scheduled.is_some_and(|at| at <= now) {
+                    self.hosts[host].scheduled = None;
+                    self.hosts[host].on_time(now);
+                    self.pump(host);
+                }
+            }
+            Event::Syn { from, to } => self.on_syn(from, to),
+            Event::SynLost(end) => self.dial_failed(end, TransportError::TimedOut),
+            Event::Arrive {
+                pipe,
+                side,
+                segment,
+            } => self.arrive(pipe, side, segment),
+            Event::Facts {
+                host,
+                facts,
+                gone,
+                synced,
+            } => {
+                self.hosts[host].apply(now, &facts, &gone);
+                if synced {
+                    self.hosts[host].synced(now);
+                }
+                self.pump(host);
+            }
+        }
+    }
+
+    fn dial_failed(&mut self, end: End, error: TransportError) {
+        let input = SessionInput::DialFailed {
+            conn: end.conn,
+            error,
+        };
+        self.hosts[end.host].session(self.now, end.peer, input);
+        self.pump(end.host);
+    }
+
+    fn on_syn(&mut self, from: End, to: SocketAddr) {
+        let Some(target) = self.hosts.iter().position(|host| host.addr == to.ip()) else {
+            return self.dial_failed(from, TransportError::Unreachable);
+        };
+        if self.net.is_cut(from.host, target) {
+            let at = self.now + Duration::from_secs(1);
+            return self.schedule(at, Event::SynLost(from));
+        }
+        let port = 20_000 + u16::try_from(self.chance.below(40_000)).unwrap_or_default();
+        let remote = SocketAddr::new(self.hosts[from.host].addr, port);
+        match self.hosts[target].accept(self.now, to, remote) {
+            Err(error) => self.dial_failed(from, error),
+            Ok((peer, conn)) => {
+                let acceptor = End {
+                    host: target,
+                    peer,
+                    conn,
+                };
+                self.net.connect(from, acceptor);
+                let conn = from.conn;
+                let connected = SessionInput::Connected {
+                    conn,
+                    local: remote,
+                    remote: to,
+                };
+                self.hosts[from.host].session(self.now, from.peer, connected);
+                self.pump(from.host);
+                self.pump(target);
+            }
+        }
+    }
+
+    fn arrive(&mut self, id: u64, side: usize, segment: Segment) {
+        let Some(pipe) = self.net.pipes.get(&id) else {
+            return;
+        };
+        let (end, other) = (pipe.ends[side], pipe.ends[1 - side]);
+        let open = pipe.open[side];
+        if self.net.is_cut(end.host, other.host) {
+            if let Some(pipe) = self.net.pipes.get_mut(&id) {
+                pipe.held[side].push_back(segment);
+            }
+            return;
+        }
+        if !open {
+            // Nobody there any more: data is answered with a reset, an end is not.
+            if matches!(segment, Segment::Bytes(_)) {
+                self.send(id, 1 - side, Segment::Reset);
+            }
+            return;
+        }
+        let conn = end.conn;
+        let input = match &segment {
+            Segment::Bytes(bytes) => SessionInput::Bytes { conn, bytes },
+            Segment::Fin => SessionInput::Closed {
+                conn,
+                error: TransportError::Eof,
+            },
+            Segment::Reset => SessionInput::Closed {
+                conn,
+                error: TransportError::Reset,
+            },
+        };
+        self.hosts[end.host].session(self.now, end.peer, input);
+        if !matches!(segment, Segment::Bytes(_)) {
+            self.net.close_end(id, side);
+        }
+        self.pump(end.host);
+    }
+
+    /// Lets a host do all it can now, and carries what it wants to the network.
+    fn pump(&mut self, host: usize) {
+        let mut wants = VecDeque::new();
+        self.hosts[host].pump(self.now, &mut wants);
+        for want in wants {
+            match want {
+                Want::Dial { peer, conn, remote } => {
+                    let at = self.now + self.delay();
+                    let from = End { host, peer, conn };
+                    self.schedule(at, Event::Syn { from, to: remote });
+                }
+                Want::Write { peer, conn, bytes } => self.write(host, peer, conn, bytes),
+                Want::Close { peer, conn, last } => {
+                    if let Some(last) = last {
+                        self.write(host, peer, conn, last.into());
+                    }
+                    if let Some((pipe, side)) = self.net.find(host, peer, conn) {
+                        self.send(pipe, 1 - side, Segment::Fin);
+                        self.net.close_end(pipe, side);
+                    }
+                }
+            }
+        }
+        self.schedule_wake(host);
+    }
+
+    fn write(&mut self, host: usize, peer: PeerId, conn: ConnId, bytes: Arc<[u8]>) {
+        if let Some((pipe, side)) = self.net.find(host, peer, conn) {
+            self.send(pipe, 1 - side, Segment::Bytes(bytes));
+        }
+    }
+
+    fn schedule_wake(&mut self, host: usize) {
+        let Some(at) = self.hosts[host].next_deadline() else {
+            return;
+        };
+        let at = at.max(self.now);
+        if self.hosts[host].scheduled.is_none_or(|due| at < due) {
+            self.hosts[host].scheduled = Some(at);
+            self.schedule(at, Event::Wake(host));
+        }
+    }
+
+    fn send(&mut self, pipe: u64, side: usize, segment: Segment) {
+        let mut at = self.now + self.delay();
+        let last = self.arrivals.entry((pipe, side)).or_default();
+        at = at.max(*last + Duration::from_micros(1));
+        *last = at;
+        self.schedule(
+            at,
+            Event::Arrive {
+                pipe,
+                side,
+                segment,
+            },
+        );
+    }
+
+    fn delay(&mut self) -> Duration {
+        let jitter = u64::try_from(self.config.jitter.as_micros()).unwrap_or_default();
+        self.config.latency + Duration::from_micros(self.chance.below(jitter + 1))
+    }
+
+    fn schedule(&mut self, at: Instant, event: Event) {
+        let number = self.sequence;
+        self.sequence += 1;
+        self.events.insert(number, event);
+        self.queue.push(Reverse((at, number)));
+    }
+
+    /// What differs from a cluster at rest in which every running host that has a Node object hears every other: each has
+    /// exactly the others' pod subnets, by their addresses.
+    pub fn orphans(&self) -> Vec<Orphan> {
+        let is_node = |host: &Host| self.objects.contains_key(&Key::Node(host.name.to_string()));
+        let mut orphans = Vec::new();
+        for (at, host) in self.hosts.iter().enumerate() {
+            if !host.is_running() || !is_node(host) {
+                continue;
+            }
+            for (other, owner) in self.hosts.iter().enumerate() {
+                let reaches = !self.net.is_cut(at, other);
+                if other != at && owner.is_running() && is_node(owner) && reaches {
+                    let net = subnet(u16::try_from(other).unwrap_or_default());
+                    let hops = host.kernel.gateways(net);
+                    let right = |hops: &Vec<dunlin_dataplane::fib::Hop>| {
+                        hops.len() == 1 && hops[0].gateway == owner.addr
+                    };
+                    if !hops.as_ref().is_some_and(right) && !host.kernel.has_foreign(net) {
+                        orphans.push(Orphan::Missing {
+                            at: host.name.clone(),
+                            net,
+                        });
+                    }
+                }
+            }
+            orphans.extend(self.wrong_routes(at));
+        }
+        orphans
+    }
+
+    /// Routes of a host to subnets that no Node has, or to its own.
+    fn wrong_routes(&self, at: usize) -> Vec<Orphan> {
+        let host = &self.hosts[at];
+        let owned = |net: &IpNet| {
+            (0..self.hosts.len()).any(|other| {
+                let key = Key::Node(self.hosts[other].name.to_string());
+                other != at && self.subnet(other) == *net && self.objects.contains_key(&key)
+            })
+        };
+        host.kernel
+            .our_routes()
+            .filter(|net| !owned(net))
+            .map(|net| Orphan::Wrong {
+                at: host.name.clone(),
+                net,
+            })
+            .collect()
+    }
+}
+
+fn host_addr(number: u16) -> IpAddr {
+    let [high, low] = number.to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(10, 0, high, low.wrapping_add(1)))
+}
+
+fn subnet(number: u16) -> IpNet {
+    let [high, low] = number.to_be_bytes();
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 64 + high, low, 0), 24).into()
+}
+
+fn node_fact(number: u16) -> NodeFact {
+    NodeFact::new(format!("n{number}"))
+        .with_internal_ip(host_addr(number))
+        .with_pod_cidr(subnet(number))
+}
