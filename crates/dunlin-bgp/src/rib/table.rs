@@ -152,18 +152,30 @@ pub(super) mod private {
     }
 }
 
+/// Hashes a prefix so that up to 16 neighbours (equal length, equal but for the last four bits) have their places side by
+/// side: prefixes that come together are mostly neighbours, and a table of a million entries costs a cache miss for each
+/// place. More neighbours than that never meet, so no choice of prefixes fills one region.
 #[inline]
 fn hash<F: Family>(seed: u64, net: F::Net) -> u64 {
+    const NEIGHBOURS: u128 = 15;
+    let len = F::len(net);
     let mut octets = [0; 16];
     F::addr(net).octets_into(&mut octets);
-    let bits = u128::from_be_bytes(octets);
+    // The bits of the prefix alone, at the low end.
+    let bits = u128::from_be_bytes(octets)
+        .checked_shr(128 - u32::from(len))
+        .unwrap_or(0);
+    let place = (bits & NEIGHBOURS) as u64;
+    let upper = bits & !NEIGHBOURS;
     let fold = |a: u64, b: u64| {
         let product = u128::from(a) * u128::from(b);
         (product as u64) ^ (product >> 64) as u64
     };
-    let high = fold((bits >> 64) as u64 ^ seed, 0x9E37_79B9_7F4A_7C15);
-    let low = bits as u64 ^ u64::from(F::len(net)).rotate_right(8);
-    fold(high ^ low, 0xD6E8_FEB8_6659_FD93 ^ seed)
+    let high = fold((upper >> 64) as u64 ^ seed, 0x9E37_79B9_7F4A_7C15);
+    let low = upper as u64 ^ u64::from(len).rotate_right(8);
+    let region = fold(high ^ low ^ seed.rotate_left(32), 0xD6E8_FEB8_6659_FD93);
+    // The low bits choose the place; the high ones, which the table compares first, tell neighbours apart.
+    region.wrapping_add(place) ^ (place << 60)
 }
 
 impl<F: Family> Table<F> {
