@@ -31,7 +31,7 @@ pub enum EngineRequest {
     /// Answer this. A dropped sender means that nobody waits any more.
     Ask(Query, oneshot::Sender<Answer>),
     /// Take in what the source of objects tells; in order.
-    Fact(SourceEvent),
+    Fact(Box<SourceEvent>),
     /// Reply at once: the thread is alive.
     Ping(oneshot::Sender<()>),
     /// End. The reply is sent when everything is closed and nothing more will be written to the kernel.
@@ -113,7 +113,7 @@ impl EngineHandle {
     /// # Errors
     /// [`EngineError::Gone`] when the core thread has ended.
     pub async fn fact(&self, event: SourceEvent) -> Result<(), EngineError> {
-        self.send(EngineRequest::Fact(event)).await
+        self.send(EngineRequest::Fact(Box::new(event))).await
     }
 
     /// Whether the core thread replies.

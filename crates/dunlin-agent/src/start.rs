@@ -43,9 +43,10 @@ pub(crate) fn claim(config: &AgentConfig) -> Result<Claims> {
 }
 
 pub(crate) fn claim_at(config: &AgentConfig, boot_id: &Path) -> Result<Claims> {
-    // Files are the agent's own, unless their mode is set.
-    rustix::process::umask(Mode::from_raw_mode(0o077));
+    // What others may read is said file by file; nobody else ever writes.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     create_dir(&config.state_dir, 0o700)?;
+    create_dir(&config.cni_conf_dir, 0o755)?;
     let lock = lock(&config.state_dir)?;
     let same_boot = same_boot(&config.state_dir, boot_id)?;
     let socket = bind_socket(&config.socket)?;
@@ -144,7 +145,7 @@ fn bind_socket(path: &Path) -> Result<AdminSocket> {
         listener,
         path: path.to_owned(),
     };
-    // Root and the socket's group may ask; until here the umask kept it to root.
+    // Root and the socket's group may ask; until here the umask kept it to root, since asking takes write access.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
         .with_context(|| format!("cannot set the mode of {}", path.display()))?;
     socket.listener.set_nonblocking(true)?;

@@ -250,6 +250,33 @@ fn an_agent_refuses_what_it_cannot_do_and_says_what_to_do() {
 }
 
 #[test]
+fn an_agent_without_a_capability_names_it_and_what_to_do() {
+    let dir = Dir::new("caps");
+    let mut command = Command::new("setpriv");
+    if !rustix::process::geteuid().is_root() {
+        // An ordinary user has none of them anyway.
+        command = Command::new("env");
+    } else {
+        command.args(["--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]);
+    }
+    let output = command
+        .arg(env!("CARGO_BIN_EXE_dunlin"))
+        .args(["agent", "--node-name", "n1", "--metrics-addr", "off"])
+        .args(["--cluster", &format!("dir:{}", dir.0.display())])
+        .args(["--state-dir", dir.0.join("state").to_str().unwrap()])
+        .args(["--socket", dir.0.join("agent.sock").to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("CAP_NET_ADMIN is missing (needed for routes, nf_tables and sysctls): run"),
+        "{error}"
+    );
+    assert!(!dir.0.join("state").exists());
+}
+
+#[test]
 fn completions_are_printed_for_each_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let output = dunlin(Path::new("/x"), &["completions", shell]);

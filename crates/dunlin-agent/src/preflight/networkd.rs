@@ -64,7 +64,7 @@ fn setting(machine: &Machine, key: &str) -> Option<String> {
     let files = std::iter::once(main).chain(drop_ins.into_iter().map(|(_, path)| path));
     files
         .filter_map(|path| value(&machine.read(path).ok()?, key))
-        .last()
+        .next_back()
 }
 
 fn value(text: &str, key: &str) -> Option<String> {

@@ -54,6 +54,7 @@ fn an_agent_claims_its_directory_socket_and_port_with_tight_modes() {
     let mode = |path: &PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&home.config.state_dir), 0o700);
     assert_eq!(mode(&home.config.socket), 0o660);
+    assert_eq!(mode(&home.config.cni_conf_dir), 0o755);
     assert!(claims.metrics.is_some());
     drop(claims);
     assert!(
