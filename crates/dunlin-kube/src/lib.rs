@@ -1,1 +1,16 @@
 //! Kubernetes objects and the manifest directory, turned into facts.
+//!
+//! * [`manifest`]: the text of a file → objects → facts, or where the text does not parse.
+//! * [`store`]: files with the facts they hold → what a source of facts tells.
+//! * [`dir`]: a directory watched live.
+//! * [`cni_file`]: the CNI configuration file, written whole or not at all.
+#![forbid(unsafe_code)]
+
+pub mod cni_file;
+pub mod dir;
+pub mod manifest;
+mod object;
+pub mod store;
+
+pub use dir::{DirError, ManifestDir};
+pub use dunlin_intent::SourceEvent;

@@ -1,0 +1,58 @@
+use dunlin_intent::{AdvertisementFact, ServicesFact};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::meta::Meta;
+use super::shared::{AttributesSpec, SelectorSpec};
+use super::value::Values;
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Spec {
+    #[serde(rename = "podCIDRs")]
+    pod_cidrs: Option<PodCidrsSpec>,
+    services: Option<ServicesSpec>,
+    node_selector: Option<SelectorSpec>,
+    peer_selector: Option<SelectorSpec>,
+    #[serde(default)]
+    attributes: AttributesSpec,
+    #[serde(rename = "aggregationLengthIPv4")]
+    aggregation_length_ipv4: Option<u8>,
+    #[serde(rename = "aggregationLengthIPv6")]
+    aggregation_length_ipv6: Option<u8>,
+}
+
+/// `podCIDRs: {}`: there is nothing to say beyond that they are announced.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PodCidrsSpec {}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ServicesSpec {
+    #[serde(default)]
+    addresses: Vec<String>,
+    #[serde(rename = "selector")]
+    _selector: Option<IgnoredAny>,
+    #[serde(rename = "namespaceSelector")]
+    _namespace_selector: Option<IgnoredAny>,
+}
+
+impl Spec {
+    pub(super) fn into_fact(self, metadata: Meta) -> AdvertisementFact {
+        let mut values = Values::default();
+        AdvertisementFact {
+            name: metadata.name,
+            pod_cidrs: self.pod_cidrs.is_some(),
+            services: self.services.map(|services| ServicesFact {
+                addresses: services.addresses,
+            }),
+            node_selector: self.node_selector.map(Into::into),
+            peer_selector: self.peer_selector.map(Into::into),
+            attributes: self.attributes.read("spec.attributes", &mut values),
+            aggregation_length_ipv4: self.aggregation_length_ipv4,
+            aggregation_length_ipv6: self.aggregation_length_ipv6,
+            malformed: values.malformed,
+        }
+    }
+}
