@@ -407,3 +407,6 @@ fn snapshot(id: PeerId, hosted: &Hosted) -> PeerSnapshot {
         output_queue_bytes: 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,2 +1,7 @@
+mod bench;
+mod faults;
+mod framing;
 mod net;
 mod pair;
+mod random;
+mod table;

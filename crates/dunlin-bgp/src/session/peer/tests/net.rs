@@ -9,9 +9,6 @@ use dunlin_net::{Asn, Instant, PeerId, RouterId};
 
 use crate::session::*;
 
-/// One end of a TCP connection: whose, and its name there.
-pub(super) type End = (usize, ConnId);
-
 /// What is under way on a link, in order of each direction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Packet {
