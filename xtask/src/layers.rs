@@ -31,7 +31,7 @@ const fn room(name: &'static str, ours: &'static [&'static str]) -> Room {
     }
 }
 
-const ROOMS: [Room; 15] = [
+const ROOMS: [Room; 16] = [
     pure("dunlin-net", &[]),
     pure("dunlin-bgp", &["dunlin-net"]),
     pure("dunlin-intent", &["dunlin-net", "dunlin-bgp"]),
@@ -86,6 +86,8 @@ const ROOMS: [Room; 15] = [
     ),
     // It measures programs from outside.
     room("dunlin-bench", &["dunlin-net", "dunlin-bgp"]),
+    // It compares the codec with other people's.
+    room("dunlin-oracle", &["dunlin-net", "dunlin-bgp"]),
     room("xtask", &[]),
 ];
 

@@ -2,122 +2,14 @@
 
 mod wire_support;
 
-use dunlin_bgp::attrs::{Aggregator, AttrBuilder, Attrs, Origin, SegmentKind, Tlvs};
+use dunlin_bgp::attrs::{AttrBuilder, Attrs, Origin, Tlvs};
 use dunlin_bgp::batch::BatchFamily;
-use dunlin_bgp::wire::{
-    DecodeContext, ExportEncoding, Limits, Outgoing, UpdateWriter, encode_attrs, frame,
-};
-use dunlin_net::{Asn, Family, RouterId, V4, V6};
+use dunlin_bgp::wire::{DecodeContext, ExportEncoding, Limits, Outgoing, UpdateWriter, frame};
+use dunlin_net::{V4, V6};
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
+use wire_support::strategies::{asn, reflected, v4_prefix, v6_prefix};
 use wire_support::*;
-
-fn asn() -> impl Strategy<Value = Asn> {
-    prop_oneof![1..=65_535_u32, 1..=u32::MAX].prop_map(Asn)
-}
-
-fn router_id() -> impl Strategy<Value = RouterId> {
-    any::<u32>().prop_map(|id| RouterId(id.into()))
-}
-
-fn segment() -> impl Strategy<Value = (SegmentKind, Vec<Asn>)> {
-    let kind = prop_oneof![
-        4 => Just(SegmentKind::Sequence),
-        1 => Just(SegmentKind::Set)
-    ];
-    let few = vec(asn(), 1..5);
-    let many = vec(asn(), 250..=255);
-    (kind, prop_oneof![8 => few, 1 => many])
-}
-
-prop_compose! {
-    fn builder()(
-        origin in prop_oneof![Just(Origin::Igp), Just(Origin::Egp), Just(Origin::Incomplete)],
-        path in vec(segment(), 0..4),
-        med in option::of(any::<u32>()),
-        local_pref in any::<u32>(),
-        atomic in any::<bool>(),
-        aggregator in option::of((asn(), router_id())),
-        communities in vec(any::<u32>(), 0..100),
-        extended in vec(any::<[u8; 8]>(), 0..5),
-        large in vec(any::<[u32; 3]>(), 0..30),
-        unknown in vec((any::<u8>(), vec(any::<u8>(), 0..300)), 0..3),
-    ) -> AttrBuilder {
-        let path: Vec<_> = path.iter().map(|(kind, asns)| (*kind, asns.as_slice())).collect();
-        let mut builder = AttrBuilder::originated(origin)
-            .as_path_segments(&path)
-            .local_pref(local_pref)
-            .communities(&communities)
-            .extended_communities(&extended)
-            .large_communities(&large);
-        if let Some(med) = med {
-            builder = builder.med(med);
-        }
-        if atomic {
-            builder = builder.atomic_aggregate();
-        }
-        if let Some((asn, router_id)) = aggregator {
-            builder = builder.aggregator(Aggregator { asn, router_id });
-        }
-        for (code, value) in unknown {
-            builder = builder.unknown(code, &value);
-        }
-        builder
-    }
-}
-
-prop_compose! {
-    fn reflected()(
-        builder in builder(),
-        ids in option::of((router_id(), vec(router_id(), 1..80))),
-    ) -> Vec<u8> {
-        match ids {
-            Some((originator, clusters)) => {
-                builder.originator_id(originator).cluster_list(&clusters).build()
-            }
-            None => builder.build(),
-        }
-    }
-}
-
-/// What the attributes become on their way: unknown ones get the partial flag.
-fn partial(bytes: &[u8]) -> Vec<u8> {
-    let unknown: Vec<_> = Attrs::new(bytes).unknown().map(|attr| attr.code).collect();
-    Tlvs::new(bytes)
-        .flat_map(|it| {
-            let partial = if unknown.contains(&it.code) { 0x20 } else { 0 };
-            attr(it.flags | partial, it.code, it.value)
-        })
-        .collect()
-}
-
-fn v4_prefix() -> impl Strategy<Value = dunlin_net::Ipv4Net> {
-    (any::<u32>(), 0..=32_u8)
-        .prop_map(|(addr, len)| V4::net(addr.into(), len).expect("a length"))
-        .prop_filter("multicast", |net| !net.addr().is_multicast())
-}
-
-fn v6_prefix() -> impl Strategy<Value = dunlin_net::Ipv6Net> {
-    (any::<u128>(), 0..=128_u8)
-        .prop_map(|(addr, len)| V6::net(addr.into(), len).expect("a length"))
-        .prop_filter("multicast", |net| !net.addr().is_multicast())
-}
-
-/// All messages that tell the prefixes.
-fn announce<F: Family>(
-    route: &Outgoing<'_>,
-    encoding: &ExportEncoding,
-    nets: &[F::Net],
-) -> Vec<u8> {
-    let mut attrs = Vec::new();
-    encode_attrs::<F>(route, encoding, &mut attrs);
-    let mut out = Vec::new();
-    UpdateWriter::new(encoding)
-        .announce::<F>(&attrs, &route.next_hop, nets.iter().copied(), &mut out)
-        .expect("the attributes leave room");
-    out
-}
 
 fn limits(encoding: &ExportEncoding) -> Limits {
     Limits {

@@ -238,7 +238,10 @@ fn as4_path_completes_what_a_two_octet_peer_tells() {
     // 100 AS_TRANS 200, and 70000 200 behind it.
     let path = attr(0x40, 2, &[2, 3, 0, 100, 0x5b, 0xa0, 0, 200]);
     let as4 = attr(0xc0, 17, &[2, 2, 0, 1, 0x11, 0x70, 0, 0, 0, 200]);
-    assert_eq!(from_two_octet(&[path.clone()]).0, "100 23456 200");
+    assert_eq!(
+        from_two_octet(std::slice::from_ref(&path)).0,
+        "100 23456 200"
+    );
     assert_eq!(
         from_two_octet(&[path.clone(), as4.clone()]).0,
         "100 70000 200"

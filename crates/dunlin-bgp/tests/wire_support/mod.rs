@@ -1,6 +1,8 @@
 //! Messages built octet by octet, and batches read back as lists.
 #![allow(dead_code, unreachable_pub, reason = "every test file uses a part")]
 
+pub mod strategies;
+
 use std::net::Ipv4Addr;
 
 use dunlin_bgp::attrs::{AttrBuilder, Attrs, Origin, Tlvs};
@@ -8,9 +10,9 @@ use dunlin_bgp::batch::{BatchItem, NextHop, RouteBatch};
 use dunlin_bgp::policy::PeerType;
 use dunlin_bgp::wire::{
     DecodeContext, ExportEncoding, Fault, Limits, MessageType, Outgoing, UpdateJudgement,
-    decode_update, frame,
+    UpdateWriter, decode_update, encode_attrs, frame,
 };
-use dunlin_net::{Afi, Asn, IpNet, PerFamily};
+use dunlin_net::{Afi, Asn, Family, IpNet, PerFamily};
 
 /// A session with a four-octet internal peer, both families.
 pub fn internal() -> DecodeContext {
@@ -206,4 +208,30 @@ pub fn outgoing(attrs: &[u8], next_hop: NextHop) -> Outgoing<'_> {
         keep_med: true,
         reflection: None,
     }
+}
+
+/// What the attributes become on their way: unknown ones get the partial flag.
+pub fn partial(bytes: &[u8]) -> Vec<u8> {
+    let unknown: Vec<_> = Attrs::new(bytes).unknown().map(|attr| attr.code).collect();
+    Tlvs::new(bytes)
+        .flat_map(|it| {
+            let partial = if unknown.contains(&it.code) { 0x20 } else { 0 };
+            attr(it.flags | partial, it.code, it.value)
+        })
+        .collect()
+}
+
+/// All messages that tell the prefixes.
+pub fn announce<F: Family>(
+    route: &Outgoing<'_>,
+    encoding: &ExportEncoding,
+    nets: &[F::Net],
+) -> Vec<u8> {
+    let mut attrs = Vec::new();
+    encode_attrs::<F>(route, encoding, &mut attrs);
+    let mut out = Vec::new();
+    UpdateWriter::new(encoding)
+        .announce::<F>(&attrs, &route.next_hop, nets.iter().copied(), &mut out)
+        .expect("the attributes leave room");
+    out
 }
