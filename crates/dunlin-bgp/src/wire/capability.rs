@@ -191,20 +191,7 @@ impl Capability {
             })?),
             (EXTENDED_MESSAGE, []) => Capability::ExtendedMessage,
             (ROLE, &[role]) => Capability::Role(role),
-            (GRACEFUL_RESTART, &[a, b, ref rest @ ..]) => {
-                let head = u16::from_be_bytes([a, b]);
-                Capability::GracefulRestart(GracefulRestart {
-                    restarting: head & RESTARTING != 0,
-                    notification: head & NOTIFICATION != 0,
-                    restart_time_secs: head & RESTART_TIME_MASK,
-                    families: records(rest, |r: [u8; 4]| {
-                        Some(RestartFamily {
-                            family: family(&r),
-                            forwarding: r[3] & FORWARDING != 0,
-                        })
-                    })?,
-                })
-            }
+            (GRACEFUL_RESTART, _) => Capability::GracefulRestart(GracefulRestart::parse(value)?),
             (FOUR_OCTET_AS, &[a, b, c, d]) => {
                 Capability::FourOctetAs(Asn(u32::from_be_bytes([a, b, c, d])))
             }
@@ -290,6 +277,22 @@ impl Capability {
 }
 
 impl GracefulRestart {
+    fn parse(value: &[u8]) -> Option<GracefulRestart> {
+        let (head, families) = value.split_first_chunk()?;
+        let head = u16::from_be_bytes(*head);
+        Some(GracefulRestart {
+            restarting: head & RESTARTING != 0,
+            notification: head & NOTIFICATION != 0,
+            restart_time_secs: head & RESTART_TIME_MASK,
+            families: records(families, |r: [u8; 4]| {
+                Some(RestartFamily {
+                    family: family(&r),
+                    forwarding: r[3] & FORWARDING != 0,
+                })
+            })?,
+        })
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         let mut head = self.restart_time_secs.min(RESTART_TIME_MASK);
         if self.restarting {
