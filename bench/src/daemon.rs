@@ -90,7 +90,7 @@ pub(crate) struct Daemon {
     pub(crate) kind: Kind,
     /// Name and version, as the tables show it.
     pub(crate) name: String,
-    program: PathBuf,
+    pub(crate) program: PathBuf,
 }
 
 impl Daemon {

@@ -35,6 +35,10 @@ enum Scenario {
     Mesh,
     /// 100,000 and 1,000,000 routes into the kernel, beside `ip -batch`
     Kernel,
+    /// A lab of 100 nodes, from the last agent's start until every node knows every other
+    Lab100,
+    /// The agents of a lab of three nodes, a minute after convergence
+    Footprint,
 }
 
 /// Benchmarks of Dunlin beside BIRD, FRR, OpenBGPD and GoBGP. Needs root and iproute2.
@@ -95,6 +99,7 @@ impl Args {
         }
         Ok(Options {
             daemons,
+            dunlin,
             absent,
             runs: if self.quick { 1 } else { self.runs.max(1) },
             patience: Duration::from_secs(self.patience_secs),
@@ -139,6 +144,12 @@ fn run(args: &Args, options: &Options, results: &mut Vec<serde_json::Value>) -> 
     }
     if wants(Scenario::Kernel) {
         scenario::kernel::run(options, &args.routes, &mut show)?;
+    }
+    if wants(Scenario::Lab100) {
+        scenario::lab::converge(options, &mut show)?;
+    }
+    if wants(Scenario::Footprint) {
+        scenario::lab::footprint(options, &mut show)?;
     }
     Ok(())
 }

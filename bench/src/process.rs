@@ -136,23 +136,7 @@ impl Processes {
 
     /// The sum over all processes, with those they started.
     pub(crate) fn usage(&self) -> Result<Usage> {
-        let mut sum = Usage {
-            cpu_secs: 0.0,
-            peak_mb: 0.0,
-            resident_mb: 0.0,
-            voluntary_switches: 0,
-        };
-        for pid in self.pids() {
-            sum.cpu_secs += cpu_secs(pid)?;
-            let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-            sum.peak_mb += field(&status, "VmHWM:") as f64 / 1024.0;
-            sum.resident_mb += field(&status, "VmRSS:") as f64 / 1024.0;
-            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-                let status = fs::read_to_string(task?.path().join("status")).unwrap_or_default();
-                sum.voluntary_switches += field(&status, "voluntary_ctxt_switches:");
-            }
-        }
-        Ok(sum)
+        usage(&self.pids())
     }
 
     /// The processes and all their descendants.
@@ -192,6 +176,27 @@ impl Drop for Processes {
     }
 }
 
+/// The sum over some processes.
+pub(crate) fn usage(pids: &[u32]) -> Result<Usage> {
+    let mut sum = Usage {
+        cpu_secs: 0.0,
+        peak_mb: 0.0,
+        resident_mb: 0.0,
+        voluntary_switches: 0,
+    };
+    for pid in pids {
+        sum.cpu_secs += cpu_secs(*pid)?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        sum.peak_mb += field(&status, "VmHWM:") as f64 / 1024.0;
+        sum.resident_mb += field(&status, "VmRSS:") as f64 / 1024.0;
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let status = fs::read_to_string(task?.path().join("status")).unwrap_or_default();
+            sum.voluntary_switches += field(&status, "voluntary_ctxt_switches:");
+        }
+    }
+    Ok(sum)
+}
+
 /// Gives the command its own empty `/run` and `/var/tmp`.
 fn with_private_run(command: &mut Command) {
     fn call(result: libc::c_int) -> io::Result<()> {
@@ -227,36 +232,50 @@ fn with_private_run(command: &mut Command) {
 
 /// `(process, parent)` of every process on the machine.
 fn parents() -> Vec<(u32, u32)> {
+    let parent = |pid| stat(pid)?.get(1)?.parse().ok();
+    let parents = all_pids()
+        .into_iter()
+        .filter_map(|pid| Some((pid, parent(pid)?)));
+    parents.collect()
+}
+
+/// Every process on the machine.
+pub(crate) fn all_pids() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid: u32| Some((pid, stat(pid)?.1.get(1)?.parse().ok()?)))
-        .collect()
+    pids.collect()
 }
 
-/// The name and the fields after it in `/proc/PID/stat`; field 0 is the state.
-fn stat(pid: u32) -> Option<(String, Vec<String>)> {
+/// The fields after the name in `/proc/PID/stat`: number 0 is the state.
+fn stat(pid: u32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (head, tail) = text.rsplit_once(')')?;
-    Some((
-        head.to_owned(),
-        tail.split_whitespace().map(str::to_owned).collect(),
-    ))
+    let (_, fields) = text.rsplit_once(')')?;
+    Some(fields.split_whitespace().map(str::to_owned).collect())
+}
+
+/// When a process was started, in seconds since boot, to a hundredth.
+pub(crate) fn started_secs(pid: u32) -> Option<f64> {
+    let ticks: u64 = stat(pid)?.get(19)?.parse().ok()?;
+    Some(ticks as f64 / ticks_per_sec())
+}
+
+fn ticks_per_sec() -> f64 {
+    // SAFETY: sysconf takes no pointers.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    ticks as f64
 }
 
 /// User and system time of a process, all threads.
 fn cpu_secs(pid: u32) -> Result<f64> {
-    let (_, fields) = stat(pid).with_context(|| format!("process {pid} is gone"))?;
-    let ticks: u64 = fields
+    let fields = stat(pid).with_context(|| format!("process {pid} is gone"))?;
+    let ticks = fields
         .iter()
         .skip(11)
         .take(2)
-        .filter_map(|t| t.parse::<u64>().ok())
-        .sum();
-    // SAFETY: sysconf takes no pointers.
-    let per_sec = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    Ok(ticks as f64 / per_sec as f64)
+        .filter_map(|t| t.parse::<u64>().ok());
+    Ok(ticks.sum::<u64>() as f64 / ticks_per_sec())
 }
 
 fn field(status: &str, name: &str) -> u64 {

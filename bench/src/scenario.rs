@@ -1,9 +1,11 @@
 //! The scenarios and what they share.
 
 pub(crate) mod kernel;
+pub(crate) mod lab;
 pub(crate) mod mesh;
 pub(crate) mod routes;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::daemon::Daemon;
@@ -12,6 +14,8 @@ use crate::daemon::Daemon;
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) daemons: Vec<Daemon>,
+    /// The dunlin program.
+    pub(crate) dunlin: PathBuf,
     /// Daemons not found, with the reason.
     pub(crate) absent: Vec<String>,
     pub(crate) runs: u32,
