@@ -19,6 +19,7 @@ mod table;
 mod wire;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -108,8 +109,21 @@ impl Args {
     }
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match measure(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if interrupt::asked() => {
+            eprintln!("dunlin-bench: interrupted: {error}");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("dunlin-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(args: &Args) -> Result<()> {
     // SAFETY: geteuid takes no arguments.
     ensure!(
         unsafe { libc::geteuid() } == 0,
@@ -121,7 +135,7 @@ fn main() -> Result<()> {
         println!("skipped, not found: {reason}");
     }
     let mut results = Vec::new();
-    let outcome = run(&args, &options, &mut results);
+    let outcome = run(args, &options, &mut results);
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&results)?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
