@@ -147,15 +147,7 @@ pub fn run(args: LabArgs) -> Result<ExitCode> {
     if unprivileged::is_inside() {
         unprivileged::prepare_inside()?;
     } else if !unprivileged::is_root() {
-        return match &args.command {
-            LabCommand::Demo { options } => {
-                options.config()?;
-                unprivileged::run_inside()
-            }
-            _ => bail!(
-                "this needs root. As an ordinary user, `dunlin lab demo` works: it ends with its own namespaces"
-            ),
-        };
+        return as_ordinary_user(args.command);
     }
     let report = Report::new();
     match args.command {
@@ -177,6 +169,44 @@ pub fn run(args: LabArgs) -> Result<ExitCode> {
             let lab = Lab::view(&lab.name)?;
             let router: Netns = lab.netns(topology::ROUTER)?;
             crate::router::gobgp::follow(&router, lab.plan())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Everything happens in a user namespace: a new one, or the one of a lab that is up.
+fn as_ordinary_user(command: LabCommand) -> Result<ExitCode> {
+    match command {
+        LabCommand::Demo { options } => {
+            if options.keep {
+                bail!("--keep: as an ordinary user, take `dunlin lab up` for a lab that stays");
+            }
+            options.config()?;
+            unprivileged::run_inside()
+        }
+        LabCommand::Up { options } => {
+            options.config()?;
+            unprivileged::run_holder(&options.lab.name)
+        }
+        LabCommand::Check { lab }
+        | LabCommand::Exec { lab, .. }
+        | LabCommand::Status { lab }
+        | LabCommand::FollowGobgp { lab } => unprivileged::join(&lab.name),
+        LabCommand::Down { lab, all } => {
+            let report = Report::new();
+            let names = if all {
+                unprivileged::holders()?
+            } else {
+                vec![lab.name]
+            };
+            for name in names {
+                let began = Instant::now();
+                if unprivileged::end_holder(&name)? {
+                    report.done("down", &format!("lab `{name}`"), began.elapsed());
+                } else {
+                    report.note("down", &format!("there is no lab `{name}` of yours"));
+                }
+            }
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -231,6 +261,10 @@ fn up(options: &UpOptions, report: &Report) -> Result<ExitCode> {
         "     dunlin lab exec{flag} n1 -- ip route show proto dunlin"
     ));
     report.plain(&format!("     dunlin lab down{flag}"));
+    if unprivileged::hold()? {
+        signals::clear();
+        lab.down()?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -71,3 +71,19 @@ pub fn clear() {
         let _ = rustix::io::read(fd, &mut count);
     }
 }
+
+/// Waits until the process is asked to end.
+///
+/// # Errors
+/// If [`catch`] was not called.
+pub fn wait() -> Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let fd = descriptor().context("nothing catches signals")?;
+    while !INTERRUPTED.load(Ordering::Relaxed) {
+        match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("cannot wait"),
+        }
+    }
+    Ok(())
+}

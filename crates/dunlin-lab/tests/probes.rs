@@ -17,8 +17,6 @@ fn line(prefix: &str) -> Spaces {
     for (index, space) in spaces.iter().enumerate() {
         space
             .sysctls(&[
-                ("net/ipv6/conf/all/accept_dad", "0"),
-                ("net/ipv6/conf/default/accept_dad", "0"),
                 ("net/ipv6/conf/all/forwarding", "1"),
                 ("net/ipv4/ip_forward", "1"),
             ])

@@ -94,6 +94,12 @@ impl Lab {
     fn agent_command(&self, netns: &Netns, host: &str, manifests: &std::path::Path) -> Command {
         let directory = self.host_dir(host);
         let mut command = netns.command(&self.config().agent);
+        // The flags' environment variables are meant for an agent of this machine, not for these.
+        for (key, _) in std::env::vars_os() {
+            if key.as_encoded_bytes().starts_with(b"DUNLIN_") {
+                command.env_remove(key);
+            }
+        }
         command.args(["agent", "--node-name", host]);
         command
             .arg("--cluster")

@@ -25,6 +25,11 @@ pub fn is_root() -> bool {
     root
 }
 
+/// Prints on standard error.
+pub fn say(line: &str) {
+    eprintln!("{line}");
+}
+
 /// Whether a program that this test needs is installed; says so if not.
 pub fn installed(program: &str, package: &str) -> bool {
     let there = Path::new(program).exists();
@@ -116,12 +121,17 @@ impl Spaces {
             .map(|i| format!("{}-{i}", unique(prefix)))
             .collect();
         netns::create(&names).expect("namespaces");
-        Spaces(
-            names
-                .iter()
-                .map(|name| Netns::open(name).expect("just made"))
-                .collect(),
-        )
+        let open = |name: &String| Netns::open(name).expect("just made");
+        let spaces = Spaces(names.iter().map(open).collect());
+        for space in &spaces.0 {
+            // Else every IPv6 address waits a second for duplicates.
+            let off = [
+                "net/ipv6/conf/all/accept_dad",
+                "net/ipv6/conf/default/accept_dad",
+            ];
+            space.sysctls(&off.map(|key| (key, "0"))).expect("sysctls");
+        }
+        spaces
     }
 
     /// Runs `ip` commands in the `index`-th.
