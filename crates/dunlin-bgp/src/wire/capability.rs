@@ -223,7 +223,6 @@ impl Capability {
                 | ROUTE_REFRESH
                 | EXTENDED_MESSAGE
                 | ROLE
-                | GRACEFUL_RESTART
                 | FOUR_OCTET_AS
                 | ENHANCED_ROUTE_REFRESH,
                 _,

@@ -1,0 +1,8 @@
+//! Any octets taken for canonical attributes.
+#![no_main]
+
+#[allow(dead_code, reason = "each target uses one function")]
+#[path = "../../crates/dunlin-bgp/tests/wire_fuzz.rs"]
+mod wire_fuzz;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| wire_fuzz::fuzz_attrs(data));

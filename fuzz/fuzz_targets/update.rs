@@ -1,0 +1,8 @@
+//! The body of an UPDATE, from peers with two and four octets, internal and external.
+#![no_main]
+
+#[allow(dead_code, reason = "each target uses one function")]
+#[path = "../../crates/dunlin-bgp/tests/wire_fuzz.rs"]
+mod wire_fuzz;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| wire_fuzz::fuzz_update(data));
