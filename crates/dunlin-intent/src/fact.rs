@@ -23,6 +23,8 @@ use crate::problem::{ObjectRef, Problem};
 use crate::selector::Labels;
 
 /// What a source of facts tells, whether a manifest directory or an API server.
+// Most events are facts, so a pointer to each would cost more than it saves.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceEvent {
     /// An object is there, new or changed.

@@ -80,6 +80,7 @@ fn recomputed(facts: &BTreeMap<Key, Fact>, synced: &BTreeSet<Kind>) -> (Cluster,
     (cluster, wanted)
 }
 
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 enum Step {
     Apply(Fact),

@@ -1,1 +1,231 @@
+use super::*;
+use crate::fact::{GracefulRestartFact, MaxPrefixesFact, TimersFact};
+use crate::problem::Reason;
+use crate::selector::{Operator, Requirement, Selector};
+use dunlin_bgp::policy::PeerType;
+use dunlin_net::Asn;
 
+fn addr(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn good() -> PeerFact {
+    PeerFact {
+        name: "p".to_owned(),
+        peer_address: Some(addr("192.0.2.254")),
+        peer_asn: Some(PeerAsn::Number(Asn(65010))),
+        ..PeerFact::default()
+    }
+}
+
+fn faults(change: impl FnOnce(&mut PeerFact)) -> Vec<(Reason, String)> {
+    let mut fact = good();
+    change(&mut fact);
+    let problems = session(&fact, &Settings::default()).expect_err("refused");
+    problems
+        .into_iter()
+        .map(|p| (p.reason, p.field.unwrap_or_default()))
+        .collect()
+}
+
+fn accepted(change: impl FnOnce(&mut PeerFact)) -> SessionIntent {
+    let mut fact = good();
+    change(&mut fact);
+    session(&fact, &Settings::default()).expect("accepted").1
+}
+
+#[test]
+fn the_least_that_can_be_said_takes_every_default() {
+    let session = accepted(|_| {});
+    assert_eq!(session.remote, Remote::Address(addr("192.0.2.254"), 179));
+    assert_eq!(session.local_asn, Asn(64512));
+    assert_eq!(session.remote_asn, RemoteAsn::Exactly(Asn(65010)));
+    assert_eq!(session.peer_type(), PeerType::External);
+    assert_eq!(session.families, Afi::ALL);
+    assert_eq!(session.timers.hold_time_secs, 90);
+    let restart = session.graceful_restart.unwrap();
+    assert_eq!((restart.restart_secs, restart.notification), (120, false));
+    assert_eq!(
+        (session.auth, session.ebgp_multihop, session.local_address),
+        (Auth::None, None, None)
+    );
+}
+
+#[test]
+fn each_field_is_taken_in() {
+    let session = accepted(|f| {
+        f.port = Some(1179);
+        f.peer_asn = Some(PeerAsn::External);
+        f.source_address = Some(addr("192.0.2.1"));
+        f.ebgp_multihop = Some(3);
+        f.timers = TimersFact {
+            hold_time_secs: Some(9),
+            ..TimersFact::default()
+        };
+        f.graceful_restart = GracefulRestartFact {
+            enabled: Some(false),
+            ..GracefulRestartFact::default()
+        };
+        f.address_families = Some(vec![Afi::Ipv6, Afi::Ipv4, Afi::Ipv6]);
+    });
+    assert_eq!(session.remote, Remote::Address(addr("192.0.2.254"), 1179));
+    assert_eq!(session.remote_asn, RemoteAsn::External);
+    assert_eq!(session.local_address, Some(addr("192.0.2.1")));
+    assert_eq!(session.ebgp_multihop, Some(3));
+    assert_eq!(
+        (session.timers.hold_time_secs, session.timers.keepalive_secs),
+        (9, 3)
+    );
+    assert_eq!(session.graceful_restart, None);
+    assert_eq!(session.families, Afi::ALL);
+    let internal = accepted(|f| f.peer_asn = Some(PeerAsn::Internal));
+    assert_eq!(
+        (internal.remote_asn, internal.peer_type()),
+        (RemoteAsn::Exactly(Asn(64512)), PeerType::Internal)
+    );
+    let range = accepted(|f| {
+        f.peer_address = None;
+        f.peer_range = Some("192.0.2.0/24".parse().unwrap());
+    });
+    assert_eq!(range.remote, Remote::Range("192.0.2.0/24".parse().unwrap()));
+}
+
+#[test]
+fn a_value_that_makes_no_sense_refuses_the_peer() {
+    type Change = fn(&mut PeerFact);
+    let table: [(Change, &str); 18] = [
+        (|f| f.peer_address = None, "spec"),
+        (
+            |f| f.peer_range = Some("192.0.2.0/24".parse().unwrap()),
+            "spec",
+        ),
+        (
+            |f| f.peer_address = Some(addr("0.0.0.0")),
+            "spec.peerAddress",
+        ),
+        (
+            |f| f.peer_address = Some(addr("224.0.0.1")),
+            "spec.peerAddress",
+        ),
+        (
+            |f| f.peer_address = Some(addr("127.0.0.1")),
+            "spec.peerAddress",
+        ),
+        (
+            |f| f.peer_address = Some(addr("fe80::1")),
+            "spec.peerAddress",
+        ),
+        (
+            |f| f.peer_address = Some(addr("::ffff:192.0.2.1")),
+            "spec.peerAddress",
+        ),
+        (|f| f.peer_asn = None, "spec.peerASN"),
+        (
+            |f| f.peer_asn = Some(PeerAsn::Number(Asn(0))),
+            "spec.peerASN",
+        ),
+        (|f| f.port = Some(0), "spec.port"),
+        (
+            |f| f.source_address = Some(addr("2001:db8::1")),
+            "spec.sourceAddress",
+        ),
+        (
+            |f| f.source_address = Some(addr("255.255.255.255")),
+            "spec.sourceAddress",
+        ),
+        (|f| f.ebgp_multihop = Some(0), "spec.ebgpMultihop"),
+        (
+            |f| {
+                f.peer_asn = Some(PeerAsn::Internal);
+                f.ebgp_multihop = Some(2);
+            },
+            "spec.ebgpMultihop",
+        ),
+        (
+            |f| f.timers.hold_time_secs = Some(2),
+            "spec.timers.holdTimeSeconds",
+        ),
+        (
+            |f| f.graceful_restart.restart_secs = Some(4096),
+            "spec.gracefulRestart.restartSeconds",
+        ),
+        (
+            |f| f.address_families = Some(Vec::new()),
+            "spec.addressFamilies",
+        ),
+        (
+            |f| {
+                f.node_selector = Some(Selector {
+                    match_expressions: vec![Requirement {
+                        key: "a".to_owned(),
+                        operator: Operator::In,
+                        values: Vec::new(),
+                    }],
+                    ..Selector::default()
+                })
+            },
+            "spec.nodeSelector",
+        ),
+    ];
+    for (change, field) in table {
+        assert_eq!(faults(change), [(Reason::Invalid, field.to_owned())]);
+    }
+    let of_range = faults(|f| {
+        f.peer_address = None;
+        f.peer_range = Some("192.0.2.1/24".parse().unwrap());
+        f.port = Some(179);
+    });
+    assert_eq!(
+        of_range.iter().map(|(_, f)| f.as_str()).collect::<Vec<_>>(),
+        ["spec.peerRange", "spec.port"]
+    );
+}
+
+#[test]
+fn a_field_that_is_not_built_refuses_the_peer_by_name() {
+    type Change = fn(&mut PeerFact);
+    let table: [(Change, &str); 7] = [
+        (|f| f.local_asn = Some(Asn(1)), "spec.localASN"),
+        (|f| f.ttl_security_hops = Some(1), "spec.ttlSecurity"),
+        (|f| f.bfd_profile = Some("x".to_owned()), "spec.bfdProfile"),
+        (
+            |f| f.graceful_restart.long_lived_stale_secs = Some(1),
+            "spec.gracefulRestart.longLivedStaleSeconds",
+        ),
+        (
+            |f| f.max_prefixes = Some(MaxPrefixesFact::default()),
+            "spec.maxPrefixes",
+        ),
+        (|f| f.fabric = Some(true), "spec.fabric"),
+        (|f| f.allow_own_as = Some(1), "spec.allowOwnAS"),
+    ];
+    for (change, field) in table {
+        assert_eq!(faults(change), [(Reason::Unsupported, field.to_owned())]);
+    }
+    let unnumbered = faults(|f| {
+        f.peer_address = None;
+        f.interface = Some("eth0".to_owned());
+    });
+    assert_eq!(
+        unnumbered,
+        [(Reason::Unsupported, "spec.interface".to_owned())]
+    );
+    // Saying that it is off asks for nothing.
+    accepted(|f| {
+        f.fabric = Some(false);
+        f.allow_own_as = Some(0);
+    });
+}
+
+#[test]
+fn a_malformed_field_is_told_once() {
+    let told = faults(|f| {
+        f.peer_address = None;
+        f.peer_asn = None;
+        f.malformed = vec![
+            crate::fact::Malformed::new("spec.peerAddress", "x"),
+            crate::fact::Malformed::new("spec.peerASN", "y"),
+        ];
+    });
+    assert_eq!(told.len(), 2, "{told:?}");
+}

@@ -1,1 +1,167 @@
+use super::*;
+use crate::fact::ReflectorsFact;
 
+fn settings(fact: ConfigurationFact) -> (Settings, Vec<(Reason, String)>) {
+    let (settings, problems) = Settings::from_fact(&fact);
+    let problems = problems
+        .into_iter()
+        .map(|p| (p.reason, p.field.unwrap_or_default()))
+        .collect();
+    (settings, problems)
+}
+
+#[test]
+fn nothing_given_is_every_default() {
+    let (settings, problems) = settings(ConfigurationFact::default());
+    assert_eq!(problems, []);
+    assert_eq!(settings, Settings::default());
+    assert_eq!(
+        (settings.asn, settings.listen_port, settings.mesh_limit),
+        (Asn(64512), 179, 100)
+    );
+    assert_eq!(
+        settings.timers,
+        Timers {
+            hold_time_secs: 90,
+            keepalive_secs: 30,
+            connect_retry_secs: 5
+        }
+    );
+    assert_eq!(settings.restart_secs, Some(120));
+    assert!(settings.masquerade && settings.route_installation == RouteInstallation::Kernel);
+}
+
+#[test]
+fn timers_fill_in_for_each_other_or_are_refused() {
+    let given = |hold, keepalive, retry| TimersFact {
+        hold_time_secs: hold,
+        keepalive_secs: keepalive,
+        connect_retry_secs: retry,
+    };
+    for (fact, want) in [
+        (given(None, None, None), (90, 30, 5)),
+        (given(Some(9), None, None), (9, 3, 5)),
+        (given(Some(3), None, None), (3, 1, 5)),
+        (given(Some(0), None, None), (0, 0, 5)),
+        (given(Some(0), Some(7), None), (0, 0, 5)),
+        (given(Some(180), Some(20), Some(60)), (180, 20, 60)),
+        (given(None, Some(10), None), (90, 10, 5)),
+    ] {
+        let timers = timers(Timers::default(), &fact).unwrap();
+        let got = (
+            timers.hold_time_secs,
+            timers.keepalive_secs,
+            timers.connect_retry_secs,
+        );
+        assert_eq!(got, want, "{fact:?}");
+    }
+    for (fact, field) in [
+        (given(Some(1), None, None), "holdTimeSeconds"),
+        (given(Some(2), None, None), "holdTimeSeconds"),
+        (given(Some(9), Some(9), None), "keepaliveSeconds"),
+        (given(Some(9), Some(0), None), "keepaliveSeconds"),
+        (given(None, Some(90), None), "keepaliveSeconds"),
+        (given(None, None, Some(0)), "connectRetrySeconds"),
+    ] {
+        let (blamed, message) = timers(Timers::default(), &fact).unwrap_err();
+        assert!(blamed.ends_with(field), "{fact:?}: {blamed}: {message}");
+    }
+}
+
+#[test]
+fn graceful_restart_is_on_unless_it_is_turned_off() {
+    let given = |enabled, restart_secs| GracefulRestartFact {
+        enabled,
+        restart_secs,
+        ..GracefulRestartFact::default()
+    };
+    for (base, fact, want) in [
+        (Some(120), given(None, None), Ok(Some(120))),
+        (Some(120), given(Some(false), Some(60)), Ok(None)),
+        (None, given(None, Some(60)), Ok(None)),
+        (None, given(Some(true), None), Ok(Some(120))),
+        (Some(120), given(None, Some(4095)), Ok(Some(4095))),
+    ] {
+        assert_eq!(restart_secs(base, &fact), want, "{base:?} {fact:?}");
+    }
+    assert!(restart_secs(None, &given(None, Some(4096))).is_err());
+    assert!(graceful_restart(Some(1), true).unwrap().notification);
+    assert!(!graceful_restart(Some(1), false).unwrap().notification);
+}
+
+#[test]
+fn a_field_that_is_refused_is_a_problem_and_takes_its_default() {
+    let bad_net: IpNet = "10.0.0.1/8".parse().unwrap();
+    let (settings, problems) = settings(ConfigurationFact {
+        asn: Some(Asn(23456)),
+        listen_port: Some(0),
+        timers: TimersFact {
+            hold_time_secs: Some(1),
+            ..TimersFact::default()
+        },
+        graceful_restart: GracefulRestartFact {
+            restart_secs: Some(5000),
+            ..GracefulRestartFact::default()
+        },
+        pod_egress: crate::fact::PodEgressFact {
+            masquerade: Some(false),
+            exclude: vec![bad_net],
+        },
+        ..ConfigurationFact::default()
+    });
+    let fields: Vec<String> = problems
+        .into_iter()
+        .map(|(reason, field)| {
+            assert_eq!(reason, Reason::Invalid);
+            field
+        })
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.asn",
+            "spec.listenPort",
+            "spec.timers.holdTimeSeconds",
+            "spec.gracefulRestart.restartSeconds",
+            "spec.podEgress.exclude[0]",
+        ]
+    );
+    assert_eq!(
+        settings,
+        Settings {
+            masquerade: false,
+            ..Settings::default()
+        },
+        "what is not refused applies"
+    );
+}
+
+#[test]
+fn what_is_not_built_is_unsupported_never_ignored() {
+    let (_, problems) = settings(ConfigurationFact {
+        topology: Some(TopologyMode::Reflectors),
+        reflectors: Some(ReflectorsFact::default()),
+        bfd_profile: Some("fast".to_owned()),
+        graceful_restart: GracefulRestartFact {
+            long_lived_stale_secs: Some(1),
+            ..GracefulRestartFact::default()
+        },
+        ..ConfigurationFact::default()
+    });
+    assert!(
+        problems
+            .iter()
+            .all(|(reason, _)| *reason == Reason::Unsupported)
+    );
+    assert_eq!(problems.len(), 4, "{problems:?}");
+}
+
+#[test]
+fn reserved_as_numbers_are_refused() {
+    for asn in [0, 23456, 65535, u32::MAX] {
+        assert!(asn_fault(Asn(asn)).is_some(), "{asn}");
+    }
+    for asn in [1, 64512, 65534, 65536, 4_200_000_000] {
+        assert_eq!(asn_fault(Asn(asn)), None);
+    }
+}
