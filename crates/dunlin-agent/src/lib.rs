@@ -5,6 +5,7 @@ mod admin;
 mod cni;
 pub mod config;
 pub mod engine_handle;
+mod host;
 mod http;
 mod logging;
 mod metrics;
@@ -13,22 +14,19 @@ pub mod preflight;
 mod privileges;
 mod process;
 mod run;
+mod source;
 mod start;
 
-pub use run::{Parts, run_with};
+pub use run::run_with;
 
 /// Runs the agent until a signal.
 ///
 /// # Errors
 /// What kept it from starting, or that its core ended.
 pub fn run(config: &config::AgentConfig) -> anyhow::Result<()> {
-    run_with(
-        config,
-        Parts {
-            engine: |_| anyhow::bail!("this build has no core yet: it can be asked, but not run"),
-            write_cni: |_: &engine_handle::PodNetwork| anyhow::bail!("this build has no core yet"),
-        },
-    )
+    run_with(config, |_| {
+        anyhow::bail!("this build has no core yet: it can be asked, but not run")
+    })
 }
 
 #[cfg(test)]

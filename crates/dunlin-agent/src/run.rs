@@ -1,39 +1,31 @@
 //! The agent's life: claims, privileges, the core, the servers around it, and the end.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use dunlin_api::{CniState, CniStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::AgentConfig;
 use crate::engine_handle::{EngineHandle, EngineStart, PodNetwork, ShutdownMode};
+use crate::host::Host;
 use crate::overlay::Overlay;
 use crate::start::Claims;
-use crate::{admin, cni, http, logging, metrics, privileges, start};
+use crate::{admin, cni, http, logging, metrics, privileges, source, start};
 
 /// How long the core may take to close everything.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The parts of an agent that are not this file's business.
-pub struct Parts<S, W> {
-    /// Starts the core thread and its adapters.
-    pub engine: S,
-    /// Writes the CNI configuration and returns its path.
-    pub write_cni: W,
-}
-
-/// Runs an agent until a signal, or until its core ends. Logs; gives up privileges.
+/// Runs an agent around the core that `spawn` starts, until a signal, or until the core or the source of objects ends.
+/// Logs; gives up privileges.
 ///
 /// # Errors
-/// What kept it from starting, or that its core ended.
-pub fn run_with<S, W>(config: &AgentConfig, parts: Parts<S, W>) -> Result<()>
-where
-    S: FnOnce(EngineStart) -> Result<EngineHandle>,
-    W: Fn(&PodNetwork) -> Result<PathBuf> + Send + 'static,
-{
+/// What kept it from starting, or why it ended.
+pub fn run_with(
+    config: &AgentConfig,
+    spawn: impl FnOnce(EngineStart) -> Result<EngineHandle>,
+) -> Result<()> {
     logging::start(&config.log, config.log_format)?;
     config.validate()?;
     privileges::require()?;
@@ -48,7 +40,7 @@ where
         same_boot = claims.same_boot,
         "starting"
     );
-    let engine = (parts.engine)(EngineStart {
+    let engine = spawn(EngineStart {
         node_name: config.node_name.clone(),
         state_dir: config.state_dir.clone(),
         same_boot: claims.same_boot,
@@ -59,16 +51,12 @@ where
         .max_blocking_threads(2)
         .build()
         .context("cannot start the main thread's runtime")?;
-    runtime.block_on(supervise(config, claims, engine, parts.write_cni))
+    runtime.block_on(supervise(config, claims, engine))
 }
 
-async fn supervise(
-    config: &AgentConfig,
-    claims: Claims,
-    engine: EngineHandle,
-    write_cni: impl Fn(&PodNetwork) -> Result<PathBuf> + Send + 'static,
-) -> Result<()> {
+async fn supervise(config: &AgentConfig, claims: Claims, engine: EngineHandle) -> Result<()> {
     let mut signals = Signals::new()?;
+    let source = source::open(&config.cluster)?;
     let Claims {
         socket, metrics, ..
     } = &claims;
@@ -86,24 +74,37 @@ async fn supervise(
         let router = metrics::router(engine.clone(), overlay);
         tokio::spawn(http::serve(listener, router, http::Limits::MODEST));
     }
-    tokio::spawn(cni::keep(engine.state(), cni_status, write_cni));
+    let host = Host::new(config);
+    let carry = move |network: &PodNetwork| host.carry_pods(network);
+    tokio::spawn(cni::keep(engine.state(), cni_status, carry));
 
-    tokio::select! {
+    let outcome = tokio::select! {
         name = signals.next() => {
             tracing::info!(signal = name, "stopping: kernel routes stay, peers are told to keep ours");
+            Ok(())
         }
-        () = ended(&engine) => bail!("the core thread has ended, which it never should: the log above says why; kernel routes stay"),
-    }
+        failed = source.feed(engine.clone()) => match failed {
+            Err(error) => Err(error),
+            Ok(()) => Err(core_ended()),
+        },
+        () = ended(&engine) => Err(core_ended()),
+    };
     tokio::select! {
-        outcome = engine.shutdown(ShutdownMode::KeepForwarding, SHUTDOWN_TIMEOUT) => {
-            if let Err(error) = outcome {
+        closed = engine.shutdown(ShutdownMode::KeepForwarding, SHUTDOWN_TIMEOUT) => {
+            if let (Err(error), Ok(())) = (closed, &outcome) {
                 tracing::warn!(%error, "could not close everything in order");
             }
         }
         name = signals.next() => tracing::warn!(signal = name, "asked again: stopping at once"),
     }
     tracing::info!("stopped");
-    Ok(())
+    outcome
+}
+
+fn core_ended() -> anyhow::Error {
+    anyhow!(
+        "the core thread has ended, which it never should: the log above says why; kernel routes stay"
+    )
 }
 
 /// Waits for the core thread's end.

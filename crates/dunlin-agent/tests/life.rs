@@ -17,7 +17,8 @@ use dunlin_agent::config::{AgentConfig, ClusterSource, LogFormat};
 use dunlin_agent::engine_handle::{
     EngineHandle, EngineRequest, EngineStart, EngineState, PodNetwork,
 };
-use dunlin_agent::{Parts, run_with};
+use dunlin_agent::run_with;
+use dunlin_intent::{Fact, SourceEvent};
 use rustix::process::{Pid, Signal, kill_process};
 
 const HOME: &str = "DUNLIN_TEST_HOME";
@@ -33,7 +34,7 @@ fn agent() {
     let home = PathBuf::from(home);
     let config = AgentConfig {
         node_name: "n1".into(),
-        cluster: ClusterSource::Dir(home.clone()),
+        cluster: ClusterSource::Dir(home.join("cluster")),
         socket: home.join("agent.sock"),
         metrics_addr: None,
         cni_conf_dir: home.join("cni"),
@@ -43,13 +44,7 @@ fn agent() {
         log_format: LogFormat::Text,
     };
     let core = std::env::var(CORE).unwrap();
-    let outcome = run_with(
-        &config,
-        Parts {
-            engine: |_: EngineStart| Ok(start_core(core)),
-            write_cni: |_: &PodNetwork| anyhow::bail!("never asked for"),
-        },
-    );
+    let outcome = run_with(&config, |_: EngineStart| Ok(start_core(core)));
     match outcome {
         Ok(()) => std::process::exit(0),
         Err(error) => {
@@ -59,14 +54,24 @@ fn agent() {
     }
 }
 
-/// A core that ends when asked to, that never ends, or that panics.
+/// A core that ends when asked to, that never ends, or that panics. It is content with any Node.
 fn start_core(kind: String) -> EngineHandle {
     let (sender, requests) = sync_channel(4);
     let (told, state) = tokio::sync::watch::channel(EngineState::default());
     std::thread::spawn(move || {
-        let _told = told;
         for request in requests {
             match (kind.as_str(), request) {
+                (_, EngineRequest::Fact(event)) => {
+                    if let SourceEvent::Apply(Fact::Node(node)) = *event {
+                        let network = PodNetwork {
+                            pod_cidrs: node.pod_cidrs,
+                            mtu: 1400,
+                        };
+                        told.send_replace(EngineState {
+                            pod_network: Some(network),
+                        });
+                    }
+                }
                 ("orderly", EngineRequest::Shutdown(_, reply)) => {
                     tracing::info!("the core was asked to end");
                     let _ = reply.send(());
@@ -102,8 +107,11 @@ impl Agent {
             return None;
         }
         let home = std::env::temp_dir().join(format!("dunlin-life-{}-{name}", std::process::id()));
-        fs::create_dir_all(&home).unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
+        fs::create_dir_all(home.join("cluster")).unwrap();
+        // In a network namespace of its own, because an agent turns forwarding on.
+        let child = Command::new("unshare")
+            .arg("--net")
+            .arg(std::env::current_exe().unwrap())
             .args(["--exact", "agent", "--nocapture"])
             .env(HOME, &home)
             .env(CORE, core)
@@ -202,6 +210,10 @@ fn an_agent_keeps_three_capabilities_and_can_gain_none() {
     // CAP_NET_BIND_SERVICE is 10, CAP_NET_ADMIN 12, CAP_NET_RAW 13 (capabilities(7)).
     let needed = format!("{:016x}", (1 << 10) | (1 << 12) | (1 << 13));
     let none = format!("{:016x}", 0);
+    // The agent's own thread and the core's, which is started after privileges are gone.
+    wait("the core runs", || {
+        status_fields(agent.child.id(), "CapEff").len() >= 2
+    });
     for (field, value) in [
         ("CapEff", needed.as_str()),
         ("CapPrm", &needed),
@@ -210,12 +222,37 @@ fn an_agent_keeps_three_capabilities_and_can_gain_none() {
         ("NoNewPrivs", "1"),
     ] {
         let values = status_fields(agent.child.id(), field);
-        // The agent's own thread and the core's.
-        assert!(
-            values.len() >= 2 && values.iter().all(|v| v == value),
-            "{field}: {values:?}"
-        );
+        assert!(values.iter().all(|v| v == value), "{field}: {values:?}");
     }
+}
+
+#[test]
+fn objects_reach_the_core_and_the_cni_configuration_follows_them() {
+    let Some(agent) = Agent::start("objects", "orderly") else {
+        return;
+    };
+    let file = agent.home.join("cni/10-dunlin.conflist");
+    let node = |cidr: &str| {
+        let new = agent.home.join("new");
+        let text = format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: n1}}\nspec: {{podCIDRs: [{cidr}]}}\n"
+        );
+        fs::write(&new, text).unwrap();
+        fs::rename(&new, agent.home.join("cluster/n1.yaml")).unwrap();
+    };
+    for cidr in ["10.244.1.0/24", "fd00:244:1::/64"] {
+        node(cidr);
+        wait("the CNI configuration says so", || {
+            fs::read_to_string(&file)
+                .is_ok_and(|text| text.contains(&format!("\"subnet\": \"{cidr}\"")))
+        });
+    }
+    let text = fs::read_to_string(&file).unwrap();
+    let data_dir = agent.home.join("state/cni");
+    assert!(
+        text.contains("\"mtu\": 1400") && text.contains(data_dir.to_str().unwrap()),
+        "{text}"
+    );
 }
 
 #[test]
