@@ -283,3 +283,6 @@ impl<T: Send + 'static> EventSink for InboxSink<T> {
             .send_or_wake(event.weight(), event, self.wrap, waker)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,3 +125,6 @@ fn message_end(bytes: &[u8], written: usize) -> usize {
     }
     end.min(bytes.len())
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,8 @@ fn each_fault_before_the_open_has_its_notification() {
     parameter[28] = 3;
     parameter.extend_from_slice(&[99, 1, 0]);
     parameter[17] += 3;
-    let table: Vec<(&str, Vec<u8>, u8, u8, Vec<u8>)> = vec![
+    type Row = (&'static str, Vec<u8>, u8, u8, Vec<u8>);
+    let table: Vec<Row> = vec![
         ("wrong marker", not_synchronised, 1, 1, vec![]),
         ("length 18", raw(18, 1), 1, 2, vec![0, 18]),
         ("length 4097", raw(4097, 2), 1, 2, vec![16, 1]),
