@@ -1,1 +1,21 @@
-//! rtnetlink, nf_tables, sysctls, link and address facts.
+//! The kernel as seen by the machines of `dunlin-dataplane`: rtnetlink, nf_tables, sysctls, link and address facts.
+//!
+//! [`KernelThread`] is what the agent runs: one thread that executes [`KernelCommand`]s and tells [`KernelEvent`]s, and
+//! sleeps otherwise. The rest are its parts, usable alone: [`netlink`] (messages and sockets), [`rtnl`] (routes, nexthops,
+//! links), [`nft`] (nf_tables), [`sysctl`], [`protocol_name`], [`cleanup`].
+//!
+//! Everything works on the network namespace of the thread that opens it.
+
+pub mod cleanup;
+mod error;
+pub mod netlink;
+pub mod nft;
+pub mod protocol_name;
+pub mod rtnl;
+pub mod sysctl;
+mod thread;
+
+pub use dunlin_dataplane::{KernelCommand, KernelError, KernelEvent};
+pub use error::Error;
+pub use rtnl::check_net_admin;
+pub use thread::{KernelHandle, KernelThread, Options, QueueFull};

@@ -1,0 +1,390 @@
+//! nf_tables, sysctls, capabilities and cleanup against the real kernel, in network namespaces.
+
+mod support;
+
+use std::time::Duration;
+
+use dunlin_dataplane::masquerade::{Masquerade, Outcome};
+use dunlin_kernel::nft::Masquerader;
+use dunlin_kernel::{Error, check_net_admin, cleanup, sysctl};
+use dunlin_net::IpNet;
+use support::*;
+
+fn nets(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn model() -> Masquerade {
+    Masquerade::new(
+        nets(&["10.244.1.0/24", "fd00:1::/64"]),
+        nets(&[
+            "10.244.0.0/16",
+            "192.0.2.0/24",
+            "198.51.100.7/32",
+            "fd00::/16",
+            "2001:db8::/64",
+        ]),
+    )
+}
+
+const LISTING: &str = "table inet dunlin {
+	set pods4 {
+		type ipv4_addr
+		flags interval
+		elements = { 10.244.1.0/24 }
+	}
+
+	set cluster4 {
+		type ipv4_addr
+		flags interval
+		elements = { 10.244.0.0/16, 192.0.2.0/24,
+			     198.51.100.7 }
+	}
+
+	set pods6 {
+		type ipv6_addr
+		flags interval
+		elements = { fd00:1::/64 }
+	}
+
+	set cluster6 {
+		type ipv6_addr
+		flags interval
+		elements = { 2001:db8::/64,
+			     fd00::/16 }
+	}
+
+	chain pod_egress {
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr @pods4 ip daddr != @cluster4 masquerade comment \"dunlin pod egress 1\"
+		ip6 saddr @pods6 ip6 daddr != @cluster6 masquerade comment \"dunlin pod egress 1\"
+	}
+}
+";
+
+fn table() -> String {
+    attempt("nft list table inet dunlin").1
+}
+
+#[test]
+fn the_rules_are_those_that_nft_shows() {
+    in_netns(|| {
+        let mut masquerader = Masquerader::open().unwrap();
+        let outcome = masquerader.apply(Some(&model())).unwrap();
+        assert_eq!(
+            outcome,
+            Outcome {
+                added: 7,
+                removed: 0,
+                rebuilt: true,
+                repaired: false
+            }
+        );
+        assert_eq!(table(), LISTING);
+        // Another process finds them as they should be and changes nothing.
+        let outcome = Masquerader::open().unwrap().apply(Some(&model())).unwrap();
+        assert_eq!(outcome, Outcome::default());
+        assert_eq!(table(), LISTING);
+        assert!(masquerader.apply(None).unwrap().rebuilt);
+        assert!(table().contains("No such file"), "{}", table());
+        assert_eq!(masquerader.apply(None).unwrap(), Outcome::default());
+    });
+}
+
+#[test]
+fn a_table_that_is_not_as_we_write_it_is_written_anew() {
+    in_netns(|| {
+        for strange in [
+            "table inet dunlin { chain other { } }",
+            "table inet dunlin { set pods4 { type ipv4_addr; flags interval; }
+              chain pod_egress { type nat hook postrouting priority 100; } }",
+        ] {
+            feed("nft -f -", strange);
+            assert!(
+                Masquerader::open()
+                    .unwrap()
+                    .apply(Some(&model()))
+                    .unwrap()
+                    .rebuilt
+            );
+            assert_eq!(table(), LISTING);
+            run("nft delete table inet dunlin");
+        }
+    });
+}
+
+#[test]
+fn a_change_of_the_cluster_changes_elements_only() {
+    in_netns(|| {
+        let node = |i: u32| {
+            IpNet::from(dunlin_net::Ipv4Net::new((0x0A00_0000 + (i << 8)).into(), 24).unwrap())
+        };
+        // Every other block, so that few ranges touch.
+        let cluster = |count: u32| (0..count).map(|i| node(i * 2));
+        let mut masquerader = Masquerader::open().unwrap();
+        let with = |nets: Vec<IpNet>| Masquerade::new(vec![node(0)], nets);
+        masquerader
+            .apply(Some(&with(cluster(5000).collect())))
+            .unwrap();
+        let outcome = masquerader
+            .apply(Some(&with(cluster(5001).collect())))
+            .unwrap();
+        assert_eq!(
+            outcome,
+            Outcome {
+                added: 1,
+                ..Outcome::default()
+            }
+        );
+        // A gap closes: two ranges become one, in one transaction.
+        let closed: Vec<IpNet> = cluster(5001).chain([node(1)]).collect();
+        let outcome = masquerader.apply(Some(&with(closed.clone()))).unwrap();
+        assert_eq!(
+            outcome,
+            Outcome {
+                added: 1,
+                removed: 2,
+                ..Outcome::default()
+            }
+        );
+        let outcome = Masquerader::open()
+            .unwrap()
+            .apply(Some(&with(closed)))
+            .unwrap();
+        assert_eq!(outcome, Outcome::default());
+        let outcome = masquerader
+            .apply(Some(&with(cluster(5000).collect())))
+            .unwrap();
+        assert_eq!(
+            outcome,
+            Outcome {
+                added: 2,
+                removed: 2,
+                ..Outcome::default()
+            }
+        );
+        let text = run("nft get element inet dunlin cluster4 { 10.0.0.5 }");
+        assert!(text.contains("10.0.0.0/24"), "{text}");
+        assert!(!attempt("nft get element inet dunlin cluster4 { 10.0.1.5 }").0);
+    });
+}
+
+#[test]
+fn the_ends_of_the_address_space_are_kept() {
+    in_netns(|| {
+        let edges = Masquerade::new(
+            nets(&["0.0.0.0/0", "::/0"]),
+            nets(&["0.0.0.0/8", "240.0.0.0/4", "::/16", "ff00::/8"]),
+        );
+        let mut masquerader = Masquerader::open().unwrap();
+        masquerader.apply(Some(&edges)).unwrap();
+        assert_eq!(
+            Masquerader::open().unwrap().apply(Some(&edges)).unwrap(),
+            Outcome::default()
+        );
+        assert!(
+            run("nft get element inet dunlin cluster4 { 255.255.255.255 }").contains("240.0.0.0/4")
+        );
+        assert!(masquerader.apply(Some(&model())).is_ok());
+        assert_eq!(table(), LISTING);
+    });
+}
+
+#[test]
+fn damage_by_others_is_repaired_within_a_second() {
+    in_netns(|| {
+        let mut node = Node::start();
+        node.kernel.set_masquerade(Some(model())).unwrap();
+        node.until("the rules", |node| !node.masquerades.is_empty());
+        assert_eq!(table(), LISTING);
+        for damage in [
+            "nft flush ruleset",
+            "nft flush chain inet dunlin pod_egress",
+            "nft delete element inet dunlin cluster4 { 192.0.2.0/24 }",
+        ] {
+            run(damage);
+            let took = node.until(damage, |_| table() == LISTING);
+            assert!(took < Duration::from_secs(1), "{damage}: {took:?}");
+        }
+        node.until("the repairs to be told", |node| node.masquerades.len() == 4);
+        let repaired =
+            |result: &Result<Outcome, _>| result.as_ref().is_ok_and(|done| done.repaired);
+        assert!(
+            node.masquerades[1..].iter().all(repaired),
+            "{:?}",
+            node.masquerades
+        );
+        // Somebody else's table is not our business.
+        run("nft add table inet other");
+        node.kernel.set_masquerade(None).unwrap();
+        node.until("the removal", |node| node.masquerades.len() == 5);
+        assert_eq!(run("nft list tables").trim(), "table inet other");
+    });
+}
+
+#[test]
+fn pods_leave_the_cluster_with_the_nodes_address_and_stay_themselves_inside() {
+    in_netns(|| {
+        // pod (10.244.1.2) – node (192.0.2.1) – outside (192.0.2.9, 203.0.113.9)
+        run("ip link add p0 type veth peer name p1");
+        run("ip link add u0 type veth peer name u1");
+        let (pod, outside) = (Space::new(), Space::new());
+        pod.take("p1");
+        outside.take("u1");
+        run("ip link set lo up");
+        run("ip addr add 10.244.1.1/24 dev p0");
+        run("ip addr add 192.0.2.1/24 dev u0");
+        run("ip link set p0 up");
+        run("ip link set u0 up");
+        run("ip route add 203.0.113.0/24 via 192.0.2.9");
+        sysctl::Sysctl::default().forward_ipv4().unwrap();
+        pod.run("ip addr add 10.244.1.2/24 dev p1");
+        pod.run("ip link set p1 up");
+        pod.run("ip route add default via 10.244.1.1");
+        outside.run("ip addr add 192.0.2.9/24 dev u1");
+        outside.run("ip addr add 203.0.113.9/32 dev u1");
+        outside.run("ip link set u1 up");
+        outside.run("ip route add 10.244.1.0/24 via 192.0.2.1");
+        let mut masquerader = Masquerader::open().unwrap();
+        masquerader
+            .apply(Some(&Masquerade::new(
+                nets(&["10.244.1.0/24"]),
+                nets(&["192.0.2.0/24", "10.244.0.0/16"]),
+            )))
+            .unwrap();
+        assert_eq!(seen_source(&pod, &outside, "192.0.2.9:9001"), "10.244.1.2");
+        assert_eq!(seen_source(&pod, &outside, "203.0.113.9:9001"), "192.0.2.1");
+    });
+}
+
+/// From which address a datagram of the pod arrives.
+fn seen_source(pod: &Space, outside: &Space, to: &'static str) -> String {
+    let server = outside.with(move || std::net::UdpSocket::bind(to).unwrap());
+    server.set_read_timeout(Some(DEADLINE)).unwrap();
+    let client = pod.with(|| std::net::UdpSocket::bind("10.244.1.2:0").unwrap());
+    client.send_to(b"hello", to).unwrap();
+    let (_, from) = server.recv_from(&mut [0; 16]).unwrap();
+    from.ip().to_string()
+}
+
+/// A namespace kept by a sleeping thread.
+struct Space {
+    tasks: std::sync::mpsc::Sender<Box<dyn FnOnce() + Send>>,
+    tid: i32,
+}
+
+impl Space {
+    fn new() -> Space {
+        let (tasks, queue) = std::sync::mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // SAFETY: no pointers; only this thread moves.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
+            // SAFETY: no arguments.
+            tell.send(unsafe { libc::gettid() }).unwrap();
+            queue.iter().for_each(|task| task());
+        });
+        Space {
+            tasks,
+            tid: told.recv().unwrap(),
+        }
+    }
+
+    fn with<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> T {
+        let (tell, told) = std::sync::mpsc::channel();
+        self.tasks
+            .send(Box::new(move || tell.send(task()).unwrap()))
+            .unwrap();
+        told.recv().unwrap()
+    }
+
+    fn run(&self, line: &'static str) {
+        self.with(move || run(line));
+    }
+
+    fn take(&self, link: &str) {
+        run(&format!(
+            "ip link set {link} netns /proc/{}/task/{}/ns/net",
+            std::process::id(),
+            self.tid
+        ));
+    }
+}
+
+#[test]
+fn forwarding_is_turned_on_once() {
+    in_netns(|| {
+        run("ip link set lo up");
+        let sysctl = sysctl::Sysctl::default();
+        let names = |changes: Vec<sysctl::SysctlChange>| -> Vec<String> {
+            changes.into_iter().map(|change| change.name).collect()
+        };
+        assert_eq!(
+            names(sysctl.forward_ipv4().unwrap()),
+            ["net.ipv4.ip_forward"]
+        );
+        // A default route by router advertisement, as the kernel would have made it.
+        two_links();
+        run("ip -6 route add default via 2001:db8::9 dev d0 proto ra");
+        assert_eq!(
+            names(sysctl.forward_ipv6().unwrap()),
+            ["net.ipv6.conf.d0.accept_ra", "net.ipv6.conf.all.forwarding"]
+        );
+        assert_eq!(sysctl.read("net/ipv6/conf/d0/accept_ra").unwrap(), "2");
+        assert!(sysctl.forward_ipv4().unwrap().is_empty());
+        assert!(sysctl.forward_ipv6().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn cleanup_removes_what_is_ours_and_nothing_else() {
+    in_netns(|| {
+        two_links();
+        let dir = std::env::temp_dir().join(format!("dunlin-cleanup-{}", std::process::id()));
+        dunlin_kernel::protocol_name::write(&dir).unwrap();
+        let mut node = Node::start();
+        node.want("10.0.0.0/24", &["192.0.2.2"]);
+        node.want("10.0.1.0/24", &["192.0.2.2", "198.51.100.2"]);
+        node.want("fd00:1::/64", &["2001:db8::2"]);
+        node.settle();
+        drop(node);
+        Masquerader::open().unwrap().apply(Some(&model())).unwrap();
+        run("nft add table inet other");
+        run("ip nexthop add id 7 via 192.0.2.7 dev d0");
+        run("ip route add 10.5.0.0/24 nhid 7 metric 512");
+        run("ip route add 10.6.0.0/24 via 192.0.2.2 proto 68 metric 9");
+        let removed = cleanup::cleanup(&dir).unwrap();
+        let expected = cleanup::Removed {
+            routes: 3,
+            nexthops: 4,
+            nft_table: true,
+            protocol_name: true,
+            problems: Vec::new(),
+        };
+        assert_eq!(removed, expected);
+        assert_eq!(shown_nexthops(), 1);
+        assert!(run("ip route show").contains("10.5.0.0/24 nhid 7"));
+        assert!(run("ip route show").contains("10.6.0.0/24"));
+        assert_eq!(run("nft list tables").trim(), "table inet other");
+        assert_eq!(cleanup::cleanup(&dir).unwrap(), cleanup::Removed::default());
+        std::fs::remove_dir_all(dir).unwrap();
+    });
+}
+
+#[test]
+fn without_the_capability_the_error_says_what_to_do() {
+    in_netns(|| {
+        check_net_admin().unwrap();
+        // Of this thread alone.
+        let mut sets = rustix::thread::capabilities(None).unwrap();
+        sets.effective
+            .remove(rustix::thread::CapabilitySet::NET_ADMIN);
+        rustix::thread::set_capabilities(None, sets).unwrap();
+        let error = check_net_admin().unwrap_err();
+        assert!(matches!(error, Error::NetAdmin), "{error}");
+        assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+        let sink = |_| {};
+        let refused = dunlin_kernel::KernelThread::spawn(dunlin_kernel::Options::default(), sink);
+        assert!(matches!(refused, Err(Error::NetAdmin)));
+    });
+}
