@@ -29,6 +29,18 @@ pub fn run_with(
     logging::start(&config.log, config.log_format)?;
     config.validate()?;
     privileges::require()?;
+    // No thread is started by it yet.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Only names are resolved there, if at all.
+        .max_blocking_threads(2)
+        .build()
+        .context("cannot start the main thread's runtime")?;
+    // From here on signals are taken, so that whatever was begun ends in order.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::new()?
+    };
     let claims = start::claim(config)?;
     start::raise_open_files();
     // Before any other thread exists: capabilities are each thread's own.
@@ -45,17 +57,15 @@ pub fn run_with(
         state_dir: config.state_dir.clone(),
         same_boot: claims.same_boot,
     })?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // Only names are resolved there, if at all.
-        .max_blocking_threads(2)
-        .build()
-        .context("cannot start the main thread's runtime")?;
-    runtime.block_on(supervise(config, claims, engine))
+    runtime.block_on(supervise(config, claims, engine, signals))
 }
 
-async fn supervise(config: &AgentConfig, claims: Claims, engine: EngineHandle) -> Result<()> {
-    let mut signals = Signals::new()?;
+async fn supervise(
+    config: &AgentConfig,
+    claims: Claims,
+    engine: EngineHandle,
+    mut signals: Signals,
+) -> Result<()> {
     let source = source::open(&config.cluster)?;
     let Claims {
         socket, metrics, ..

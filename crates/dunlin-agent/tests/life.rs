@@ -149,7 +149,16 @@ impl Agent {
 
     /// Waits until it has logged this.
     fn logged(&self, text: &str) {
-        wait(text, || self.log.lock().unwrap().contains(text));
+        let reader = self.reader.as_ref().unwrap();
+        wait(text, || {
+            let ended = reader.is_finished();
+            let log = self.log.lock().unwrap();
+            assert!(
+                !ended || log.contains(text),
+                "it ended without {text:?}: {log}"
+            );
+            log.contains(text)
+        });
     }
 
     /// Waits for its end; gives how it ended and what it logged.
