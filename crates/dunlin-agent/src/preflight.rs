@@ -10,6 +10,7 @@ use serde::Serialize;
 mod cni;
 mod firewall;
 mod kernel;
+mod manifests;
 mod networkd;
 mod ports;
 mod routes;
@@ -87,6 +88,8 @@ impl Finding {
 pub struct Preflight {
     /// The directory for the CNI configuration.
     pub cni_conf_dir: PathBuf,
+    /// The manifest directory, and the node whose agent would read it.
+    pub manifests: Option<(PathBuf, String)>,
     /// Whether an agent runs here: then it holds the port, and has set what it sets.
     pub agent_runs: bool,
 }
@@ -102,6 +105,9 @@ pub fn run(options: &Preflight) -> Vec<Finding> {
     findings.extend(networkd::check(&machine));
     findings.extend(firewall::check(&machine));
     findings.extend(cni::check(&machine, &options.cni_conf_dir));
+    if let Some((dir, node)) = &options.manifests {
+        findings.extend(manifests::check(&machine, dir, node));
+    }
     findings
 }
 

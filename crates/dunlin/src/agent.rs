@@ -9,10 +9,7 @@ use dunlin_agent::config::{AgentConfig, LogFormat};
 use crate::args::{AgentOptions, LogFormatName, Switch};
 
 pub(crate) fn run(options: AgentOptions, socket: PathBuf) -> Result<ExitCode> {
-    let node_name = match options.node_name {
-        Some(name) => name,
-        None => host_name()?,
-    };
+    let node_name = node_name(options.node_name.as_ref())?;
     let config = AgentConfig {
         node_name,
         cluster: options.cluster,
@@ -31,8 +28,11 @@ pub(crate) fn run(options: AgentOptions, socket: PathBuf) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The host name, as a kubelet makes a node name of it.
-fn host_name() -> Result<String> {
+/// The name given, or the host name as a kubelet makes a node name of it.
+pub(crate) fn node_name(given: Option<&String>) -> Result<String> {
+    if let Some(name) = given {
+        return Ok(name.clone());
+    }
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .context("no --node-name, and the host name cannot be read")?;
     Ok(name.trim().to_lowercase())

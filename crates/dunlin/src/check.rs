@@ -3,9 +3,11 @@
 use std::io::Write;
 
 use anyhow::Result;
+use dunlin_agent::config::ClusterSource;
 use dunlin_agent::preflight::{self, Finding, Level, Preflight};
 use dunlin_api::{Answer, Client, ClientError, Query};
 
+use crate::agent::node_name;
 use crate::args::CheckOptions;
 use crate::output::{Style, Tone, clean, print};
 use crate::show::wrap;
@@ -19,7 +21,14 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> Result<bool> {
     let agent = agent(client);
+    let manifests = match &options.cluster {
+        Some(ClusterSource::Dir(path)) => {
+            Some((path.clone(), node_name(options.node_name.as_ref())?))
+        }
+        _ => None,
+    };
     let mut findings = preflight::run(&Preflight {
+        manifests,
         cni_conf_dir: options.cni_conf_dir.clone(),
         agent_runs: agent.is_some(),
     });

@@ -1,7 +1,9 @@
 use std::io;
 use std::path::Path;
 
-use super::{Finding, Level, Machine, cni, firewall, kernel, networkd, ports, routes, sysctls};
+use super::{
+    Finding, Level, Machine, cni, firewall, kernel, manifests, networkd, ports, routes, sysctls,
+};
 use crate::fake_engine::Dir;
 
 /// A machine made of files, with programs that print what a test says.
@@ -220,6 +222,49 @@ fn the_cni_plugins_have_to_be_in_one_place_and_our_file_has_to_come_first() {
 }
 
 #[test]
+fn manifests_are_judged_as_an_agent_would() {
+    let node = |name: &str, n: u8| {
+        format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nspec: {{podCIDRs: [10.244.{n}.0/24]}}\n\
+             status: {{addresses: [{{type: InternalIP, address: 10.0.0.{n}}}]}}\n"
+        )
+    };
+    let dir = Path::new("/cluster");
+    let fake = Fake::new("manifests", no_programs);
+    assert_eq!(
+        levels(&manifests::check(&fake.machine, dir, "n1")),
+        [Level::Fail],
+        "no directory"
+    );
+    let fake = fake
+        .file("cluster/n1.yaml", &node("n1", 1))
+        .file("cluster/.n1.yaml.swp", "\u{0}");
+    let findings = manifests::check(&fake.machine, dir, "n1");
+    assert_eq!(levels(&findings), [Level::Ok], "{findings:?}");
+    let findings = manifests::check(&fake.machine, dir, "n9");
+    assert!(
+        findings[0].text.starts_with("there is no Node n9"),
+        "{findings:?}"
+    );
+    let fake = fake
+        .file("cluster/n2.yaml", &node("n2", 1))
+        .file("cluster/n3.yaml", "kind: Node\n  metadata: [\n");
+    let findings = manifests::check(&fake.machine, dir, "n1");
+    assert!(
+        findings.iter().all(|finding| finding.level == Level::Fail),
+        "{findings:?}"
+    );
+    assert!(
+        findings[0].text.starts_with("/cluster/n3.yaml: line 2"),
+        "{findings:?}"
+    );
+    assert!(
+        findings[1..].iter().any(|f| f.text.contains("Node/n2")),
+        "{findings:?}"
+    );
+}
+
+#[test]
 fn kernels_are_compared_by_number_and_not_by_text() {
     for (release, level) in [
         ("6.18.44\n", Level::Ok),
@@ -237,6 +282,7 @@ fn kernels_are_compared_by_number_and_not_by_text() {
 fn this_machine_is_looked_at_without_a_change_or_a_panic() {
     let options = super::Preflight {
         cni_conf_dir: "/etc/cni/net.d".into(),
+        manifests: None,
         agent_runs: false,
     };
     let checks: Vec<&str> = super::run(&options)
