@@ -6,10 +6,10 @@ use dunlin_dataplane::fib::{self, Fib};
 use dunlin_dataplane::links::Links;
 use dunlin_dataplane::{KernelCommand, KernelEvent};
 use dunlin_intent::{Change, Cluster, LocalIntent, PeerKey, SourceEvent};
-use dunlin_net::{Instant, IpNet, PeerId};
+use dunlin_net::{Instant, IpNet, PeerId, PerFamily};
 
 use crate::gate::Gate;
-use crate::local::Egress;
+use crate::local::{Egress, Forwarding};
 use crate::peer_config::Restart;
 use crate::peers::Peers;
 use crate::routes::Routing;
@@ -38,6 +38,10 @@ pub enum Input {
     Session(SessionEvent),
     /// From the kernel.
     Kernel(KernelEvent),
+    /// Forwarding is enabled as last asked by [`Action::EnableForwarding`], or why it is not.
+    Forwarding(Result<(), String>),
+    /// All sessions are gone at once, without their peers' doing: what carried them was started anew.
+    SessionsLost,
 }
 
 /// What the core wants done.
@@ -49,8 +53,10 @@ pub enum Action {
     Kernel(KernelCommand),
     /// Listen for peers on this port of every address.
     Listen(u16),
-    /// What the CNI configuration has to say; `None` while the node cannot carry pods.
-    PodNetwork(Option<PodNetwork>),
+    /// Let the kernel forward packets of these families; answered by [`Input::Forwarding`].
+    EnableForwarding(PerFamily<bool>),
+    /// What the CNI configuration has to say.
+    PodNetwork(PodNetwork),
 }
 
 /// What the CNI configuration has to say.
@@ -76,6 +82,7 @@ pub struct Core {
     pub(crate) links: Links,
     pub(crate) gate: Gate,
     pub(crate) egress: Egress,
+    pub(crate) forwarding: Forwarding,
     /// The kernel has been read back, so it is known whether forwarding survived a restart.
     pub(crate) read_back: bool,
     /// Peers wanted before the read-back.
@@ -117,6 +124,7 @@ impl Core {
             links: Links::new(),
             gate: Gate::new(now),
             egress: Egress::default(),
+            forwarding: Forwarding::default(),
             read_back: false,
             waiting: BTreeSet::new(),
             timers: BTreeSet::new(),
@@ -140,6 +148,8 @@ impl Core {
             }
             Input::Session(event) => self.on_session(now, event),
             Input::Kernel(event) => self.on_kernel(now, event),
+            Input::Forwarding(result) => self.forwarding.result = Some(result),
+            Input::SessionsLost => self.on_sessions_lost(now),
         }
     }
 
@@ -168,6 +178,11 @@ impl Core {
     /// What to do, oldest first.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// What people call a peer.
+    pub fn peer_name(&self, id: PeerId) -> Option<String> {
+        self.peers.get(id).map(crate::peers::Peer::name)
     }
 
     /// When to call [`Core::on_time`] and [`Core::settle`] though nothing happened.

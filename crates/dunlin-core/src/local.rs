@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dunlin_dataplane::KernelCommand;
 use dunlin_dataplane::masquerade::Masquerade;
 use dunlin_intent::{LocalIntent, RouteInstallation};
-use dunlin_net::Instant;
+use dunlin_net::{Instant, PerFamily};
 
 use crate::core::{Action, Core, PodNetwork};
 use crate::routes::Routing;
@@ -20,6 +20,15 @@ pub(crate) struct Egress {
     /// An answer is awaited: one request at a time, so that changes gather meanwhile.
     pub(crate) in_flight: bool,
     /// The kernel's last answer.
+    pub(crate) result: Option<Result<(), String>>,
+}
+
+/// Whether the kernel forwards.
+#[derive(Debug, Default)]
+pub(crate) struct Forwarding {
+    /// What was last asked for.
+    asked: PerFamily<bool>,
+    /// How it went.
     pub(crate) result: Option<Result<(), String>>,
 }
 
@@ -41,9 +50,23 @@ impl Core {
         if let Some(routing) = &mut self.routing {
             routing.next_hops = local.next_hops;
         }
+        self.forward(&local);
         if self.listening != Some(local.listen_port) {
             self.listening = Some(local.listen_port);
             self.actions.push_back(Action::Listen(local.listen_port));
+        }
+    }
+
+    /// A node that installs routes forwards packets, in the families it has addresses of.
+    fn forward(&mut self, local: &LocalIntent) {
+        let installs = local.route_installation == RouteInstallation::Kernel;
+        let wanted = PerFamily {
+            v4: installs && local.next_hops.v4.is_some(),
+            v6: installs && local.next_hops.v6.is_some(),
+        };
+        if wanted != self.forwarding.asked && wanted != PerFamily::default() {
+            self.forwarding.asked = wanted;
+            self.actions.push_back(Action::EnableForwarding(wanted));
         }
     }
 
@@ -111,7 +134,7 @@ impl Core {
         };
         if self.pod_network.as_ref() != Some(&network) {
             self.pod_network = Some(network.clone());
-            self.actions.push_back(Action::PodNetwork(Some(network)));
+            self.actions.push_back(Action::PodNetwork(network));
         }
     }
 
@@ -153,6 +176,11 @@ impl Core {
         }
         if self.uplink_mtu().is_none() {
             missing.push("no link of this machine holds the Node's InternalIP".into());
+        }
+        match &self.forwarding.result {
+            Some(Ok(())) => {}
+            Some(Err(error)) => missing.push(format!("forwarding: {error}")),
+            None => missing.push("forwarding is not enabled yet".into()),
         }
         match &self.egress.result {
             Some(Ok(())) if !self.egress.in_flight => {}

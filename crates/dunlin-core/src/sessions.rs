@@ -8,7 +8,7 @@ use dunlin_bgp::batch::{NextHop, RouteBatch};
 use dunlin_bgp::policy::PeerType;
 use dunlin_bgp::rib::{GroupId, GroupKey, SourceInfo};
 use dunlin_bgp::session::{
-    Command, ConnId, DownReason, FsmState, Negotiated, SessionEvent, StaleInfo,
+    Command, ConnId, DownReason, FsmState, Negotiated, SessionEvent, StaleInfo, Stop,
 };
 use dunlin_bgp::wire::ExportEncoding;
 use dunlin_intent::{PeerIntent, PeerKey};
@@ -138,6 +138,32 @@ impl Core {
         }
         self.command(Command::RemovePeer { peer: id });
         self.configure(id);
+    }
+
+    /// Every session ended without its peer's doing: those with graceful restart keep their routes while we dial again.
+    pub(crate) fn on_sessions_lost(&mut self, now: Instant) {
+        let peers: Vec<(PeerId, bool)> = self
+            .peers
+            .sorted()
+            .iter()
+            .map(|peer| (peer.id, peer.dynamic.is_some()))
+            .collect();
+        for (id, dynamic) in peers {
+            if dynamic {
+                self.forget_peer(id);
+                continue;
+            }
+            if let Some(up) = self.peers.get(id).and_then(|peer| peer.up.clone()) {
+                let restart = up.negotiated.graceful_restart;
+                let stale = restart.map(|restart| StaleInfo {
+                    restart_time_secs: restart.restart_time_secs,
+                    families: restart.families,
+                });
+                let reason = DownReason::Stopped(Stop::GracefulRestart);
+                self.on_down(now, id, up.conn, reason, stale);
+            }
+            self.configure(id);
+        }
     }
 
     pub(crate) fn on_peer_gone(&mut self, now: Instant, key: &PeerKey) {

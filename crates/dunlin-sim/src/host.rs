@@ -182,7 +182,10 @@ impl Host {
                         }
                     }
                     Action::Listen(_) => {}
-                    Action::PodNetwork(network) => self.pod_network = network,
+                    Action::PodNetwork(network) => self.pod_network = Some(network),
+                    Action::EnableForwarding(_) => {
+                        agent.core.on(now, Input::Forwarding(Ok(())));
+                    }
                 }
             }
             while let Some((peer, action)) = agent.sessions.poll_action() {

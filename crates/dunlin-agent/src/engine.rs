@@ -1,0 +1,275 @@
+//! The core thread: the one place where facts, session events and kernel events meet.
+//!
+//! ```text
+//!  main thread ── requests ─┐                         ┌─► speaker (I/O thread)
+//!  I/O thread ── sessions ──┼─► inbox ─► core thread ─┼─► kernel thread
+//!  kernel thread ─ events ──┘                         └─► watched state ─► main thread
+//! ```
+//!
+//! The thread sleeps until something arrives or the earliest deadline of the core; nothing ticks. Each sender has a lane
+//! of its own in the inbox, so none can starve another.
+
+mod report;
+mod sessions;
+
+use std::thread;
+
+use anyhow::{Context, Result};
+use dunlin_bgp::session::{Seeds, SessionEvent, Stop};
+use dunlin_core::{Action, Core, CoreConfig, Input, Restart};
+use dunlin_kernel::sysctl::Sysctl;
+use dunlin_kernel::{KernelEvent, KernelHandle, KernelThread, protocol_name};
+use dunlin_net::{Afi, PerFamily};
+use dunlin_speaker::{Clock, Inbox, Lane, SendError, inbox};
+use tokio::sync::{oneshot, watch};
+
+use crate::engine_handle::{
+    EngineHandle, EngineRequest, EngineStart, EngineState, PodNetwork, ShutdownMode,
+};
+use sessions::Sessions;
+
+/// Requests that wait; beyond, the main thread waits.
+const REQUESTS: Lane = Lane { capacity: 256 };
+
+/// Kernel events that wait, in items of a read-back; beyond, the kernel thread waits, and the kernel's own buffer fills.
+const KERNEL_EVENTS: Lane = Lane { capacity: 64 * 1024 };
+
+/// What reaches the core thread.
+pub(crate) enum Message {
+    Request(EngineRequest),
+    /// With the generation of the speaker it is from.
+    Session(u32, SessionEvent),
+    Kernel(KernelEvent),
+}
+
+/// Starts the kernel thread and the core thread.
+///
+/// # Errors
+/// If the kernel cannot be spoken to, or there are no more threads.
+pub(crate) fn spawn(start: &EngineStart) -> Result<EngineHandle> {
+    let inbox = inbox();
+    let requests = inbox.sender(REQUESTS);
+    let (state, watched) = watch::channel(EngineState::default());
+    if let Err(error) = protocol_name::write(protocol_name::DEFAULT_DIR.as_ref()) {
+        tracing::debug!(%error, "`ip route` will show our routes as proto 68");
+    }
+    let events = inbox.sender(KERNEL_EVENTS);
+    let kernel = KernelThread::spawn(Default::default(), move |event| {
+        let weight = match &event {
+            KernelEvent::DumpItems(items) => items.len().max(1),
+            _ => 1,
+        };
+        // A core that is gone has no use for it.
+        let _ = events.send(weight, Message::Kernel(event));
+    })
+    .context("cannot speak with the kernel's routing")?;
+    let clock = Clock::start();
+    let seed = random_seed()?;
+    let config = CoreConfig {
+        node_name: start.node_name.as_str().into(),
+        seed,
+        restart: Restart {
+            restarting: start.same_boot,
+            forwarding_preserved: start.same_boot,
+        },
+    };
+    let seeds = Seeds {
+        chance: seed.rotate_left(32),
+        attr_hash: seed,
+    };
+    let engine = Engine {
+        core: Core::new(config, clock.now()),
+        sessions: Sessions::new(seeds, clock),
+        clock,
+        inbox,
+        kernel,
+        state,
+    };
+    thread::Builder::new()
+        .name("core".into())
+        .spawn(move || engine.run())
+        .context("cannot start the core thread")?;
+    Ok(EngineHandle::new(
+        move |request| {
+            requests
+                .try_send(1, Message::Request(request))
+                .map_err(|error| match error {
+                    SendError::Full(message) => TrySend::Full(request_of(message)),
+                    SendError::Closed(message) => TrySend::Disconnected(request_of(message)),
+                })
+        },
+        watched,
+    ))
+}
+
+type TrySend = std::sync::mpsc::TrySendError<EngineRequest>;
+
+fn request_of(message: Message) -> EngineRequest {
+    match message {
+        Message::Request(request) => request,
+        Message::Session(..) | Message::Kernel(_) => {
+            unreachable!("the inbox gives back what was put in")
+        }
+    }
+}
+
+/// Keys hash tables and jitter: not to be guessed from outside.
+fn random_seed() -> Result<u64> {
+    let mut octets = [0; 8];
+    rustix::rand::getrandom(&mut octets, rustix::rand::GetRandomFlags::empty())
+        .context("cannot get randomness")?;
+    Ok(u64::from_ne_bytes(octets))
+}
+
+struct Engine {
+    core: Core,
+    sessions: Sessions,
+    clock: Clock,
+    inbox: Inbox<Message>,
+    kernel: KernelHandle,
+    state: watch::Sender<EngineState>,
+}
+
+/// Why the loop ends.
+enum End {
+    /// Asked to, by this; told when all is closed.
+    Asked(oneshot::Sender<()>),
+    /// It cannot go on.
+    Failed(String),
+}
+
+impl Engine {
+    fn run(mut self) {
+        let end = self.turn_until_end();
+        match end {
+            End::Asked(done) => {
+                self.sessions.shutdown(&Stop::GracefulRestart);
+                drop(self.kernel);
+                // Nobody may be waiting any more.
+                let _ = done.send(());
+            }
+            End::Failed(why) => {
+                tracing::error!("{why}");
+                self.sessions.shutdown(&Stop::GracefulRestart);
+            }
+        }
+    }
+
+    fn turn_until_end(&mut self) -> End {
+        let mut arrived = Vec::new();
+        let mut more = self.settle();
+        loop {
+            let patience = if more {
+                Some(std::time::Duration::ZERO)
+            } else {
+                let deadline = self.core.next_deadline();
+                deadline.map(|at| self.clock.until(at))
+            };
+            self.inbox.receive(&mut arrived, patience);
+            for message in arrived.drain(..) {
+                if let Some(end) = self.take(message) {
+                    return end;
+                }
+            }
+            let now = self.clock.now();
+            if self.core.next_deadline().is_some_and(|at| at <= now) {
+                self.core.on_time(now);
+            }
+            more = self.settle();
+            if let Some(why) = self.sessions.failure() {
+                return End::Failed(why);
+            }
+        }
+    }
+
+    /// Takes one message in. Routes are settled batch by batch, so that kernel and peers work on the first while the next
+    /// is decided.
+    fn take(&mut self, message: Message) -> Option<End> {
+        match message {
+            Message::Kernel(event) => self.core.on(self.clock.now(), Input::Kernel(event)),
+            Message::Session(generation, event) => {
+                if self.sessions.is_current(generation) {
+                    let routes = matches!(event, SessionEvent::Routes { .. });
+                    sessions::log(&self.core, &event);
+                    self.core.on(self.clock.now(), Input::Session(event));
+                    if routes {
+                        self.settle();
+                    }
+                }
+            }
+            Message::Request(request) => return self.serve(request),
+        }
+        None
+    }
+
+    fn serve(&mut self, request: EngineRequest) -> Option<End> {
+        match request {
+            EngineRequest::Fact(event) => self.core.on(self.clock.now(), Input::Source(event)),
+            EngineRequest::Ask(query, reply) => {
+                if !reply.is_closed() {
+                    self.settle();
+                    let outside = report::outside(&self.sessions, Core::needs_sessions(&query));
+                    let answer = self.core.answer(self.clock.now(), &query, &outside);
+                    let _ = reply.send(answer);
+                }
+            }
+            EngineRequest::Ping(reply) => {
+                let _ = reply.send(());
+            }
+            EngineRequest::Shutdown(ShutdownMode::KeepForwarding, reply) => {
+                return Some(End::Asked(reply));
+            }
+        }
+        None
+    }
+
+    /// Lets the core draw its conclusions and does what it wants. Whether there is more to do at once.
+    fn settle(&mut self) -> bool {
+        let more = self.core.settle(self.clock.now());
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Session(command) => self.sessions.command(command),
+                Action::Kernel(command) => {
+                    if let Err(error) = self.kernel.submit(command) {
+                        tracing::error!(%error, "the kernel thread takes no more commands");
+                    }
+                }
+                Action::Listen(port) => {
+                    if self.sessions.listen(port, &self.inbox) {
+                        self.core.on(self.clock.now(), Input::SessionsLost);
+                    }
+                }
+                Action::EnableForwarding(families) => {
+                    let result = enable_forwarding(families);
+                    self.core.on(self.clock.now(), Input::Forwarding(result));
+                }
+                Action::PodNetwork(network) => {
+                    self.state.send_modify(|state| {
+                        state.pod_network = Some(PodNetwork {
+                            pod_cidrs: network.pod_cidrs,
+                            mtu: network.mtu,
+                        });
+                    });
+                }
+            }
+        }
+        more
+    }
+}
+
+fn enable_forwarding(families: PerFamily<bool>) -> Result<(), String> {
+    let sysctl = Sysctl::default();
+    for afi in Afi::ALL {
+        if !families.get(afi) {
+            continue;
+        }
+        let changes = match afi {
+            Afi::Ipv4 => sysctl.forward_ipv4(),
+            Afi::Ipv6 => sysctl.forward_ipv6(),
+        };
+        for change in changes.map_err(|error| error.to_string())? {
+            tracing::info!(sysctl = change.name, from = change.before, to = change.now, "changed");
+        }
+    }
+    Ok(())
+}

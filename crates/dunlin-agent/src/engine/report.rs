@@ -1,0 +1,34 @@
+//! What only the adapters know, for answers.
+
+use dunlin_api::Problem;
+use dunlin_core::Outside;
+
+use super::sessions::Sessions;
+
+pub(super) fn outside(sessions: &Sessions, with_sessions: bool) -> Outside {
+    let mut outside = Outside::default();
+    if let Some(problem) = sessions.problem() {
+        outside.problems.push(Problem {
+            object: "BGPConfiguration/default".into(),
+            reason: "ListenFailed".into(),
+            message: problem.to_owned(),
+        });
+    }
+    if !with_sessions {
+        return outside;
+    }
+    let report = sessions.report();
+    let refused = report.refused;
+    for (reason, count) in [
+        ("unknown-source", refused.unknown_source),
+        ("stopped", refused.stopped),
+        ("held-back", refused.held_back),
+        ("too-many-connections", refused.too_many_connections),
+        ("range-full", refused.range_full),
+        ("accept-error", report.counters.accept_errors),
+    ] {
+        outside.refused_connections.insert(reason.into(), count);
+    }
+    outside.sessions = report.peers;
+    outside
+}
