@@ -32,7 +32,9 @@ use sessions::Sessions;
 const REQUESTS: Lane = Lane { capacity: 256 };
 
 /// Kernel events that wait, in items of a read-back; beyond, the kernel thread waits, and the kernel's own buffer fills.
-const KERNEL_EVENTS: Lane = Lane { capacity: 64 * 1024 };
+const KERNEL_EVENTS: Lane = Lane {
+    capacity: 64 * 1024,
+};
 
 /// What reaches the core thread.
 pub(crate) enum Message {
@@ -204,7 +206,7 @@ impl Engine {
 
     fn serve(&mut self, request: EngineRequest) -> Option<End> {
         match request {
-            EngineRequest::Fact(event) => self.core.on(self.clock.now(), Input::Source(event)),
+            EngineRequest::Fact(event) => self.core.on(self.clock.now(), Input::Source(*event)),
             EngineRequest::Ask(query, reply) => {
                 if !reply.is_closed() {
                     self.settle();
@@ -230,7 +232,7 @@ impl Engine {
             match action {
                 Action::Session(command) => self.sessions.command(command),
                 Action::Kernel(command) => {
-                    if let Err(error) = self.kernel.submit(command) {
+                    if let Err(error) = self.kernel.command(command) {
                         tracing::error!(%error, "the kernel thread takes no more commands");
                     }
                 }
@@ -268,7 +270,12 @@ fn enable_forwarding(families: PerFamily<bool>) -> Result<(), String> {
             Afi::Ipv6 => sysctl.forward_ipv6(),
         };
         for change in changes.map_err(|error| error.to_string())? {
-            tracing::info!(sysctl = change.name, from = change.before, to = change.now, "changed");
+            tracing::info!(
+                sysctl = change.name,
+                from = change.from,
+                to = change.to,
+                "changed"
+            );
         }
     }
     Ok(())

@@ -4,6 +4,7 @@
 mod admin;
 mod cni;
 pub mod config;
+mod engine;
 pub mod engine_handle;
 mod host;
 mod http;
@@ -24,9 +25,7 @@ pub use run::run_with;
 /// # Errors
 /// What kept it from starting, or that its core ended.
 pub fn run(config: &config::AgentConfig) -> anyhow::Result<()> {
-    run_with(config, |_| {
-        anyhow::bail!("this build has no core yet: it can be asked, but not run")
-    })
+    run_with(config, |start| engine::spawn(&start))
 }
 
 #[cfg(test)]

@@ -224,7 +224,7 @@ impl<T> InboxSender<T> {
     }
 
     /// Puts `wrap(value)` in without waiting; if there is no room, `waker` is woken when there is.
-    fn send_or_wake<V>(
+    pub fn send_or_wake<V>(
         &self,
         weight: usize,
         value: V,

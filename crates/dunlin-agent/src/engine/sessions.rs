@@ -3,8 +3,8 @@
 use dunlin_bgp::session::{Command, Seeds, SessionEvent, Stop};
 use dunlin_core::Core;
 use dunlin_speaker::{
-    Clock, EventSink, Inbox, InboxSender, Lane, SpeakerConfig, SpeakerHandle, SpeakerReport, Waker,
-    Speaker,
+    Clock, EventSink, Inbox, InboxSender, Lane, Speaker, SpeakerConfig, SpeakerHandle,
+    SpeakerReport, Waker,
 };
 
 use super::Message;
@@ -84,8 +84,15 @@ impl Sessions {
 
     /// Why the agent cannot go on.
     pub(super) fn failure(&mut self) -> Option<String> {
-        if self.failure.is_none() && self.speaker.as_ref().is_some_and(|speaker| !speaker.is_alive()) {
-            return Some("an I/O thread of the BGP speaker has ended, which it never should".into());
+        if self.failure.is_none()
+            && self
+                .speaker
+                .as_ref()
+                .is_some_and(|speaker| !speaker.is_alive())
+        {
+            return Some(
+                "an I/O thread of the BGP speaker has ended, which it never should".into(),
+            );
         }
         self.failure.take()
     }
