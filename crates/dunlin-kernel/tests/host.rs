@@ -95,9 +95,9 @@ fn the_rules_are_those_that_nft_shows() {
 fn a_table_that_is_not_as_we_write_it_is_written_anew() {
     in_netns(|| {
         for strange in [
-            "table inet dunlin { chain other { } }",
-            "table inet dunlin { set pods4 { type ipv4_addr; flags interval; }
-              chain pod_egress { type nat hook postrouting priority 100; } }",
+            "table inet dunlin { chain other { }; }\n",
+            "table inet dunlin { set pods4 { type ipv4_addr; flags interval; }; \
+             chain pod_egress { type nat hook postrouting priority 100; }; }\n",
         ] {
             feed("nft -f -", strange);
             assert!(

@@ -217,6 +217,9 @@ impl Node {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => panic!("the kernel thread has ended"),
             }
+            while let Ok(event) = self.events.try_recv() {
+                self.on_event(event);
+            }
         }
     }
 
