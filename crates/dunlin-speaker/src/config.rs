@@ -8,7 +8,7 @@ use crate::Clock;
 /// What a speaker is told to be.
 #[derive(Clone, Debug)]
 pub struct SpeakerConfig {
-    /// Where to listen; empty to only dial. An IPv6 address takes IPv6 alone. The IPv6 wildcard is skipped on a machine
+    /// Where to listen from the start; empty to only dial until [`crate::SpeakerHandle::listen`] is called. An IPv6 address takes IPv6 alone. The IPv6 wildcard is skipped on a machine
     /// without IPv6.
     pub listen: Vec<SocketAddr>,
     /// How many I/O threads share the peers, from 1 to 64.
@@ -20,13 +20,18 @@ pub struct SpeakerConfig {
 }
 
 impl SpeakerConfig {
-    /// One thread that listens on a port of all addresses of both families.
+    /// A port of every address of both families.
+    pub fn every_address(port: u16) -> Vec<SocketAddr> {
+        vec![
+            SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
+            SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port),
+        ]
+    }
+
+    /// One thread that listens on a port of every address of both families.
     pub fn new(port: u16, seeds: Seeds, clock: Clock) -> SpeakerConfig {
         SpeakerConfig {
-            listen: vec![
-                SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
-                SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port),
-            ],
+            listen: SpeakerConfig::every_address(port),
             threads: 1,
             seeds,
             clock,

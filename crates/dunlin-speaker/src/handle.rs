@@ -30,6 +30,8 @@ pub struct SpeakerHandle {
     threads: Vec<Thread>,
     directory: Directory,
     places: HashMap<PeerId, Place>,
+    /// What was asked for.
+    listen: Vec<SocketAddr>,
     local_addrs: Vec<SocketAddr>,
 }
 
@@ -110,6 +112,7 @@ impl Speaker {
             threads,
             directory,
             places: HashMap::new(),
+            listen: config.listen.clone(),
             local_addrs,
         })
     }
@@ -137,6 +140,30 @@ impl SpeakerHandle {
     /// Where it listens.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
+    }
+
+    /// Listens there, and no longer where it listened before. Sessions stay. The new sockets are made before the old ones
+    /// are closed, so an address and port of before can be kept only by asking for all of the same again.
+    ///
+    /// # Errors
+    /// If an address cannot be listened on; then everything stays as it was.
+    pub fn listen(&mut self, addrs: &[SocketAddr]) -> Result<(), SpeakerError> {
+        if self.listen == addrs {
+            return Ok(());
+        }
+        let (listening, listeners, local_addrs) = listen_all(addrs)?;
+        self.listen = addrs.to_vec();
+        self.local_addrs = local_addrs;
+        let listeners = Arc::new(listeners);
+        let mut listening = Some(listening);
+        for thread in &self.threads {
+            let mine = listening.take().unwrap_or_default();
+            let message = Message::Listen(mine, Arc::clone(&listeners));
+            if thread.inbox.send(message).is_ok() {
+                thread.waker.wake();
+            }
+        }
+        Ok(())
     }
 
     /// Whether all threads run. One that does not has met a failure of the system's epoll, or a bug.

@@ -46,9 +46,8 @@ impl Waker {
 
     /// The thread is awake and will look at everything after this call.
     pub(crate) fn awake(&self) {
-        self.woken.store(false, Ordering::Release);
-        // What was put in before a `wake` that found the flag set is seen from here on.
-        std::sync::atomic::fence(Ordering::SeqCst);
+        // A swap, so that what was put in before a `wake` that found the flag set is seen from here on.
+        self.woken.swap(false, Ordering::AcqRel);
     }
 }
 

@@ -74,6 +74,13 @@ pub(crate) fn dial(
         .and_then(|()| socket.set_tcp_nodelay(true))
         .map_err(settings_error)?;
     if let Some(local) = local {
+        // The port is chosen when the peer is known, so that one port can serve many peers. Without it: fewer peers.
+        let _ = set_option(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            &1_i32,
+        );
         socket
             .bind(&SockAddr::from(SocketAddr::new(local, 0)))
             .map_err(|error| match error.raw_os_error() {

@@ -50,6 +50,8 @@ pub(crate) enum Message {
     Command(Command),
     /// The listening thread has accepted a connection for one of this thread's peers.
     Accepted(mio::net::TcpStream, std::net::SocketAddr),
+    /// Listen here from now on; only the accepting thread gets sockets, all get them to set keys on.
+    Listen(Vec<mio::net::TcpListener>, Arc<Listeners>),
     Report(Sender<WorkerReport>),
     Stop(Stop),
 }
@@ -211,25 +213,39 @@ impl Worker {
 
     /// Whether more may be waiting.
     fn take_commands(&mut self) -> bool {
+        let mut more = true;
         for _ in 0..COMMANDS_A_TURN {
             match self.inbox.try_recv() {
-                Ok(Message::Command(command)) => self.command(command),
-                Ok(Message::Accepted(stream, remote)) => self.admit(stream, remote),
-                Ok(Message::Report(reply)) => {
-                    // Whoever asked may have stopped waiting.
-                    let _ = reply.send(self.report());
+                Ok(message) => self.obey_message(message),
+                Err(TryRecvError::Empty) => {
+                    more = false;
+                    break;
                 }
-                Ok(Message::Stop(stop)) => self.stop(&stop),
-                Err(TryRecvError::Empty) => return false,
                 Err(TryRecvError::Disconnected) => {
                     // The core is gone without a word: what remains is to leave as for a restart.
                     self.stop(&Stop::GracefulRestart);
-                    return false;
+                    more = false;
+                    break;
                 }
             }
-            self.act();
         }
-        true
+        // Together, so that what goes to one peer is written at once.
+        self.act();
+        more
+    }
+
+    fn obey_message(&mut self, message: Message) {
+        match message {
+            Message::Command(command) => self.command(command),
+            Message::Accepted(stream, remote) => self.admit(stream, remote),
+            Message::Listen(listening, listeners) => self.listen(listening, listeners),
+            Message::Report(reply) => {
+                self.act();
+                // Whoever asked may have stopped waiting.
+                let _ = reply.send(self.report());
+            }
+            Message::Stop(stop) => self.stop(&stop),
+        }
     }
 
     fn command(&mut self, command: Command) {
@@ -245,6 +261,21 @@ impl Worker {
                 self.counters.key_errors += 1;
                 tracing::warn!(%peer, %error, "the kernel refused a TCP MD5 key for the listener; the peer is only dialled");
             }
+        }
+    }
+
+    fn listen(&mut self, listening: Vec<mio::net::TcpListener>, listeners: Arc<Listeners>) {
+        let refused = self.keys.move_to(listeners);
+        if refused > 0 {
+            self.counters.key_errors += refused;
+            tracing::warn!(
+                refused,
+                "the kernel refused TCP MD5 keys for the new listener"
+            );
+        }
+        // What is already connected waits to be accepted, so no edge is missed.
+        if let Err(error) = self.acceptor.replace(listening, self.poll.registry()) {
+            tracing::error!(%error, "cannot watch a listening socket; nobody can dial us");
         }
     }
 

@@ -70,6 +70,17 @@ pub struct Peer {
 impl Peer {
     /// A peer that begins at once: it dials unless it is passive. The configuration has passed [`PeerConfig::check`].
     pub fn new(now: Instant, id: PeerId, config: Arc<PeerConfig>, seeds: Seeds) -> Peer {
+        Peer::after(now, id, config, seeds, ConnId(0))
+    }
+
+    /// The same for an id that was a peer before, whose connections were named up to `last_conn`.
+    pub(super) fn after(
+        now: Instant,
+        id: PeerId,
+        config: Arc<PeerConfig>,
+        seeds: Seeds,
+        last_conn: ConnId,
+    ) -> Peer {
         let mut peer = Peer {
             id,
             config,
@@ -77,7 +88,7 @@ impl Peer {
             chance: Chance::new(seeds.chance ^ u64::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             stopped: None,
             conns: Vec::new(),
-            last_conn: 0,
+            last_conn: last_conn.0,
             dial_at: now,
             backoff: Backoff::new(),
             damping: Damping::default(),
@@ -110,6 +121,11 @@ impl Peer {
     pub fn established(&self) -> Option<(ConnId, &Arc<super::Negotiated>)> {
         let conn = self.conns.iter().find(|conn| conn.is_established())?;
         Some((conn.id, conn.negotiated()?))
+    }
+
+    /// The newest name of a connection.
+    pub(super) fn last_conn(&self) -> ConnId {
+        ConnId(self.last_conn)
     }
 
     /// Whether it has any connection or dial.

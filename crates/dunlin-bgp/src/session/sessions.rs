@@ -74,6 +74,8 @@ pub struct Sessions {
     deadlines: Deadlines,
     actions: VecDeque<(PeerId, Action)>,
     refused: RefusalCounts,
+    /// No peer that is gone had a connection of a higher name: one that takes its id cannot be taken for it.
+    last_conn: ConnId,
 }
 
 impl Sessions {
@@ -95,6 +97,7 @@ impl Sessions {
             deadlines: Deadlines::default(),
             actions: VecDeque::new(),
             refused: RefusalCounts::default(),
+            last_conn: ConnId(0),
         }
     }
 
@@ -256,6 +259,12 @@ impl Sessions {
                 }
                 self.ranges.set(peer, prefix, Arc::clone(&config));
                 self.configure_children(now, peer, prefix, &config);
+                let event = SessionEvent::State {
+                    peer,
+                    state: self.ranges.state(peer),
+                    reason: None,
+                };
+                self.actions.push_back((peer, Action::Event(event)));
             }
             Remote::Address(remote) => {
                 self.take_address(now, peer, remote.ip().to_canonical())?;
@@ -313,7 +322,7 @@ impl Sessions {
         origin: Option<Origin>,
     ) {
         let hosted = Hosted {
-            peer: Peer::new(now, peer, config, self.seeds),
+            peer: Peer::after(now, peer, config, self.seeds, self.last_conn),
             scheduled: None,
             origin,
         };
@@ -338,7 +347,11 @@ impl Sessions {
     /// Drops what is left of a peer whose connections have ended.
     fn forget(&mut self, peer: PeerId) {
         self.release_address(peer);
-        let Some(origin) = self.peers.remove(&peer).and_then(|hosted| hosted.origin) else {
+        let Some(hosted) = self.peers.remove(&peer) else {
+            return;
+        };
+        self.last_conn = self.last_conn.max(hosted.peer.last_conn());
+        let Some(origin) = hosted.origin else {
             return;
         };
         self.ranges.child_gone(origin.range);

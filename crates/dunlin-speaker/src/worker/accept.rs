@@ -28,17 +28,30 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     pub(super) fn new(listening: Vec<TcpListener>, registry: &Registry) -> io::Result<Acceptor> {
-        let mut listeners = Vec::new();
+        let mut acceptor = Acceptor {
+            listeners: Vec::new(),
+            reserve: None,
+        };
+        acceptor.replace(listening, registry)?;
+        Ok(acceptor)
+    }
+
+    /// Accepts from these sockets, and no longer from those before.
+    pub(super) fn replace(
+        &mut self,
+        listening: Vec<TcpListener>,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        self.listeners.clear();
         for (index, mut listener) in listening.into_iter().enumerate() {
             let token = Token(FIRST_LISTENER + index);
             registry.register(&mut listener, token, Interest::READABLE)?;
-            listeners.push((listener, false));
+            self.listeners.push((listener, false));
         }
-        let reserve = (!listeners.is_empty()).then(|| File::open("/dev/null"));
-        Ok(Acceptor {
-            listeners,
-            reserve: reserve.transpose()?,
-        })
+        if !self.listeners.is_empty() && self.reserve.is_none() {
+            self.reserve = Some(File::open("/dev/null")?);
+        }
+        Ok(())
     }
 
     pub(super) fn note(&mut self, listener: usize) {

@@ -77,6 +77,24 @@ impl Keys {
         Ok(())
     }
 
+    /// Sets all keys on other listening sockets; says how many the kernel refused.
+    pub(super) fn move_to(&mut self, listeners: std::sync::Arc<Listeners>) -> u64 {
+        self.listeners = listeners;
+        let mut refused = 0;
+        let set = &mut self.set;
+        for (peer, (peers, password)) in std::mem::take(set) {
+            match self.listeners.set(peers, Some(&password)) {
+                Ok(()) => drop(set.insert(peer, (peers, password))),
+                Err(error) => {
+                    refused += 1;
+                    let number = error.raw_os_error().unwrap_or(0);
+                    self.refused.insert(peer, number);
+                }
+            }
+        }
+        refused
+    }
+
     /// The error number, if the kernel refused the key of this peer: its connections may be unsigned.
     pub(super) fn refused(&self, peer: PeerId) -> Option<i32> {
         self.refused.get(&peer).copied()

@@ -221,3 +221,21 @@ impl Bare {
         None
     }
 }
+
+pub(crate) fn pair(first: &str, second: &str) -> (Node, Node) {
+    pair_with(first, second, |_| {})
+}
+
+pub(crate) fn pair_with(
+    first: &str,
+    second: &str,
+    change: impl Fn(&mut PeerConfig),
+) -> (Node, Node) {
+    let (mut left, mut right) = (Node::at(first), Node::at(second));
+    let (mut to_right, mut to_left) = (left.config(right.addr), right.config(left.addr));
+    change(&mut to_right);
+    change(&mut to_left);
+    left.set(1, to_right);
+    right.set(2, to_left);
+    (left, right)
+}

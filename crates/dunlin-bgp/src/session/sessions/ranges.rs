@@ -191,16 +191,21 @@ impl Ranges {
         }
     }
 
+    /// A range waits to be dialled, unless it is stopped.
+    pub(super) fn state(&self, range: PeerId) -> FsmState {
+        match self.ranges.get(&range) {
+            Some(range) if range.stopped.is_none() => FsmState::Active,
+            _ => FsmState::Idle,
+        }
+    }
+
     pub(super) fn snapshots(&self) -> impl Iterator<Item = PeerSnapshot> {
         self.ranges.iter().map(|(id, range)| PeerSnapshot {
             peer: *id,
             name: range.config.name.clone(),
             range: None,
             remote: None,
-            state: match range.stopped {
-                Some(_) => FsmState::Idle,
-                None => FsmState::Active,
-            },
+            state: self.state(*id),
             since: Instant::ZERO,
             conn: None,
             negotiated: None,
@@ -248,7 +253,7 @@ impl Sessions {
         self.by_address.insert(address, peer);
         // Hosted without a look at its connections, of which there is none until the caller adds it.
         let hosted = super::Hosted {
-            peer: super::Peer::new(now, peer, config, self.seeds),
+            peer: super::Peer::after(now, peer, config, self.seeds, self.last_conn),
             scheduled: None,
             origin: Some(Origin::new(id, address)),
         };

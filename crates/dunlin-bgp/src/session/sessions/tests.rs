@@ -222,6 +222,16 @@ fn removing_a_range_removes_the_peers_that_came_from_it() {
 }
 
 #[test]
+fn a_peer_that_takes_an_id_again_has_connections_of_other_names() {
+    let mut host = Host::new(&[(1, named("10.0.0.2"))]);
+    let (_, before) = host.up("10.0.0.2");
+    host.sessions
+        .command(host.now, Command::RemovePeer { peer: PeerId(1) });
+    host.set(1, named("10.0.0.2"));
+    assert!(host.up("10.0.0.2").1 > before);
+}
+
+#[test]
 fn a_smaller_range_removes_only_the_peers_outside_of_it() {
     let mut host = Host::new(&[(1, range("10.0.0.0/8", 9))]);
     let (inside, _) = host.up("10.1.0.2");
