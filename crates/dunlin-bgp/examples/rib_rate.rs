@@ -2,7 +2,11 @@
 //!
 //! `cargo run --profile bench-fast -p dunlin-bgp --example rib_rate -- [one|same|different]`; each scenario in a process
 //! of its own, since the peak of memory is the process's. Times are of the RIB's calls alone.
-#![expect(clippy::print_stdout, reason = "a program that prints figures")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a program that measures and prints"
+)]
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};

@@ -23,9 +23,11 @@ mod group;
 mod hops;
 mod input;
 mod lag;
+mod members;
 mod output;
 mod segvec;
 mod source;
+mod step;
 mod table;
 #[cfg(test)]
 mod tests;

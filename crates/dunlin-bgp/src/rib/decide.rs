@@ -262,32 +262,3 @@ impl Store {
         }
     }
 }
-
-#[cfg(test)]
-pub(super) mod test_support {
-    use super::*;
-
-    /// A candidate that loses or wins by nothing; tests change one thing at a time.
-    pub(in crate::rib) fn plain(number: u32) -> Candidate {
-        Candidate {
-            number,
-            hop: number,
-            key: DecisionKey {
-                local_pref: 100,
-                med: 0,
-                neighbor_asn: 65001,
-                originator: 0,
-                path_len: 2,
-                cluster_len: 0,
-                origin: 0,
-                flags: 0,
-            },
-            local: false,
-            external: true,
-            igp_metric: 10,
-            router_id: 1,
-            peer_addr: IpAddr::from([10, 0, 0, 1]),
-            source: SourceId(1),
-        }
-    }
-}

@@ -162,6 +162,10 @@ pub(super) struct Group {
     pub(super) by_source: BTreeMap<SourceId, PeerId>,
     /// The members that keep pace; made anew when that changes.
     in_sync: Option<Arc<[PeerId]>>,
+    /// How many members do not.
+    pub(super) lagging: usize,
+    /// How many members are owed End-of-RIB.
+    pub(super) owed_end_of_rib: PerFamily<usize>,
     /// Whose turn it is among those that lag.
     pub(super) turn: usize,
     /// Whether those that lag come before the others this time.
@@ -176,6 +180,8 @@ impl Group {
             members: Vec::new(),
             by_source: BTreeMap::new(),
             in_sync: None,
+            lagging: 0,
+            owed_end_of_rib: PerFamily::default(),
             turn: 0,
             lagging_first: false,
         }
@@ -200,9 +206,14 @@ impl Group {
             .clone()
     }
 
-    /// A member fell behind or caught up.
+    /// A member came, went, fell behind or caught up.
     pub(super) fn membership_changed(&mut self) {
         self.in_sync = None;
+        self.lagging = self.members.iter().filter(|m| m.lag.is_some()).count();
+        for afi in Afi::ALL {
+            let owed = self.members.iter().filter(|m| *m.end_of_rib.get(afi));
+            *self.owed_end_of_rib.get_mut(afi) = owed.count();
+        }
     }
 
     /// Nothing was told to anybody yet.

@@ -1,6 +1,6 @@
 //! Next hops in use and what the core knows of them.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 use smallvec::SmallVec;
@@ -60,9 +60,7 @@ pub(super) struct Hops {
 }
 
 fn hash(seed: u64, next_hop: &NextHop) -> u64 {
-    let mut hasher = foldhash::fast::FixedState::with_seed(seed).build_hasher();
-    next_hop.hash(&mut hasher);
-    hasher.finish()
+    foldhash::fast::FixedState::with_seed(seed).hash_one(next_hop)
 }
 
 impl Hops {

@@ -139,7 +139,7 @@ impl<F: RibFamily> Editor<'_, F> {
         if before != after {
             self.groups.mark(F::AFI, id);
         }
-        if self.store.config.fib {
+        if self.store.config.fib && (before.is_some() || after.is_some()) {
             self.table.fib_dirty.insert(id);
         }
     }

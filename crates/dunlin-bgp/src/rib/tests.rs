@@ -1,4 +1,9 @@
+mod decision;
+mod fixture;
 mod history;
+mod lookups;
 mod model;
 mod naive;
+mod sharing;
+mod sources;
 mod world;

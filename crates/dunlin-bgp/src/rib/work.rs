@@ -1,5 +1,7 @@
 //! Sources that come and go, facts that change, and the work that follows, in slices.
 
+use std::collections::BTreeSet;
+
 use dunlin_net::{Afi, V4, V6};
 
 use super::Rib;
@@ -184,6 +186,38 @@ impl Rib {
             if let Some(id) = editor.table.find(net) {
                 editor.revise(Some(policy), id);
             }
+        }
+    }
+
+    /// Facts about these prefixes changed: judges again now what is equal to one of them, within one, or covers one. Goes
+    /// over the table once, however many they are.
+    pub fn rejudge_related<F: RibFamily, P: ImportPolicy>(
+        &mut self,
+        policy: &P,
+        nets: impl IntoIterator<Item = F::Net>,
+    ) {
+        let nets: BTreeSet<F::Net> = nets.into_iter().collect();
+        if nets.is_empty() {
+            return;
+        }
+        let lengths: BTreeSet<u8> = nets.iter().map(|&net| F::len(net)).collect();
+        let table = F::table(&self.tables);
+        let cut = |net: F::Net, len: u8| F::net(F::addr(net), len);
+        let within = |id: &u32| {
+            let net = table.net(*id);
+            let above = lengths.range(..=F::len(net));
+            above
+                .filter_map(|&len| cut(net, len))
+                .any(|net| nets.contains(&net))
+        };
+        let mut ids: BTreeSet<u32> = table.ids_from(0).filter(within).collect();
+        for &net in &nets {
+            let covering = (0..F::len(net)).filter(|&len| table.has_length(len));
+            ids.extend(covering.filter_map(|len| table.find(cut(net, len)?)));
+        }
+        let mut editor = self.editor::<F>();
+        for id in ids {
+            editor.revise(Some(policy), id);
         }
     }
 

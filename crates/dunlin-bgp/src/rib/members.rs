@@ -1,0 +1,206 @@
+//! Peers that join and leave export groups, what they can take, and what they are told anew.
+
+use dunlin_net::{Afi, PeerId, V4, V6};
+
+use super::group::{Group, GroupId, GroupKey, Member, Out, set_of};
+use super::source::SourceId;
+use super::table::{NetId, RibFamily};
+use super::{Rib, Store};
+
+impl Rib {
+    /// Puts a peer into the export group of `key`. `source` is what the peer is as a source: its routes are not told
+    /// back to it. `credit`: octets it can take before [`Rib::on_credit`] says more. It is told everything, then
+    /// End-of-RIB. A peer that is in a group leaves that one first.
+    pub fn join(
+        &mut self,
+        peer: PeerId,
+        source: Option<SourceId>,
+        key: &GroupKey,
+        credit: usize,
+    ) -> GroupId {
+        self.leave(peer);
+        let credit = i64::try_from(credit).unwrap_or(i64::MAX);
+        let (id, made) = self.groups.join(peer, source, key, credit);
+        if made && let Some(group) = self.groups.get_mut(id) {
+            for net in self.tables.v4.ids_from(0).filter(|_| key.families.v4) {
+                group.out.v4.dirty.insert(net);
+            }
+            for net in self.tables.v6.ids_from(0).filter(|_| key.families.v6) {
+                group.out.v6.dirty.insert(net);
+            }
+        }
+        id
+    }
+
+    /// Takes a peer out of its group: its session is gone.
+    pub fn leave(&mut self, peer: PeerId) {
+        let Some(id) = self.groups.of_peer.remove(&peer) else {
+            return;
+        };
+        let Some(slot) = self.groups.slots.get_mut(id.0 as usize) else {
+            return;
+        };
+        let Some(group) = slot else { return };
+        let Ok(at) = group.members.binary_search_by_key(&peer, |m| m.peer) else {
+            return;
+        };
+        // What was encoded and not polled is not for a next session of the same peer.
+        self.groups.outbox.retain_mut(|output| {
+            if output.to.binary_search(&peer).is_ok() {
+                output.to = output.members().filter(|&to| to != peer).collect();
+            }
+            !output.to.is_empty()
+        });
+        let member = group.members.remove(at);
+        if let Some(source) = member.source {
+            group.by_source.remove(&source);
+        }
+        group.membership_changed();
+        let mut loose = (Vec::new(), Vec::new());
+        if group.members.is_empty()
+            && let Some(group) = slot.take()
+        {
+            loose = self.store.release_group(&group);
+        }
+        if let Some(lag) = member.lag {
+            loose.0.extend(lag.v4.ids());
+            loose.1.extend(lag.v6.ids());
+        }
+        self.forget_unused::<V4>(loose.0);
+        self.forget_unused::<V6>(loose.1);
+    }
+
+    pub(super) fn forget_unused<F: RibFamily>(&mut self, ids: Vec<NetId>) {
+        let editor = self.editor::<F>();
+        for id in ids {
+            editor.groups.forget_if_unused(editor.table, id);
+        }
+    }
+
+    /// The peer can take this many octets more.
+    pub fn on_credit(&mut self, peer: PeerId, octets: usize) {
+        let octets = i64::try_from(octets).unwrap_or(i64::MAX);
+        if let Some(member) = self.groups.of_mut(peer).and_then(|g| g.member_mut(peer)) {
+            member.credit = member.credit.saturating_add(octets);
+        }
+    }
+
+    /// Tells a peer everything of a family again: it asked for a refresh (RFC 2918).
+    pub fn refresh(&mut self, peer: PeerId, afi: Afi) {
+        let Some(group) = self.groups.of_mut(peer) else {
+            return;
+        };
+        let out = group.out.get(afi);
+        let told: Vec<(NetId, u32)> = out.iter().collect();
+        let attrs = &self.store.attrs;
+        let Some(member) = group.member_mut(peer) else {
+            return;
+        };
+        let own = member.source;
+        let lag = member.lag().get_mut(afi);
+        for (id, out) in told {
+            let source = attrs.get(set_of(out)).source;
+            if own != Some(source) {
+                lag.changed(id, true);
+            }
+        }
+        group.membership_changed();
+    }
+
+    /// The export policy of a group, or facts it depends on, changed: all is looked at again.
+    pub fn reexport(&mut self, group: GroupId) {
+        let Some(group) = self.groups.get_mut(group) else {
+            return;
+        };
+        for id in self.tables.v4.ids_from(0).filter(|_| group.key.families.v4) {
+            group.out.v4.dirty.insert(id);
+        }
+        for id in self.tables.v6.ids_from(0).filter(|_| group.key.families.v6) {
+            group.out.v6.dirty.insert(id);
+        }
+    }
+
+    /// Facts about these prefixes that export policies depend on changed.
+    pub fn reexport_prefixes<F: RibFamily>(&mut self, nets: impl IntoIterator<Item = F::Net>) {
+        let editor = self.editor::<F>();
+        for net in nets {
+            if let Some(id) = editor.table.find(net) {
+                editor.groups.mark(F::AFI, id);
+            }
+        }
+    }
+
+    /// The restart gate: while held, announcements go at once; withdrawals, and End-of-RIB, wait. It is shut at the start
+    /// or not at all: shutting it later does not call back what is on its way.
+    pub fn set_gate(&mut self, hold_withdrawals: bool, hold_end_of_rib: bool) {
+        self.groups.hold_end_of_rib = hold_end_of_rib;
+        let opens = self.groups.hold_withdrawals && !hold_withdrawals;
+        self.groups.hold_withdrawals = hold_withdrawals;
+        if !opens {
+            return;
+        }
+        for group in self.groups.iter_mut() {
+            for afi in Afi::ALL {
+                let out = group.out.get_mut(afi);
+                for id in out.held.take().iter() {
+                    out.dirty.insert(id);
+                }
+                for member in &mut group.members {
+                    if let Some(lag) = &mut member.lag {
+                        lag.get_mut(afi).release_held();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The key of a group.
+    pub fn group_key(&self, group: GroupId) -> Option<&GroupKey> {
+        Some(&self.groups.get(group)?.key)
+    }
+
+    /// The group a peer is in.
+    pub fn group_of(&self, peer: PeerId) -> Option<GroupId> {
+        self.groups.of_peer.get(&peer).copied()
+    }
+
+    /// How many prefixes of a family a peer is told.
+    pub fn advertised(&self, peer: PeerId, afi: Afi) -> u32 {
+        let Some(group) = self.groups.of(peer) else {
+            return 0;
+        };
+        let out = group.out.get(afi);
+        let source = group.member(peer).and_then(|member| member.source);
+        let own = source.and_then(|source| out.told_by_source.get(usize::from(source.0)));
+        out.told - own.copied().unwrap_or(0)
+    }
+
+    /// Whether a peer was told all there is to tell of a family, End-of-RIB included.
+    pub fn is_told_all(&self, peer: PeerId, afi: Afi) -> bool {
+        let Some(group) = self.groups.of(peer) else {
+            return false;
+        };
+        let quiet = |out: &Out| out.is_quiet() && out.held.is_empty();
+        let pace = |m: &Member| m.lag.is_none() && !*m.end_of_rib.get(afi);
+        quiet(group.out.get(afi)) && group.member(peer).is_some_and(pace)
+    }
+}
+
+impl Store {
+    /// Lets go of all that a group holds; the prefixes nobody may hold any more.
+    fn release_group(&mut self, group: &Group) -> (Vec<NetId>, Vec<NetId>) {
+        let mut release = |out: &Out| {
+            for (_, told) in out.iter() {
+                self.attrs.release(&mut self.hops, set_of(told));
+            }
+            for change in out.changes.iter().filter(|change| !change.withdrawn) {
+                self.attrs.release(&mut self.hops, set_of(change.out));
+            }
+            let told = out.iter().map(|(id, _)| id);
+            told.chain(out.dirty.iter())
+                .chain(out.held.iter())
+                .collect()
+        };
+        (release(&group.out.v4), release(&group.out.v6))
+    }
+}

@@ -1,0 +1,286 @@
+//! One step of one export group: a chunk of dirty prefixes taken, put in the order of encoding, encoded, noted as told.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use dunlin_net::PeerId;
+
+use super::Store;
+use super::export::{ExportPolicy, LastExport};
+use super::group::{Change, Group, UNTOLD, set_of};
+use super::output::Output;
+use super::source::SourceId;
+use super::table::{NetId, RibFamily, Table};
+use crate::policy::RejectReason;
+
+/// Dirty prefixes looked at together, so that those with equal attributes meet in one UPDATE. Small in tests, so that
+/// few prefixes make many chunks.
+const CHUNK: usize = if cfg!(test) { 5 } else { 32 * 1024 };
+/// The same for one lagging member.
+const LAG_CHUNK: usize = if cfg!(test) { 3 } else { 8 * 1024 };
+
+/// One step of one group in one family.
+pub(super) struct Step<'a, F: RibFamily> {
+    pub(super) table: &'a Table<F>,
+    pub(super) store: &'a mut Store,
+    pub(super) group: &'a mut Group,
+    pub(super) outbox: &'a mut VecDeque<Output>,
+    pub(super) hold: bool,
+    /// Prefixes that may have lost their last holder.
+    pub(super) loose: &'a mut Vec<NetId>,
+    pub(super) scratch: Vec<u8>,
+}
+
+impl<F: RibFamily> Step<'_, F> {
+    fn source_of(&self, out: u32) -> Option<SourceId> {
+        (out != UNTOLD).then(|| self.store.attrs.get(set_of(out)).source)
+    }
+
+    /// Takes a chunk of dirty prefixes and puts what changed in the order of encoding.
+    pub(super) fn take_changes<P: ExportPolicy>(&mut self, policy: &P) {
+        let mut changes = Vec::new();
+        let mut last: LastExport<'_> = None;
+        let mut from = 0;
+        for _ in 0..CHUNK {
+            let out = self.group.out.get_mut(F::AFI);
+            let Some(id) = out.dirty.next(from) else {
+                break;
+            };
+            out.dirty.remove(id);
+            from = id;
+            let old = out.get(id);
+            let key = &self.group.key;
+            let told: Result<Option<u32>, RejectReason> = self
+                .store
+                .export::<F, P>(policy, key, self.table, id, &mut last);
+            match told {
+                Ok(Some(new)) if new == old => {
+                    self.store.attrs.release(&mut self.store.hops, set_of(new));
+                }
+                Ok(Some(new)) => changes.push(Change {
+                    withdrawn: false,
+                    source: self.store.attrs.get(set_of(new)).source,
+                    out: new,
+                    id,
+                }),
+                Ok(None) | Err(_) => match self.source_of(old) {
+                    None => self.loose.push(id),
+                    Some(_) if self.hold => {
+                        self.group.out.get_mut(F::AFI).held.insert(id);
+                    }
+                    Some(source) => changes.push(Change {
+                        withdrawn: true,
+                        source,
+                        out: UNTOLD,
+                        id,
+                    }),
+                },
+            }
+        }
+        changes.sort_unstable();
+        self.group.out.get_mut(F::AFI).changes = changes.into();
+    }
+
+    /// How many of the longest prefixes fill so many octets; never none.
+    fn prefixes_in(octets: usize) -> usize {
+        (octets / (1 + usize::from(F::BITS / 8))).max(1)
+    }
+
+    /// Encodes taken changes up to `budget` octets or to where the members they go to change.
+    pub(super) fn encode(&mut self, budget: usize) {
+        let mut bytes = Vec::new();
+        let mut back = Vec::new();
+        let except_of = |step: &Self, source| step.group.by_source.get(&source).copied();
+        let mut except = None;
+        while let Some(&first) = self.group.out.get(F::AFI).changes.front() {
+            let to = except_of(self, first.source);
+            if bytes.is_empty() {
+                except = to;
+            } else if bytes.len() >= budget || except != to {
+                break;
+            }
+            let run = self.take_run(first, budget);
+            self.encode_run(first, run, &mut bytes, &mut back);
+        }
+        if !bytes.is_empty() {
+            let to = self.group.in_sync();
+            self.send(bytes, to, except);
+        }
+        self.withdraw_back(&back);
+    }
+
+    /// Takes the changes that go into one run of UPDATEs, not much more of them than the budget allows.
+    fn take_run(&mut self, first: Change, budget: usize) -> Vec<Change> {
+        let changes = &mut self.group.out.get_mut(F::AFI).changes;
+        let same = |change: &&Change| {
+            change.withdrawn == first.withdrawn
+                && change.out == first.out
+                && change.source == first.source
+        };
+        let most = Self::prefixes_in(budget);
+        let count = changes.iter().take(most).take_while(same).count();
+        changes.drain(..count).collect()
+    }
+
+    fn encode_run(
+        &mut self,
+        first: Change,
+        run: Vec<Change>,
+        bytes: &mut Vec<u8>,
+        back: &mut Vec<(PeerId, NetId)>,
+    ) {
+        let ids = run.iter().map(|change| change.id);
+        let key = &self.group.key;
+        let mut untellable = false;
+        if first.withdrawn {
+            Store::withdraw(key, self.table, ids, bytes);
+        } else {
+            let (out, scratch) = (first.out, &mut self.scratch);
+            untellable = !self
+                .store
+                .announce(key, out, self.table, ids, scratch, bytes);
+        }
+        for change in run {
+            if untellable {
+                self.give_up(change);
+            } else {
+                self.settle(change, back);
+            }
+        }
+    }
+
+    /// The attributes fit no message: what was told before is withdrawn.
+    fn give_up(&mut self, change: Change) {
+        self.store
+            .attrs
+            .release(&mut self.store.hops, set_of(change.out));
+        let old = self.group.out.get(F::AFI).get(change.id);
+        let Some(source) = self.source_of(old) else {
+            self.loose.push(change.id);
+            return;
+        };
+        let out = self.group.out.get_mut(F::AFI);
+        if self.hold {
+            out.held.insert(change.id);
+        } else {
+            out.changes.push_back(Change {
+                withdrawn: true,
+                source,
+                out: UNTOLD,
+                id: change.id,
+            });
+        }
+    }
+
+    /// Notes what was told.
+    fn settle(&mut self, change: Change, back: &mut Vec<(PeerId, NetId)>) {
+        let out = self.group.out.get_mut(F::AFI);
+        let old = out.get(change.id);
+        let old_source = (old != UNTOLD).then(|| self.store.attrs.get(set_of(old)).source);
+        let new_source = (!change.withdrawn).then_some(change.source);
+        out.set(change.id, change.out);
+        if old_source != new_source {
+            if let Some(source) = old_source {
+                out.count(source, false);
+            }
+            if let Some(source) = new_source {
+                out.count(source, true);
+            }
+        }
+        if old_source.is_some() {
+            self.store.attrs.release(&mut self.store.hops, set_of(old));
+        }
+        if change.withdrawn {
+            self.loose.push(change.id);
+        }
+        if self.group.lagging > 0 {
+            for member in &mut self.group.members {
+                let Some(lag) = &mut member.lag else { continue };
+                let saw = Group::sees(member.source, old_source);
+                lag.get_mut(F::AFI).changed(change.id, saw);
+            }
+        }
+        // The peer whose path became the best one was told another's until now.
+        if let Some(source) = new_source
+            && old_source.is_some_and(|old| old != source)
+            && let Some(&peer) = self.group.by_source.get(&source)
+            && self.group.member(peer).is_some_and(|m| m.lag.is_none())
+        {
+            back.push((peer, change.id));
+        }
+    }
+
+    fn withdraw_back(&mut self, back: &[(PeerId, NetId)]) {
+        for run in back.chunk_by(|a, b| a.0 == b.0) {
+            let mut bytes = Vec::new();
+            let ids = run.iter().map(|&(_, id)| id);
+            Store::withdraw(&self.group.key, self.table, ids, &mut bytes);
+            self.send(bytes, Arc::from([run[0].0]), None);
+        }
+    }
+
+    fn send(&mut self, bytes: Vec<u8>, to: Arc<[PeerId]>, except: Option<PeerId>) {
+        let octets = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        let output = Output {
+            bytes: bytes.into(),
+            to,
+            except,
+        };
+        let mut members = self.group.members.iter_mut();
+        let mut sent = false;
+        for peer in output.members() {
+            // Both ascend by peer.
+            if let Some(member) = members.find(|member| member.peer == peer) {
+                member.credit = member.credit.saturating_sub(octets);
+                sent = true;
+            }
+        }
+        if sent {
+            self.outbox.push_back(output);
+        }
+    }
+
+    /// Tells one lagging member a chunk of what it misses.
+    pub(super) fn encode_lagging(&mut self, at: usize, budget: usize) {
+        let (source, peer) = (self.group.members[at].source, self.group.members[at].peer);
+        let (mut tell, mut forget) = (Vec::new(), Vec::new());
+        let mut from = 0;
+        for _ in 0..LAG_CHUNK.min(Self::prefixes_in(budget)) {
+            let lag = self.group.members[at].lag().get_mut(F::AFI);
+            let Some((id, told)) = lag.take(from) else {
+                break;
+            };
+            from = id;
+            let out = self.group.out.get(F::AFI).get(id);
+            if Group::sees(source, self.source_of(out)) {
+                tell.push((out, id, told));
+            } else if told && self.hold {
+                self.group.members[at].lag().get_mut(F::AFI).hold(id);
+            } else {
+                self.loose.push(id);
+                if told {
+                    forget.push(id);
+                }
+            }
+        }
+        let mut bytes = Vec::new();
+        Store::withdraw(&self.group.key, self.table, forget.into_iter(), &mut bytes);
+        tell.sort_unstable();
+        for run in tell.chunk_by(|a, b| a.0 == b.0) {
+            if bytes.len() >= budget {
+                let lag = self.group.members[at].lag().get_mut(F::AFI);
+                for &(_, id, told) in run {
+                    lag.put_back(id, told);
+                }
+                continue;
+            }
+            let ids = run.iter().map(|&(_, id, _)| id);
+            let (key, scratch) = (&self.group.key, &mut self.scratch);
+            self.store
+                .announce(key, run[0].0, self.table, ids, scratch, &mut bytes);
+        }
+        if !bytes.is_empty() {
+            self.send(bytes, Arc::from([peer]), None);
+        }
+    }
+}
