@@ -57,7 +57,10 @@ fn functions(name: &str, lines: &[&str]) -> Vec<String> {
             continue;
         }
         let closes = |l: &&str| {
-            l.len() > indent && l[..indent].trim().is_empty() && l[indent..].starts_with(['}', ';'])
+            let declares = || l[indent..].starts_with(')') && l.ends_with(';');
+            l.len() > indent
+                && l[..indent].trim().is_empty()
+                && (l[indent..].starts_with(['}', ';']) || declares())
         };
         // A declaration, or a body on one line, ends where it began.
         if line.ends_with(';') || line.ends_with('}') {

@@ -1,9 +1,12 @@
+mod checks;
 mod decision;
 mod fixture;
+mod harness;
 mod history;
 mod lookups;
 mod model;
 mod naive;
+mod operations;
 mod sharing;
 mod sources;
 mod world;

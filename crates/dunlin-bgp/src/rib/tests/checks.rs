@@ -1,0 +1,215 @@
+//! What must hold when all has settled.
+
+use dunlin_net::{Afi, IpNet, PeerId, V4, V6};
+
+use super::harness::{FIRST_V6, Harness, NETS, PEERS, group_key, info, net};
+use super::model::{Told, decode};
+use super::world::*;
+use crate::batch::BatchItem;
+use crate::rib::{FibRoute, RibCounts, SourceId};
+use crate::wire::{UpdateWriter, encode_attrs};
+
+impl Harness {
+    fn expected_told(&self, peer: u8, group: u8) -> Told {
+        let key = group_key(group);
+        let kind = key.encoding.peer_type;
+        let encode = |number: u8| {
+            let key = &key;
+            move |route: &crate::wire::Outgoing<'_>| {
+                let mut bytes = Vec::new();
+                let mut attrs = Vec::new();
+                let writer = UpdateWriter::new(&key.encoding);
+                match afi_of(number, FIRST_V6) {
+                    Afi::Ipv4 => {
+                        encode_attrs::<V4>(route, &key.encoding, &mut attrs);
+                        let nets = [V4::test_net(number)];
+                        writer
+                            .announce::<V4>(&attrs, &route.next_hop, nets, &mut bytes)
+                            .unwrap();
+                    }
+                    Afi::Ipv6 => {
+                        encode_attrs::<V6>(route, &key.encoding, &mut attrs);
+                        let nets = [V6::test_net(number)];
+                        writer
+                            .announce::<V6>(&attrs, &route.next_hop, nets, &mut bytes)
+                            .unwrap();
+                    }
+                }
+                let (batch, _) = decode(kind, &bytes);
+                let Some(BatchItem::Announce {
+                    next_hop, attrs, ..
+                }) = batch.items.first()
+                else {
+                    panic!("an announcement reads as one");
+                };
+                let bytes = &batch.attr_bytes[attrs.start as usize..attrs.end as usize];
+                (bytes.to_vec(), *next_hop)
+            }
+        };
+        (0..NETS)
+            .filter(|&number| *key.families.get(afi_of(number, FIRST_V6)))
+            .filter_map(|number| {
+                let own = self.own_source(peer);
+                let told = self
+                    .naive
+                    .told(&self.facts, &key, own, net(number), encode(number))?;
+                Some((net(number), told))
+            })
+            .collect()
+    }
+
+    pub(super) fn check(&self) {
+        for number in 0..NETS {
+            match afi_of(number, FIRST_V6) {
+                Afi::Ipv4 => self.check_net::<V4>(V4::test_net(number)),
+                Afi::Ipv6 => self.check_net::<V6>(V6::test_net(number)),
+            }
+        }
+        for (&peer, member) in &self.members {
+            let expected = self.expected_told(peer, member.group);
+            assert_eq!(member.far.told, expected, "what peer {peer} knows");
+            assert_eq!(
+                member.spurious,
+                [],
+                "withdrawn from peer {peer} without need"
+            );
+            let families = group_key(member.group).families;
+            let once = |negotiated| u32::from(negotiated);
+            assert_eq!(
+                member.far.end_of_rib.v4,
+                once(families.v4),
+                "End-of-RIB to {peer}"
+            );
+            assert_eq!(
+                member.far.end_of_rib.v6,
+                once(families.v6),
+                "End-of-RIB to {peer}"
+            );
+            for afi in Afi::ALL {
+                let told = member
+                    .far
+                    .told
+                    .keys()
+                    .filter(|&&net| Afi::of_net(net) == afi);
+                let counted = self.rib.advertised(PeerId(peer.into()), afi);
+                assert_eq!(counted as usize, told.count(), "advertised to {peer}");
+                if *families.get(afi) {
+                    assert!(self.rib.is_told_all(PeerId(peer.into()), afi));
+                }
+            }
+        }
+        assert_eq!(self.leaked, [], "withdrawn through a shut gate");
+        self.check_counts();
+    }
+
+    fn check_net<F: TestFamily>(&self, prefix: F::Net) {
+        let net: IpNet = prefix.into();
+        let best = self.naive.best(&self.facts, net);
+        let view = self.rib.lookup::<F>(prefix);
+        let best_of_view = view
+            .as_ref()
+            .and_then(|view| view.paths.iter().find(|p| p.best));
+        assert_eq!(
+            best_of_view.map(|path| (path.source, path.used.unwrap().as_bytes().to_vec())),
+            best.as_ref().map(|best| (best.source, best.bytes.clone())),
+            "best path of {net}"
+        );
+        let fib = self.fib.get(&net);
+        match &best {
+            None => assert_eq!(fib, None, "{net}"),
+            Some(best) if best.source == self.local => {
+                assert_eq!(fib, Some(&FibRoute::Local(self.local)), "{net}");
+            }
+            Some(best) => {
+                let Some(FibRoute::Via(via)) = fib else {
+                    panic!("{net} is not forwarded");
+                };
+                let via: Vec<_> = via.iter().map(|hop| hop.next_hop).collect();
+                assert_eq!(via, best.ecmp.iter().copied().collect::<Vec<_>>(), "{net}");
+            }
+        }
+        let known: Vec<SourceId> = self
+            .naive
+            .routes
+            .keys()
+            .filter(|k| k.0 == net)
+            .map(|k| k.1)
+            .collect();
+        let mut paths: Vec<_> = view.iter().flat_map(|v| &v.paths).collect();
+        paths.sort_by_key(|path| path.source);
+        assert_eq!(
+            paths.iter().map(|path| path.source).collect::<Vec<_>>(),
+            known
+        );
+        for path in paths {
+            assert_eq!(path.stale, self.naive.routes[&(net, path.source)].stale);
+            let took_part = path.used.is_ok();
+            assert_eq!(
+                took_part,
+                path.best || path.lost.is_some(),
+                "{net} {path:?}"
+            );
+        }
+    }
+
+    fn check_counts(&self) {
+        for &id in self.naive.sources.keys() {
+            for afi in Afi::ALL {
+                let here = |net: &IpNet| Afi::of_net(*net) == afi;
+                let of_source: Vec<IpNet> = self
+                    .naive
+                    .routes
+                    .keys()
+                    .filter(|key| key.1 == id && here(&key.0))
+                    .map(|key| key.0)
+                    .collect();
+                let counts = self.rib.source_counts(id, afi);
+                assert_eq!(counts.received as usize, of_source.len());
+                let accepted = of_source
+                    .iter()
+                    .filter(|&&net| self.naive.accepted(&self.facts, net, id).is_some());
+                assert_eq!(counts.accepted as usize, accepted.count());
+                let best = of_source.iter().filter(|&&net| {
+                    self.naive
+                        .best(&self.facts, net)
+                        .is_some_and(|best| best.source == id)
+                });
+                assert_eq!(counts.best as usize, best.count());
+                let rejected: u32 = self
+                    .rib
+                    .rejected(id, afi)
+                    .iter()
+                    .map(|reason| reason.1)
+                    .sum();
+                assert_eq!(rejected, counts.received - counts.accepted);
+            }
+        }
+    }
+
+    /// Takes everything back; nothing may be left.
+    pub(super) fn empty(&mut self) {
+        for source in 1..=4 {
+            let id = self.ids[&source];
+            self.rib.unregister(id);
+            self.naive.routes.retain(|key, _| key.1 != id);
+        }
+        for number in 0..NETS {
+            self.withdraw_origination(number);
+        }
+        self.settle();
+        for (peer, member) in &self.members {
+            assert!(
+                member.far.told.is_empty(),
+                "peer {peer} knows {:?}",
+                member.far.told
+            );
+        }
+        assert!(self.fib.is_empty());
+        assert_eq!(self.rib.counts(), RibCounts::default(), "something leaked");
+        for peer in 1..=PEERS {
+            self.leave(peer);
+        }
+        let id = self.rib.register(info(1)).unwrap();
+        assert!(id.0 <= 4, "ids of sources that are gone are given again");
+    }
+}
