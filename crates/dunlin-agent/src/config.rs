@@ -12,6 +12,9 @@ pub const DEFAULT_CNI_CONF_DIR: &str = "/etc/cni/net.d";
 /// Where metrics and health are served: this host only, until somebody says otherwise.
 pub const DEFAULT_METRICS_ADDR: &str = "127.0.0.1:9179";
 
+/// Where iproute2 looks for the names of route protocols.
+pub const DEFAULT_PROTOCOL_NAMES: &str = dunlin_kernel::protocol_name::DEFAULT_DIR;
+
 /// What the agent is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentConfig {
@@ -25,6 +28,8 @@ pub struct AgentConfig {
     pub metrics_addr: Option<SocketAddr>,
     /// Where the CNI configuration goes.
     pub cni_conf_dir: PathBuf,
+    /// Where iproute2 looks for the names of route protocols; ours is put there.
+    pub protocol_names: PathBuf,
     /// What must outlive the process: boot id, lock, pod address leases.
     pub state_dir: PathBuf,
     /// Whether to load-balance services on the node.

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use dunlin_intent::cni::{CniConfig, FILE_NAME, render};
+use dunlin_kernel::protocol_name;
+use dunlin_kernel::sysctl::{Sysctl, SysctlError};
 use dunlin_kube::cni_file;
+use dunlin_net::Afi;
 
 use crate::config::AgentConfig;
 use crate::engine_handle::PodNetwork;
@@ -15,6 +18,9 @@ pub(crate) struct Host {
     cni_conf_dir: PathBuf,
     /// Where `host-local` keeps what it has given out.
     cni_data_dir: PathBuf,
+    /// Where iproute2 looks for the names of route protocols.
+    protocol_names: PathBuf,
+    sysctl: Sysctl,
 }
 
 impl Host {
@@ -22,12 +28,49 @@ impl Host {
         Host {
             cni_conf_dir: config.cni_conf_dir.clone(),
             cni_data_dir: config.state_dir.join("cni"),
+            protocol_names: config.protocol_names.clone(),
+            sysctl: Sysctl::default(),
         }
+    }
+
+    /// What can be set before anything is known of the node. Whoever installs routes forwards, with pods or without. A
+    /// failure is told again when pods need it, so that a machine without IPv6 is none.
+    pub(crate) fn prepare(&self) {
+        if let Err(error) = protocol_name::write(&self.protocol_names) {
+            let dir = self.protocol_names.display();
+            tracing::info!(%dir, %error, "cannot name our route protocol: `ip route` shows it by number");
+        }
+        for afi in Afi::ALL {
+            if let Err(error) = self.forward(afi) {
+                tracing::warn!(%error, family = %afi, "forwarding is not on");
+            }
+        }
+    }
+
+    fn forward(&self, afi: Afi) -> Result<(), SysctlError> {
+        let changes = match afi {
+            Afi::Ipv4 => self.sysctl.forward_ipv4()?,
+            Afi::Ipv6 => self.sysctl.forward_ipv6()?,
+        };
+        for change in changes {
+            tracing::info!(
+                sysctl = change.name,
+                from = change.from,
+                to = change.to,
+                "set"
+            );
+        }
+        Ok(())
     }
 
     /// Makes the machine carry pods of this network; gives the CNI configuration's path. What is there already is left
     /// alone.
     pub(crate) fn carry_pods(&self, network: &PodNetwork) -> Result<PathBuf> {
+        for afi in Afi::ALL {
+            if network.pod_cidrs.iter().any(|net| Afi::of_net(*net) == afi) {
+                self.forward(afi)?;
+            }
+        }
         let content = render(&CniConfig {
             subnets: network.pod_cidrs.clone(),
             mtu: network.mtu,

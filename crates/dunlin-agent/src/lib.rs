@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+pub mod cleanup;
 mod cni;
 pub mod config;
 mod engine;

@@ -52,18 +52,21 @@ pub fn run_with(
         same_boot = claims.same_boot,
         "starting"
     );
+    let host = Host::new(config);
+    host.prepare();
     let engine = spawn(EngineStart {
         node_name: config.node_name.clone(),
         state_dir: config.state_dir.clone(),
         same_boot: claims.same_boot,
     })?;
-    runtime.block_on(supervise(config, claims, engine, signals))
+    runtime.block_on(supervise(config, claims, engine, host, signals))
 }
 
 async fn supervise(
     config: &AgentConfig,
     claims: Claims,
     engine: EngineHandle,
+    host: Host,
     mut signals: Signals,
 ) -> Result<()> {
     let source = source::open(&config.cluster)?;
@@ -84,7 +87,6 @@ async fn supervise(
         let router = metrics::router(engine.clone(), overlay);
         tokio::spawn(http::serve(listener, router, http::Limits::MODEST));
     }
-    let host = Host::new(config);
     let carry = move |network: &PodNetwork| host.carry_pods(network);
     tokio::spawn(cni::keep(engine.state(), cni_status, carry));
 

@@ -38,6 +38,7 @@ fn agent() {
         socket: home.join("agent.sock"),
         metrics_addr: None,
         cni_conf_dir: home.join("cni"),
+        protocol_names: home.join("protocols"),
         state_dir: home.join("state"),
         service_proxy: false,
         log: "info".into(),
@@ -257,6 +258,17 @@ fn objects_reach_the_core_and_the_cni_configuration_follows_them() {
         });
     }
     let text = fs::read_to_string(&file).unwrap();
+    for sysctl in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        // Of the agent's namespace: /proc/net and /proc/sys/net are those of whoever looks.
+        let value = Command::new("nsenter")
+            .args(["--net", "--target", &agent.child.id().to_string()])
+            .args(["cat", &format!("/proc/sys/net/{sysctl}")])
+            .output()
+            .unwrap();
+        assert_eq!(value.stdout, b"1\n", "{sysctl}");
+    }
+    let names = fs::read_to_string(agent.home.join("protocols/dunlin.conf"));
+    assert_eq!(names.unwrap(), "68 dunlin\n");
     let data_dir = agent.home.join("state/cni");
     assert!(
         text.contains("\"mtu\": 1400") && text.contains(data_dir.to_str().unwrap()),

@@ -16,6 +16,7 @@ pub(crate) fn run(options: AgentOptions, socket: PathBuf) -> Result<ExitCode> {
         socket,
         metrics_addr: options.metrics_addr.0,
         cni_conf_dir: options.cni_conf_dir,
+        protocol_names: options.protocol_names,
         state_dir: options.state_dir,
         service_proxy: options.service_proxy == Switch::On,
         log: options.log,

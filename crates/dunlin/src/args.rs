@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dunlin_agent::config::{
-    ClusterSource, DEFAULT_CNI_CONF_DIR, DEFAULT_METRICS_ADDR, DEFAULT_STATE_DIR,
+    ClusterSource, DEFAULT_CNI_CONF_DIR, DEFAULT_METRICS_ADDR, DEFAULT_PROTOCOL_NAMES,
+    DEFAULT_STATE_DIR,
 };
 use dunlin_api::{DEFAULT_SOCKET, RouteFilter};
 use dunlin_net::{Afi, IpNet};
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     Explain(ExplainOptions),
     /// Look for what could keep this machine from being a node, and say what to do about it.
     Check(CheckOptions),
+    /// Remove what the agent made on this machine, and nothing else.
+    Cleanup(CleanupOptions),
     /// A virtual cluster on this machine, in network namespaces.
     Lab(dunlin_lab::LabArgs),
     /// Print completions for a shell.
@@ -192,6 +195,29 @@ pub(crate) struct CheckOptions {
     pub(crate) node_name: Option<String>,
 }
 
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Removes our routes, nexthop objects, nf_tables table, route protocol name, CNI configuration and
+state. Sysctls stay as they are, and so do the leases of pods that still run. The agent must not run."
+)]
+pub(crate) struct CleanupOptions {
+    /// Do it; without this, only say what would be removed.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Do it although an agent runs, which will put everything back.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// The directory for the CNI configuration.
+    #[arg(long, env = "DUNLIN_CNI_CONF_DIR", value_name = "PATH", default_value = DEFAULT_CNI_CONF_DIR)]
+    pub(crate) cni_conf_dir: PathBuf,
+    /// The directory for the name of our route protocol.
+    #[arg(long, hide = true, env = "DUNLIN_PROTOCOL_NAMES", value_name = "PATH", default_value = DEFAULT_PROTOCOL_NAMES)]
+    pub(crate) protocol_names: PathBuf,
+    /// The directory for what must outlive the process.
+    #[arg(long, env = "DUNLIN_STATE_DIR", value_name = "PATH", default_value = DEFAULT_STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+}
+
 /// A family, as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FamilyName {
@@ -279,6 +305,9 @@ pub(crate) struct AgentOptions {
     /// The directory for the CNI configuration.
     #[arg(long, env = "DUNLIN_CNI_CONF_DIR", value_name = "PATH", default_value = DEFAULT_CNI_CONF_DIR)]
     pub(crate) cni_conf_dir: PathBuf,
+    /// The directory for the name of our route protocol.
+    #[arg(long, hide = true, env = "DUNLIN_PROTOCOL_NAMES", value_name = "PATH", default_value = DEFAULT_PROTOCOL_NAMES)]
+    pub(crate) protocol_names: PathBuf,
     /// The directory for what must outlive the process.
     #[arg(long, env = "DUNLIN_STATE_DIR", value_name = "PATH", default_value = DEFAULT_STATE_DIR)]
     pub(crate) state_dir: PathBuf,

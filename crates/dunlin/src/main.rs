@@ -13,6 +13,7 @@ use crate::output::Style;
 mod agent;
 mod args;
 mod check;
+mod cleanup;
 mod output;
 mod query;
 mod show;
@@ -52,6 +53,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Get(get) => print(|out| query::get(&client, get, style, out)),
         Command::Explain(options) => print(|out| query::explain(&client, &options, style, out)),
         Command::Check(options) => print(|out| check::run(&client, &options, style, out)),
+        Command::Cleanup(options) => print(|out| cleanup::run(&options, client.socket(), out)),
         Command::Completions { shell } => print(|out| {
             // The generator takes a failed write for impossible.
             let mut text = Vec::new();

@@ -38,6 +38,7 @@ fn what_this_version_cannot_do_is_refused_by_name() {
         socket: "/s".into(),
         metrics_addr: None,
         cni_conf_dir: "/c".into(),
+        protocol_names: "/p".into(),
         state_dir: "/d".into(),
         service_proxy: false,
         log: "info".into(),

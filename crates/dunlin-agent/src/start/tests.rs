@@ -20,6 +20,7 @@ impl Home {
             socket: dir.0.join("run/agent.sock"),
             metrics_addr: Some(([127, 0, 0, 1], 0).into()),
             cni_conf_dir: dir.0.join("cni"),
+            protocol_names: dir.0.join("protocols"),
             state_dir: dir.0.join("state"),
             service_proxy: false,
             log: "info".into(),

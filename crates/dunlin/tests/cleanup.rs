@@ -1,0 +1,104 @@
+//! `dunlin cleanup` in a network namespace of its own, among routes of others.
+#![allow(clippy::print_stderr)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+struct Dir(PathBuf);
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn cleanup_removes_exactly_what_is_ours() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root, to make network namespaces");
+        return;
+    }
+    let home = Dir(std::env::temp_dir().join(format!("dunlin-cleanup-{}", std::process::id())));
+    let path = |name: &str| home.0.join(name).display().to_string();
+    for dir in ["cni", "protocols", "state"] {
+        fs::create_dir_all(home.0.join(dir)).unwrap();
+    }
+    fs::write(
+        path("cni/10-dunlin.conflist"),
+        r#"{"name":"dunlin","plugins":[]}"#,
+    )
+    .unwrap();
+    fs::write(
+        path("cni/20-other.conflist"),
+        r#"{"name":"other","plugins":[]}"#,
+    )
+    .unwrap();
+    fs::write(path("protocols/dunlin.conf"), "68 dunlin\n").unwrap();
+    fs::write(path("state/boot-id"), "x").unwrap();
+    // Ours: protocol 68 at metric 512, or 1024 and worse for blackholes of our own subnet; nexthops of our ids.
+    let script = format!(
+        r#"set -e
+        ip link add v0 type veth peer name v1
+        ip link set v0 up; ip link set v1 up
+        ip address add 192.0.2.1/24 dev v0
+        ip nexthop add id 218103809 via 192.0.2.2 dev v0 proto 68
+        ip nexthop add id 7 via 192.0.2.3 dev v0
+        ip route add 10.244.2.0/24 nhid 218103809 proto 68 metric 512
+        ip route add 10.244.3.0/24 via 192.0.2.2 proto 68 metric 20
+        ip route add 10.9.0.0/16 via 192.0.2.2 proto static metric 512
+        ip -6 route add 2001:db8:2::/64 dev v0 proto 68 metric 512
+        nft add table inet dunlin
+        nft add table inet other
+        "$DUNLIN" cleanup
+        echo == would
+        ip route show 10.244.2.0/24 | grep -q nhid
+        "$DUNLIN" cleanup --yes
+        echo == done
+        ip -N route show; ip -N -6 route show proto 68; ip -N nexthop show; nft list tables
+        echo == again
+        "$DUNLIN" cleanup --yes"#
+    );
+    let output = Command::new("unshare")
+        .args(["--net", "sh", "-c", &script])
+        .env("DUNLIN", env!("CARGO_BIN_EXE_dunlin"))
+        .env("DUNLIN_SOCKET", path("agent.sock"))
+        .env("DUNLIN_CNI_CONF_DIR", path("cni"))
+        .env("DUNLIN_PROTOCOL_NAMES", path("protocols"))
+        .env("DUNLIN_STATE_DIR", path("state"))
+        .env(
+            "PATH",
+            format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()),
+        )
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{error}");
+    let (_, rest) = text.split_once("== would\n").unwrap();
+    let (said, rest) = rest.split_once("== done\n").unwrap();
+    let (left, again) = rest.split_once("== again\n").unwrap();
+    for line in [
+        "removed 2 routes",
+        "removed 1 nexthop object",
+        "removed the nf_tables table inet dunlin",
+    ] {
+        assert!(said.lines().any(|l| l == line), "{line}: {said}");
+    }
+    assert!(
+        !left.contains("10.244.2.0/24")
+            && !left.contains("2001:db8:2::")
+            && !left.contains("218103809"),
+        "{left}"
+    );
+    assert!(!left.contains("inet dunlin"), "{left}");
+    for foreign in ["10.244.3.0/24", "10.9.0.0/16", "id 7 ", "inet other"] {
+        assert!(left.contains(foreign), "{foreign} went too: {left}");
+    }
+    assert_eq!(again, "nothing of ours is here\n");
+    assert!(
+        !home.0.join("cni/10-dunlin.conflist").exists()
+            && home.0.join("cni/20-other.conflist").exists()
+    );
+    assert!(!home.0.join("protocols/dunlin.conf").exists() && !home.0.join("state").exists());
+}
