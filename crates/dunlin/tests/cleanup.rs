@@ -37,8 +37,7 @@ fn cleanup_removes_exactly_what_is_ours() {
     fs::write(path("protocols/dunlin.conf"), "68 dunlin\n").unwrap();
     fs::write(path("state/boot-id"), "x").unwrap();
     // Ours: protocol 68 at metric 512, or 1024 and worse for blackholes of our own subnet; nexthops of our ids.
-    let script = format!(
-        r#"set -e
+    let script = r#"set -e
         ip link add v0 type veth peer name v1
         ip link set v0 up; ip link set v1 up
         ip address add 192.0.2.1/24 dev v0
@@ -57,10 +56,9 @@ fn cleanup_removes_exactly_what_is_ours() {
         echo == done
         ip -N route show; ip -N -6 route show proto 68; ip -N nexthop show; nft list tables
         echo == again
-        "$DUNLIN" cleanup --yes"#
-    );
+        "$DUNLIN" cleanup --yes"#;
     let output = Command::new("unshare")
-        .args(["--net", "sh", "-c", &script])
+        .args(["--net", "sh", "-c", script])
         .env("DUNLIN", env!("CARGO_BIN_EXE_dunlin"))
         .env("DUNLIN_SOCKET", path("agent.sock"))
         .env("DUNLIN_CNI_CONF_DIR", path("cni"))
