@@ -7,6 +7,8 @@ pub(super) struct IdSet {
     /// One bit for each word that is not zero.
     summary: Vec<u64>,
     len: usize,
+    /// No id lies in an earlier word.
+    first: usize,
 }
 
 impl IdSet {
@@ -28,6 +30,7 @@ impl IdSet {
             return false;
         }
         self.words[word] |= bit;
+        self.first = self.first.min(word);
         self.summary[word / 64] |= 1 << (word % 64);
         self.len += 1;
         true
@@ -77,6 +80,14 @@ impl IdSet {
         }
         let word = group * 64 + heads.trailing_zeros() as usize;
         Some((word * 64) as u32 + self.words[word].trailing_zeros())
+    }
+
+    /// Removes the least id. Emptying the set so goes over it once.
+    pub(super) fn pop_first(&mut self) -> Option<u32> {
+        let id = self.next((self.first * 64) as u32)?;
+        self.first = id as usize / 64;
+        self.remove(id);
+        Some(id)
     }
 
     /// All ids, ascending.

@@ -31,8 +31,7 @@ impl Rib {
     /// usable path. The answer may equal the one before.
     pub fn poll_fib<F: RibFamily>(&mut self) -> Option<(F::Net, Option<FibRoute>)> {
         let editor = self.editor::<F>();
-        let id = editor.table.fib_dirty.next(0)?;
-        editor.table.fib_dirty.remove(id);
+        let id = editor.table.fib_dirty.pop_first()?;
         let net = editor.table.net(id);
         let route = self.fib_route::<F>(id);
         let editor = self.editor::<F>();

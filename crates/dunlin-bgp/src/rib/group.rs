@@ -141,8 +141,9 @@ impl Member {
         self.credit <= 0
     }
 
+    /// Almost all it was sent is taken.
     pub(super) fn is_idle(&self) -> bool {
-        self.credit >= self.window
+        self.credit >= self.window - self.window / 8
     }
 
     /// The member's lag, made if it kept pace until now.

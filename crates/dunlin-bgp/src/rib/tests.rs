@@ -7,6 +7,7 @@ mod lookups;
 mod model;
 mod naive;
 mod operations;
+mod sets;
 mod sharing;
 mod sources;
 mod world;
