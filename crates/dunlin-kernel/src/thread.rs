@@ -60,7 +60,8 @@ pub struct QueueFull(pub Box<KernelCommand>);
 
 impl KernelThread {
     /// Opens all sockets in the calling thread's network namespace and starts the thread there. `sink` is called on the
-    /// thread; while it blocks nothing else happens, and notifications that the sockets cannot hold become
+    /// thread; while it blocks nothing else happens (so it must not block for ever: dropping the handle waits for the
+    /// thread), and notifications that the sockets cannot hold become
     /// [`KernelEvent::Overrun`].
     pub fn spawn(
         options: Options,

@@ -42,6 +42,11 @@ impl Fib {
             .map(|route| route.net)
     }
 
+    /// Routes of ours that the first read-back found in the kernel.
+    pub fn adopted(&self) -> usize {
+        self.env.adopted
+    }
+
     /// Counts by looking at every route.
     pub fn counters(&self) -> Counters {
         let env = &self.env;
