@@ -48,7 +48,7 @@ pub enum ShutdownMode {
 /// What the core thread tells the main thread: always the newest value, never a history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EngineState {
-    /// Set once the node can carry pods (own subnets known, sysctls set, masquerade acknowledged), and whenever it changes.
+    /// Set once the node can carry pods (own subnets known, masquerade acknowledged), and whenever it changes.
     pub pod_network: Option<PodNetwork>,
 }
 

@@ -1,12 +1,9 @@
+use dunlin_dataplane::mark::{BLACKHOLE_METRIC, ROUTE_METRIC, ROUTE_PROTOCOL};
 use serde::Deserialize;
 
 use super::{Finding, Machine};
 
 const CHECK: &str = "routes";
-
-/// Our marks: what carries both is ours. The kernel's numbers, as text, because that is how `ip -N -j` gives the protocol.
-const PROTOCOL: &str = "68";
-const METRIC: u32 = 512;
 
 #[derive(Debug, Deserialize)]
 struct Line {
@@ -52,34 +49,37 @@ pub(super) fn check(machine: &Machine) -> Vec<Finding> {
 
 fn judge(lines: &[Line]) -> Vec<Finding> {
     let mut findings = Vec::new();
+    // `ip -N -j` gives the protocol as text.
+    let protocol = ROUTE_PROTOCOL.to_string();
+    let our_metrics = [ROUTE_METRIC, BLACKHOLE_METRIC];
     let foreign: Vec<&str> = lines
         .iter()
-        .filter(|line| line.protocol == PROTOCOL && line.metric != METRIC)
+        .filter(|line| line.protocol == protocol && !our_metrics.contains(&line.metric))
         .map(|line| line.dst.as_str())
         .collect();
     if !foreign.is_empty() {
         findings.push(Finding::fail(
             CHECK,
-            format!("somebody else uses route protocol {PROTOCOL}: {}", some(&foreign)),
+            format!("somebody else uses route protocol {ROUTE_PROTOCOL}: {}", some(&foreign)),
             "give that program another protocol number: routes of this number at our metric are taken for ours",
         ));
     }
     let same_metric: Vec<&str> = lines
         .iter()
-        .filter(|line| line.metric == METRIC && line.protocol != PROTOCOL)
+        .filter(|line| line.metric == ROUTE_METRIC && line.protocol != protocol)
         .map(|line| line.dst.as_str())
         .collect();
     if !same_metric.is_empty() {
         findings.push(Finding::warn(
             CHECK,
-            format!("routes of somebody else have our metric {METRIC}: {}", some(&same_metric)),
+            format!("routes of somebody else have our metric {ROUTE_METRIC}: {}", some(&same_metric)),
             "where a pod subnet has the same prefix, ours is not installed and is shown as a conflict",
         ));
     }
     if findings.is_empty() {
         findings.push(Finding::ok(
             CHECK,
-            format!("nobody else uses route protocol {PROTOCOL} or metric {METRIC}"),
+            format!("nobody else uses route protocol {ROUTE_PROTOCOL} or metric {ROUTE_METRIC}"),
         ));
     }
     findings

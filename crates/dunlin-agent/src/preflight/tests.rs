@@ -116,6 +116,7 @@ fn route_owners_that_get_in_the_way_are_told_apart() {
         Ok(if line.contains(&"-4") {
             r#"[{"dst":"default","gateway":"10.0.0.254","protocol":"3","flags":[]},
                 {"dst":"10.244.2.0/24","protocol":"68","metric":512,"flags":[]},
+                {"type":"blackhole","dst":"10.244.1.0/24","protocol":"68","metric":4096,"flags":[]},
                 {"dst":"10.9.0.0/16","protocol":"68","metric":20,"flags":[]},
                 {"dst":"10.8.0.0/16","protocol":"186","metric":512,"flags":[]}]"#
         } else {

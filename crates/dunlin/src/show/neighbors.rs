@@ -93,7 +93,7 @@ fn notification(seen: Option<&NotificationSeen>) -> String {
 /// What is worth knowing in a few words: the reason while it is down, staleness, faults.
 fn note(n: &Neighbor, up: bool) -> Cell {
     if n.stale {
-        return Cell::new(Tone::Warn, "restarting, its routes are kept");
+        return Cell::new(Tone::Warn, "restarting, routes kept");
     }
     if !up {
         return Cell::new(Tone::Bad, n.last_error.as_deref().unwrap_or(""));
