@@ -183,20 +183,27 @@ impl Store {
             .then_some(RejectReason::NextHopUnresolved)
     }
 
+    /// Whether a path takes part in the decision.
+    #[inline]
+    fn is_eligible(&self, afi: Afi, path: &Path) -> bool {
+        let source = self.sources.get(path.source);
+        path.used().is_some_and(|used| {
+            !source.is_dead(afi, path.epoch)
+                && (source.info.is_local()
+                    || self.hops.get(self.attrs.get(used).hop).resolution.reachable)
+        })
+    }
+
     /// The path as a candidate, if it is eligible.
     #[inline]
     pub(super) fn candidate(&self, afi: Afi, number: u32, path: &Path) -> Option<Candidate> {
-        let set = self.attrs.get(path.used()?);
-        let source = self.sources.get(path.source);
-        if source.is_dead(afi, path.epoch) {
+        if !self.is_eligible(afi, path) {
             return None;
         }
-        let info = &source.info;
+        let set = self.attrs.get(path.used()?);
+        let info = &self.sources.get(path.source).info;
         let local = info.is_local();
         let resolution = &self.hops.get(set.hop).resolution;
-        if !local && !resolution.reachable {
-            return None;
-        }
         Some(Candidate {
             number,
             hop: set.hop,
@@ -248,6 +255,11 @@ impl Store {
     ) -> Option<u32> {
         if self.attrs.uses_med() {
             return self.decide(table, id);
+        }
+        if lead.is_none() {
+            // No other was eligible.
+            let eligible = self.is_eligible(F::AFI, table.path(number));
+            return eligible.then_some(number);
         }
         let lead_path = lead.and_then(|lead| self.candidate(F::AFI, lead, table.path(lead)));
         match (

@@ -117,7 +117,10 @@ impl<F: RibFamily> Editor<'_, F> {
     /// mean equal attributes.
     fn settle(&mut self, id: NetId, before: Option<(AttrId, SourceId)>, best: Option<u32>) {
         self.table.set_best(id, best);
-        let after = self.best(id);
+        let after = best.map(|number| {
+            let path = self.table.path(number);
+            (path.used().unwrap_or(NONE), path.source)
+        });
         if before.map(|best| best.1) != after.map(|best| best.1) {
             if let Some((_, source)) = before {
                 self.store
