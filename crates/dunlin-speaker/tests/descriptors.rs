@@ -7,6 +7,17 @@ use std::time::{Duration, Instant};
 use dunlin_bgp::session::FsmState;
 use support::*;
 
+/// Lowers the limit of this process, so that few files use it up.
+fn few_descriptors() {
+    let limit = libc::rlimit {
+        rlim_cur: 256,
+        rlim_max: 256,
+    };
+    // SAFETY: the kernel reads the struct, which lives through the call.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
 #[test]
 fn without_file_descriptors_the_sessions_go_on() {
     let (mut left, mut right) = (Node::at("127.12.1.1"), Node::at("127.12.1.2"));
@@ -16,10 +27,10 @@ fn without_file_descriptors_the_sessions_go_on() {
     right.set(1, config);
     left.wait_up(1);
     right.wait_up(1);
+    few_descriptors();
     let mut hogs = Vec::new();
     while let Ok(hog) = std::fs::File::open("/dev/null") {
         hogs.push(hog);
-        assert!(hogs.len() < 2_000_000, "no limit on descriptors");
     }
     // Room for this side's end only; there is none left to accept the other with.
     hogs.pop();
