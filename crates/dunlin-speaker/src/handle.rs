@@ -14,7 +14,7 @@ use dunlin_net::PeerId;
 use crate::worker::{
     Directory, Listeners, Message, Parts, WAKER, Worker, WorkerCounters, WorkerReport,
 };
-use crate::{EventSink, SpeakerConfig, SpeakerError, Waker, socket};
+use crate::{EventSink, Md5Mismatches, SpeakerConfig, SpeakerError, Waker, socket};
 
 /// Commands on the way to one thread.
 const COMMANDS: usize = 1024;
@@ -58,6 +58,8 @@ pub struct SpeakerReport {
     pub refused: RefusalCounts,
     /// What the threads count, summed.
     pub counters: WorkerCounters,
+    /// What the kernel dropped for its TCP MD5 signature, since the network namespace was made.
+    pub md5: Md5Mismatches,
 }
 
 impl Speaker {
@@ -279,6 +281,7 @@ impl SpeakerHandle {
         report.peers.sort_by_key(|peer| peer.peer);
         // A range is in all threads.
         report.peers.dedup_by_key(|peer| peer.peer);
+        report.md5 = Md5Mismatches::read();
         report
     }
 

@@ -382,9 +382,10 @@ fn an_idle_speaker_sleeps() {
     let (mut left, mut right) = pair("127.11.15.1", "127.11.15.2");
     left.wait_up(1);
     right.wait_up(2);
+    // What the beginning left behind ends within seconds: looks at the dial's patience, last words of a collision.
     eventually("quiet", || {
         let turns = left.handle.report().counters.turns;
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(1500));
         left.handle.report().counters.turns <= turns + 1
     });
     let before = left.handle.report().counters.turns;

@@ -1,4 +1,5 @@
 //! A thousand sessions on one thread.
+#![allow(clippy::print_stdout, reason = "shows what it measured")]
 
 mod support;
 

@@ -30,6 +30,9 @@ fn equal_passwords_let_a_session_up_and_unequal_ones_do_not() {
         _ => None,
     });
     assert_eq!(reason, DownReason::Transport(TransportError::TimedOut));
+    eventually("the kernel has counted the wrong signature", || {
+        left.handle.report().md5.wrong > 0
+    });
     // Without a key nobody gets in from that address.
     assert!(
         std::net::TcpStream::connect_timeout(&left.addr, Duration::from_millis(1)).is_ok(),

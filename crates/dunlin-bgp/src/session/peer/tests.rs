@@ -1,4 +1,5 @@
 mod bench;
+mod calm;
 mod faults;
 mod framing;
 mod net;
