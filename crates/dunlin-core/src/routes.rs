@@ -9,7 +9,7 @@ use dunlin_bgp::rib::{
 };
 use dunlin_bgp::session::Command;
 use dunlin_dataplane::KernelEvent;
-use dunlin_dataplane::fib::{Fib, Hop, RouteChange, RouteEvent, Wanted};
+use dunlin_dataplane::fib::{Fib, Hop, RouteChange, RouteEvent, RouteState, Wanted};
 use dunlin_dataplane::links::{LinkChange, Links};
 use dunlin_dataplane::mark;
 use dunlin_intent::{LocalIntent, Origination, PeerKey, RouteInstallation};
@@ -99,8 +99,13 @@ impl Routing {
             let net: IpNet = net.into();
             match route {
                 None => {
+                    // What was wanted in this run is not left from an earlier one: it goes with whoever announced it, and
+                    // the gate has no say.
+                    let of_this_run = fib
+                        .route(net)
+                        .is_some_and(|route| route.state != RouteState::Stale);
                     fib.want(net, None);
-                    if release(net) {
+                    if of_this_run || release(net) {
                         fib.release(net);
                     }
                 }
@@ -347,7 +352,7 @@ impl Core {
             let wanted_by_nobody = self
                 .fib
                 .route(net)
-                .is_some_and(|route| route.state == dunlin_dataplane::fib::RouteState::Stale);
+                .is_some_and(|route| route.state == RouteState::Stale);
             if wanted_by_nobody {
                 self.fib.release(net);
             }
