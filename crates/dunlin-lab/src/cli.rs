@@ -239,17 +239,9 @@ fn up(options: &UpOptions, report: &Report) -> Result<ExitCode> {
     signals::catch()?;
     let config = options.config()?;
     report.heading(&headline(&config));
-    let lab = Lab::up_with(config, report, options.keep)?;
+    let converge = |lab: &Lab| check::converge(lab, report);
+    let lab = Lab::up_with(config, report, options.keep, converge)?;
     let name = &options.lab.name;
-    match check::converge(&lab, report) {
-        Ok(()) => {}
-        Err(error) if options.keep => return Err(error),
-        Err(error) => {
-            signals::clear();
-            lab.down()?;
-            return Err(error);
-        }
-    }
     let flag = if name == "dunlin" {
         String::new()
     } else {
@@ -273,7 +265,8 @@ fn demo(options: &UpOptions, report: &Report) -> Result<ExitCode> {
     let began = Instant::now();
     let config = options.config()?;
     report.heading(&headline(&config));
-    let lab = Lab::up_with(config, report, options.keep)?;
+    let converge = |lab: &Lab| check::converge(lab, report);
+    let lab = Lab::up_with(config, report, options.keep, converge)?;
     let outcome = show(&lab, report);
     signals::clear();
     if options.keep {
@@ -295,7 +288,6 @@ fn demo(options: &UpOptions, report: &Report) -> Result<ExitCode> {
 }
 
 fn show(lab: &Lab, report: &Report) -> Result<bool> {
-    check::converge(lab, report)?;
     report.gap();
     let summary = check::run(lab, report)?;
     report.gap();

@@ -40,14 +40,20 @@ impl Lab {
     /// # Errors
     /// If a lab of that name is up, or something cannot be made.
     pub fn up(config: LabConfig, report: &Report) -> Result<Lab> {
-        Lab::up_with(config, report, false)
+        Lab::up_with(config, report, false, |_| Ok(()))
     }
 
-    /// As [`Lab::up`]; with `keep`, what was made stays after a failure, to be looked at.
+    /// As [`Lab::up`]; with `keep`, what was made stays after a failure, to be looked at. `before_pods` is called once
+    /// the daemons run.
     ///
     /// # Errors
-    /// As [`Lab::up`].
-    pub fn up_with(config: LabConfig, report: &Report, keep: bool) -> Result<Lab> {
+    /// As [`Lab::up`], or what `before_pods` says.
+    pub fn up_with(
+        config: LabConfig,
+        report: &Report,
+        keep: bool,
+        before_pods: impl FnOnce(&Lab) -> Result<()>,
+    ) -> Result<Lab> {
         config.validate()?;
         let dir = LabDir::lock(&config.name)?;
         if let Some(old) = dir.load()? {
@@ -88,7 +94,7 @@ impl Lab {
             state,
             started: Instant::now(),
         };
-        match lab.build(report) {
+        match lab.build(report, before_pods) {
             Ok(()) => Ok(lab),
             Err(error) if keep => Err(error.context("the lab stays as it is (--keep)")),
             Err(error) => {
@@ -212,7 +218,11 @@ impl Lab {
         }
     }
 
-    fn build(&mut self, report: &Report) -> Result<()> {
+    fn build(
+        &mut self,
+        report: &Report,
+        before_pods: impl FnOnce(&Lab) -> Result<()>,
+    ) -> Result<()> {
         let began = Instant::now();
         for host in self.plan().node_numbers().map(Plan::node_name) {
             fs::create_dir_all(self.host_dir(&host).join("cni"))?;
@@ -228,6 +238,7 @@ impl Lab {
         report.done("underlay", &text, began.elapsed());
         crate::signals::check()?;
         self.start_daemons(report)?;
+        before_pods(self)?;
         self.attach_pods(report)?;
         self.state.complete = true;
         self.dir.save(&self.state)

@@ -9,6 +9,7 @@ use dunlin_lab::config::{LabConfig, NodeDaemon, PodNetwork, RouterKind};
 use dunlin_lab::iproute::Batch;
 use dunlin_lab::plan::Families;
 use dunlin_lab::report::Report;
+use support::cluster::{Capture, Pings, Watches, cut, subnets, wait_until};
 use support::{TestLab, config, installed, is_root};
 
 fn bird_config(name: &str) -> Option<LabConfig> {
@@ -81,4 +82,48 @@ fn routes_that_do_not_come_are_reported_with_the_daemon_that_owes_them() {
         }
     };
     assert!(error.contains("n2 has ended"), "{error}");
+}
+
+#[test]
+fn a_node_cut_off_is_seen_to_be_withdrawn_and_nobody_else_loses_a_packet() {
+    let Some(mut config) = bird_config("cutbird") else {
+        return;
+    };
+    config.hold_time_secs = Some(6);
+    let lab = TestLab::up(config);
+    check::await_routes(&lab, Instant::now() + Duration::from_secs(30)).expect("routes");
+    let capture = Capture::start(&lab);
+    let mut watches = Watches::open(&lab, &[1, 3]);
+    let (others, all) = (
+        Pings::with_outside(&lab, &[1, 3]),
+        Pings::between(&lab, &[1, 2, 3]),
+    );
+    cut(&lab, 2, true);
+    let mut deleted = Vec::new();
+    wait_until("n2's routes go", Duration::from_secs(10), || {
+        deleted.extend(watches.deletions());
+        // BIRD as the router has its own hold time; the nodes' is the shorter.
+        if deleted.len() >= 6 {
+            Ok(())
+        } else {
+            Err(format!("{deleted:?}"))
+        }
+    });
+    cut(&lab, 2, false);
+    check::await_routes(&lab, Instant::now() + Duration::from_secs(15)).expect("routes again");
+    deleted.extend(watches.deletions());
+    let gone = subnets(2);
+    assert!(
+        deleted
+            .iter()
+            .all(|line| gone.iter().any(|s| line.ends_with(s))),
+        "{deleted:?}"
+    );
+    others.assert_no_loss();
+    let lost: usize = all.stop().iter().map(|(_, report)| report.lost()).sum();
+    assert!(lost > 100, "the cut was real: {lost} echoes lost");
+    if let Some(capture) = capture {
+        // Nobody relays n2's routes, so nobody withdraws them on the wire.
+        assert_eq!(capture.withdrawals(), Vec::<String>::new());
+    }
 }

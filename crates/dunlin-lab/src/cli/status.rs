@@ -44,12 +44,19 @@ fn line(lab: &Lab, daemon: &DaemonRecord) -> Result<String> {
             match lab.agent_status(&daemon.host) {
                 Ok(status) => {
                     let s = status.sessions;
-                    let (up, expected) = (
-                        s.nodes_up + s.external_up,
-                        s.nodes_expected + s.external_expected,
-                    );
-                    sessions = format!("{up}/{expected}");
-                    state = if status.ready { "ready" } else { "starting" };
+                    let up = s.nodes_up + s.external_up;
+                    let expected = s.nodes_expected + s.external_expected;
+                    // The router waits for whoever dials, and carries no pods.
+                    sessions = if is_router {
+                        up.to_string()
+                    } else {
+                        format!("{up}/{expected}")
+                    };
+                    state = if status.ready || is_router {
+                        "ready"
+                    } else {
+                        "starting"
+                    };
                 }
                 Err(_) => state = "silent",
             }

@@ -85,7 +85,6 @@ pub fn follow(router: &Netns, plan: &Plan) -> Result<()> {
     let mut installed = BTreeMap::new();
     let mut monitor = wait_for_api(router, &gobgp)?;
     let lines = monitor.stdout.take().context("no output of gobgp")?;
-    copy(router, &gobgp, plan, &mut installed)?;
     for line in BufReader::new(lines).lines() {
         line.context("cannot read from gobgp")?;
         copy(router, &gobgp, plan, &mut installed)?;
@@ -113,7 +112,8 @@ fn wait_for_api(router: &Netns, gobgp: &Path) -> Result<std::process::Child> {
     }
     router
         .command(gobgp)
-        .args(["monitor", "global", "rib", "-j"])
+        // What is there already comes first, as a change: nothing falls between looking and listening.
+        .args(["monitor", "global", "rib", "-j", "--current"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

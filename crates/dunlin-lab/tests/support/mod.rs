@@ -2,6 +2,8 @@
 // Each test program uses its own part of it; a skipped test says why on standard error.
 #![allow(dead_code, unreachable_pub, clippy::print_stderr)]
 
+pub mod cluster;
+
 use std::fs;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
