@@ -84,9 +84,6 @@ pub enum DownReason {
     /// Something that the OPEN carried was changed.
     #[error("the peer's configuration was changed")]
     ConfigChanged,
-    /// The peer is held back after failures one after the other; it is refused until the penalty is over.
-    #[error("held back after repeated failures")]
-    HeldBack,
 }
 
 fn stop_text(stop: &Stop) -> &'static str {
@@ -134,7 +131,6 @@ impl DownReason {
             }
             DownReason::Collision => Notification::new(CEASE, 7),
             DownReason::ConfigChanged => Notification::new(CEASE, 6),
-            DownReason::HeldBack => Notification::new(CEASE, 5),
             DownReason::Stopped(stop) => stop_notification(stop),
         })
     }
@@ -159,7 +155,6 @@ impl DownReason {
                 | DownReason::ReplacedByRestart
                 | DownReason::Stopped(_)
                 | DownReason::ConfigChanged
-                | DownReason::HeldBack
         )
     }
 }
