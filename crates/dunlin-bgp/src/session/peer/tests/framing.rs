@@ -57,3 +57,15 @@ fn nothing_after_the_end_of_a_connection_counts() {
     assert_eq!(bench.did(), []);
     assert_eq!(bench.peer.stats().late_inputs, 1);
 }
+
+#[test]
+fn routes_before_a_fault_in_the_same_bytes_come_before_the_end() {
+    let (mut bench, conn) = Bench::established(config());
+    let mut stream = end_of_rib();
+    stream.extend_from_slice(&[0; 19]);
+    bench.bytes(conn, &stream);
+    let did = bench.did();
+    let place = |wanted: Did| did.iter().position(|did| *did == wanted);
+    let (routes, down) = (place(Did::Routes(conn)), place(Did::Down(conn, false)));
+    assert!(routes.is_some() && routes < down, "{did:?}");
+}

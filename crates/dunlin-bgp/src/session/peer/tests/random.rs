@@ -38,7 +38,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     graceful.capabilities.push(gr);
     let good = prop::sample::select(vec![
         encoded(&open()),
-        encoded(&graceful),
+        [encoded(&graceful), KEEPALIVE.to_vec()].concat(),
         KEEPALIVE.to_vec(),
         end_of_rib(),
         refresh(AfiSafi::unicast(Afi::Ipv4)),
@@ -46,7 +46,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     ]);
     let conn = 0..12_u8;
     let bytes = prop_oneof![
-        6 => good,
+        6 => good.clone(),
+        4 => prop::collection::vec(good, 2..6).prop_map(|several| several.concat()),
         1 => prop::collection::vec(any::<u8>(), 0..60),
         1 => prop::collection::vec(any::<u8>(), 0..8).prop_map(|tail| [KEEPALIVE.to_vec(), tail].concat()),
     ];
@@ -117,7 +118,13 @@ impl Watch {
 }
 
 fn take(bench: &mut Bench, watch: &mut Watch, step: Step) {
-    let conn = |number: u8| ConnId(number.into());
+    // Most of the time one that lives.
+    let mut live: Vec<ConnId> = watch.live.iter().copied().collect();
+    live.sort_unstable();
+    let conn = |number: u8| match live.get(usize::from(number) % live.len().max(1)) {
+        Some(conn) if number < 10 => *conn,
+        _ => ConnId(number.into()),
+    };
     match step {
         Step::Pass(millis) => bench.pass(Duration::from_millis(millis.into())),
         Step::Accept => {
