@@ -83,6 +83,10 @@ pub struct Core {
     pub(crate) gate: Gate,
     pub(crate) egress: Egress,
     pub(crate) forwarding: Forwarding,
+    /// The sources have told everything once.
+    pub(crate) synced: bool,
+    /// The read-back found routes of ours.
+    pub(crate) adopted: bool,
     /// The kernel has been read back, so it is known whether forwarding survived a restart.
     pub(crate) read_back: bool,
     /// Peers wanted before the read-back.
@@ -122,9 +126,11 @@ impl Core {
             routing: None,
             fib: Fib::new(config.seed),
             links: Links::new(),
-            gate: Gate::new(now),
+            gate: Gate::new(),
             egress: Egress::default(),
             forwarding: Forwarding::default(),
+            synced: false,
+            adopted: false,
             read_back: false,
             waiting: BTreeSet::new(),
             timers: BTreeSet::new(),
@@ -166,6 +172,10 @@ impl Core {
     pub fn settle(&mut self, now: Instant) -> bool {
         while let Some(change) = self.cluster.poll_change() {
             self.on_change(now, change);
+        }
+        // Without our own Node nobody is wanted, which must not look as if nobody could announce anything.
+        if self.synced && self.local.is_some() && !self.gate.is_synced() {
+            self.on_synced(now);
         }
         self.start_waiting_peers(now);
         let more = self.settle_routing(WORK_BUDGET);
@@ -209,11 +219,11 @@ impl Core {
             Change::EgressExclusionChanged(_) => self.egress.dirty = true,
             // They are read from the cluster when asked for.
             Change::ProblemsChanged => {}
-            Change::Synced => self.on_synced(now),
+            Change::Synced => self.synced = true,
         }
     }
 
-    /// The sources have told everything once: from now on it is known whom to wait for.
+    /// The sources have told everything once, our own Node among it: from now on it is known whom to wait for.
     fn on_synced(&mut self, now: Instant) {
         let peers: Vec<(PeerId, bool)> = self
             .peers
@@ -221,7 +231,7 @@ impl Core {
             .filter(|peer| !peer.is_established() || !is_complete(peer))
             .map(|peer| (peer.id, peer.imports_from_outside()))
             .collect();
-        self.gate.on_synced(peers);
+        self.gate.on_synced(now, peers);
         self.release_all();
         self.on_gate_moved(now);
     }

@@ -26,9 +26,10 @@ pub(crate) enum Claimant {
 /// The gate. Closed at start; once open it stays open.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    deadline: Instant,
     synced: bool,
-    expired: bool,
+    /// From when on peers are waited for no longer. Counted from when it is known who they are: an agent whose sources
+    /// were silent for an hour still gives them their time.
+    deadline: Option<Instant>,
     /// Peers whose End-of-RIB is awaited; filled when the sources have synced.
     awaited: BTreeSet<PeerId>,
     /// Those of `awaited` that may announce what no Node owns.
@@ -39,11 +40,10 @@ impl Gate {
     /// How long peers are waited for (RFC 4724 4.1, Selection_Deferral_Timer).
     pub(crate) const DEFERRAL: Duration = Duration::from_secs(120);
 
-    pub(crate) fn new(now: Instant) -> Gate {
+    pub(crate) fn new() -> Gate {
         Gate {
-            deadline: now + Gate::DEFERRAL,
             synced: false,
-            expired: false,
+            deadline: None,
             awaited: BTreeSet::new(),
             outside: BTreeSet::new(),
         }
@@ -51,11 +51,13 @@ impl Gate {
 
     /// The sources have told everything once. `peers` are those wanted now, each with whether it may announce what no
     /// Node owns.
-    pub(crate) fn on_synced(&mut self, peers: impl IntoIterator<Item = (PeerId, bool)>) {
+    pub(crate) fn on_synced(
+        &mut self,
+        now: Instant,
+        peers: impl IntoIterator<Item = (PeerId, bool)>,
+    ) {
         self.synced = true;
-        if self.expired {
-            return;
-        }
+        self.deadline = Some(now + Gate::DEFERRAL);
         for (peer, outside) in peers {
             self.awaited.insert(peer);
             if outside {
@@ -72,10 +74,9 @@ impl Gate {
 
     /// Says whether the deadline has just passed.
     pub(crate) fn on_time(&mut self, now: Instant) -> bool {
-        if self.expired || now < self.deadline {
+        if self.is_open() || self.deadline.is_none_or(|at| now < at) {
             return false;
         }
-        self.expired = true;
         self.awaited.clear();
         self.outside.clear();
         true
@@ -113,6 +114,6 @@ impl Gate {
 
     /// When to call [`Gate::on_time`].
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        (!self.expired && !self.is_open()).then_some(self.deadline)
+        self.deadline.filter(|_| !self.is_open())
     }
 }

@@ -47,8 +47,11 @@ impl Core {
         if self.routing.is_none() || !same_rib {
             self.rebuild_routing(now, &local);
         }
-        if let Some(routing) = &mut self.routing {
+        if let Some(routing) = &mut self.routing
+            && routing.next_hops != local.next_hops
+        {
             routing.next_hops = local.next_hops;
+            self.regroup();
         }
         self.forward(&local);
         if self.listening != Some(local.listen_port) {
@@ -158,7 +161,7 @@ impl Core {
     /// What is missing before the node can carry pods. Never anything that depends on peers.
     pub(crate) fn not_ready(&self) -> Vec<String> {
         let mut missing = Vec::new();
-        if !self.gate.is_synced() {
+        if !self.synced {
             missing.push("the source of objects has not told everything yet".into());
         }
         if !self.read_back {

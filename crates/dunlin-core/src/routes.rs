@@ -13,7 +13,7 @@ use dunlin_dataplane::fib::{Fib, Hop, RouteChange, RouteEvent, RouteState, Wante
 use dunlin_dataplane::links::{LinkChange, Links};
 use dunlin_dataplane::mark;
 use dunlin_intent::{LocalIntent, Origination, PeerKey, RouteInstallation};
-use dunlin_net::{Instant, IpNet, PeerId, PerFamily, V4, V6};
+use dunlin_net::{Family, Instant, IpNet, PeerId, PerFamily, V4, V6};
 
 use crate::core::Core;
 use crate::gate::Claimant;
@@ -22,9 +22,6 @@ use crate::policy::{Exports, Import};
 
 /// Octets of UPDATEs encoded at a time.
 const OUTPUT_BYTES: usize = 64 * 1024;
-
-/// Up to so many prefixes are judged again one by one.
-const REJUDGE_SINGLY: usize = 32;
 
 /// The RIB and what belongs to it: made anew when who we are changes.
 #[derive(Debug)]
@@ -105,7 +102,7 @@ impl Routing {
                         .route(net)
                         .is_some_and(|route| route.state != RouteState::Stale);
                     fib.want(net, None);
-                    if of_this_run || release(net) {
+                    if of_this_run {
                         fib.release(net);
                     }
                 }
@@ -121,6 +118,10 @@ impl Routing {
                         .collect();
                     fib.want(net, Some(&Wanted::Via(hops)));
                 }
+            }
+            // Whoever could have wanted something else has spoken: this is the whole of it, less than before or not.
+            if release(net) {
+                fib.release(net);
             }
         }
     }
@@ -201,40 +202,30 @@ impl Core {
         self.rejudge.insert(net);
     }
 
-    /// Judges again what is equal to the prefixes whose facts changed, within them, or covers them: each by itself while
-    /// they are few, else everything in slices, so that a cluster that boots costs no square of its size.
+    /// Judges again what is equal to the prefixes whose facts changed, within them, or covers them. Many facts that change
+    /// together cost one pass over the table.
     fn settle_rejudging(&mut self) {
-        let nets = std::mem::take(&mut self.rejudge);
-        if nets.len() > REJUDGE_SINGLY {
-            if let Some(routing) = &mut self.routing {
-                routing.rib.rejudge_all();
-            }
+        if self.rejudge.is_empty() {
             return;
         }
-        for net in nets {
-            match net {
-                IpNet::V4(net) => self.rejudge_family::<V4>(net),
-                IpNet::V6(net) => self.rejudge_family::<V6>(net),
-            }
-        }
-    }
-
-    fn rejudge_family<F: RibFamily>(&mut self, net: F::Net) {
+        let nets = std::mem::take(&mut self.rejudge);
         let installs = self.installs();
         let Some(routing) = &mut self.routing else {
             return;
         };
-        let mut nets: Vec<F::Net> = (0..F::len(net))
-            .filter_map(|len| F::net(F::addr(net), len))
-            .collect();
-        let within = routing.rib.covered::<F>(net, usize::MAX);
-        nets.extend(within.iter().map(|view| view.net));
         let import = Import {
             cluster: &self.cluster,
             peers: &self.peers,
             installs,
         };
-        routing.rib.rejudge_prefixes::<F, _>(&import, nets);
+        let of = |net: &IpNet| V4::from_net(*net);
+        routing
+            .rib
+            .rejudge_related::<V4, _>(&import, nets.iter().filter_map(of));
+        let of = |net: &IpNet| V6::from_net(*net);
+        routing
+            .rib
+            .rejudge_related::<V6, _>(&import, nets.iter().filter_map(of));
     }
 
     /// From the kernel.
@@ -296,6 +287,7 @@ impl Core {
         self.on_link_change(now, change, None);
         if !self.read_back && self.fib.is_synced() {
             self.read_back = true;
+            self.adopted = self.fib.adopted() > 0;
             self.release_all();
         }
     }
@@ -322,7 +314,7 @@ impl Core {
 
     /// Lets go of what the kernel holds of an earlier run and nobody can want any more.
     pub(crate) fn release_all(&mut self) {
-        if !self.gate.is_synced() || !self.read_back {
+        if !self.gate.is_synced() || !self.read_back || self.local.is_none() {
             return;
         }
         if self.gate.is_open() || !self.installs() {

@@ -97,7 +97,7 @@ impl Core {
             return;
         }
         let mut restart = self.config.restart;
-        restart.forwarding_preserved &= self.fib.counters().adopted > 0;
+        restart.forwarding_preserved &= self.adopted;
         if self.gate.is_open() {
             // From here on a new session does not mean a new process.
             restart.restarting = false;
@@ -290,6 +290,24 @@ impl Core {
             .set(&peer.intent.key, &peer.intent.policy.export);
         let key = group_key(policy, &negotiated, peer, routing.next_hops);
         routing.rib.join(id, source, &key, CREDIT_BYTES);
+    }
+
+    /// What we name as next hop has changed: sessions that live on are told everything anew with it.
+    pub(crate) fn regroup(&mut self) {
+        let Some(routing) = &mut self.routing else {
+            return;
+        };
+        for peer in self.peers.sorted() {
+            let Some(up) = &peer.up else { continue };
+            let (policy, _) = routing
+                .exports
+                .set(&peer.intent.key, &peer.intent.policy.export);
+            let key = group_key(policy, &up.negotiated, peer, routing.next_hops);
+            let group = routing.rib.group_of(peer.id);
+            if group.and_then(|group| routing.rib.group_key(group)) != Some(&key) {
+                routing.rib.join(peer.id, peer.source, &key, CREDIT_BYTES);
+            }
+        }
     }
 
     fn on_routes(&mut self, now: Instant, id: PeerId, conn: ConnId, batch: &RouteBatch) {

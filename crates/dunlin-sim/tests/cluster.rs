@@ -233,3 +233,24 @@ fn chaos_of_a_hundred_seeds_always_comes_to_rest() {
         chaos(seed);
     }
 }
+
+#[test]
+fn an_agent_that_does_not_find_its_own_node_object_deletes_nothing() {
+    let mut world = converged(3, 9);
+    world.kill(0);
+    world.remove_node(0);
+    world.run(SECOND);
+    world.start(0, true);
+    world.run(300 * SECOND);
+    for other in [1, 2] {
+        let net = world.subnet(other);
+        assert!(
+            world.hosts[0].kernel.gateways(net).is_some(),
+            "{net} is kept"
+        );
+    }
+    assert_eq!(world.hosts[0].kernel.deletions, 0);
+    world.restore_node(0);
+    heals(&mut world, 10 * SECOND, "the Node object is back");
+    assert_eq!(world.hosts[0].kernel.deletions, 0);
+}

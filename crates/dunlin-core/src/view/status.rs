@@ -36,7 +36,7 @@ impl Core {
             routes: self.route_counts(),
             dataplane: self.dataplane_status(seen),
             gate: self.gate_status(seen),
-            source_synced: self.gate.is_synced(),
+            source_synced: self.synced,
             source_age_secs: self.source_heard.map(|at| age_secs(now, at)),
             problems: self.problems(seen),
             ..Status::default()
@@ -106,7 +106,7 @@ impl Core {
 
     fn gate_status(&self, seen: &Seen<'_>) -> GateStatus {
         let mut waiting_for = Vec::new();
-        if !self.gate.is_synced() {
+        if !self.synced {
             waiting_for.push("the source of objects".to_owned());
         }
         let peers = self.gate.awaited().filter_map(|id| self.peers.get(id));
