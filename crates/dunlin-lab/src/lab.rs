@@ -17,8 +17,8 @@ use crate::plan::{Plan, PodName};
 use crate::process::ProcessId;
 use crate::report::{Report, list};
 use crate::routes::PROTOCOL_DUNLIN;
-use crate::state::{DaemonRecord, LabDir, PodRecord, State, boot_id, names};
-use crate::{files, pods, topology};
+use crate::state::{self, DaemonRecord, LabDir, PodRecord, State, boot_id};
+use crate::{files, names, pods, topology};
 
 /// How long an agent may take to write its CNI list, or a daemon its socket.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -130,7 +130,7 @@ impl Lab {
 
     fn with(dir: LabDir, name: &str) -> Result<Lab> {
         let state = dir.load()?.with_context(|| {
-            let others = names();
+            let others = state::names();
             if others.is_empty() {
                 format!("no lab `{name}` is up: `dunlin lab up` makes one")
             } else {
@@ -194,6 +194,11 @@ impl Lab {
         self.host_dir(topology::ROUTER).join("manifests")
     }
 
+    /// The lab's copy of `/etc/iproute2`.
+    pub fn names_dir(&self) -> PathBuf {
+        self.dir.path().join("iproute2")
+    }
+
     /// The log of a daemon.
     pub fn log_file(&self, daemon: &DaemonRecord) -> PathBuf {
         self.host_dir(&daemon.host)
@@ -229,7 +234,7 @@ impl Lab {
             fs::create_dir_all(self.host_dir(&host).join("state"))?;
         }
         fs::create_dir_all(self.host_dir(topology::ROUTER))?;
-        write_protocol_names(&self.dir.path().join("rt_protos"));
+        names::copy_to(&self.names_dir())?;
         topology::build(&self.state)?;
         let text = format!(
             "{} network namespaces, a bridge in one of its own",
@@ -334,13 +339,4 @@ impl Lab {
         self.dir.remove()?;
         Ok(removed)
     }
-}
-
-/// The machine's names of route protocols, and ours: shown in place of the machine's by `lab exec`.
-fn write_protocol_names(path: &std::path::Path) {
-    let known =
-        crate::cli::exec::protocol_names_file().and_then(|path| fs::read_to_string(path).ok());
-    let text = format!("{}\n{PROTOCOL_DUNLIN}\tdunlin\n", known.unwrap_or_default());
-    // Only names are at stake: without the file, numbers are shown.
-    let _ = fs::write(path, text);
 }

@@ -14,6 +14,7 @@ pub mod files;
 pub mod iproute;
 pub mod lab;
 pub mod manifests;
+pub mod names;
 pub mod netns;
 pub mod plan;
 pub mod pods;

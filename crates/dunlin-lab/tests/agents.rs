@@ -83,6 +83,24 @@ fn without_a_router_the_mesh_works_and_nothing_leaves_the_cluster() {
 }
 
 #[test]
+fn routes_have_their_name_in_the_lab_and_the_machines_files_stay_as_they_are() {
+    if !is_root() {
+        return;
+    }
+    let look = || std::fs::read_to_string("/etc/iproute2/rt_protos.d/dunlin.conf").ok();
+    let before = look();
+    let lab = up_and_settled(config("names", 2, dunlin()));
+    let mut ip = dunlin_lab::cli::exec::in_host(&lab, "n1", "ip").expect("a command");
+    let output = ip
+        .args(["route", "show", "proto", "dunlin"])
+        .output()
+        .expect("ip");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("10.244.2.0/24"), "{text}");
+    assert_eq!(before, look());
+}
+
+#[test]
 fn a_deleted_or_altered_route_is_back_within_a_second() {
     if !is_root() {
         return;

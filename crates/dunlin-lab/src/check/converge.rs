@@ -156,11 +156,11 @@ pub fn await_routes(lab: &Lab, deadline: Instant) -> Result<usize> {
 /// As [`await_routes`].
 pub fn converge(lab: &Lab, report: &Report) -> Result<()> {
     let routes = await_routes(lab, Instant::now() + DEADLINE)?;
-    let where_to = match lab.router_protocol() {
-        Some(_) => "every node and the router",
-        None => "every node",
+    let router = match lab.router_protocol() {
+        Some(_) => ", the router all",
+        None => "",
     };
-    let text = format!("{where_to}: all pod subnets of the others, {routes} routes in the kernels");
+    let text = format!("{routes} in the kernels: every node has the others' pod subnets{router}");
     report.done("routes", &text, lab.started().elapsed());
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::process::{self, LAB_VARIABLE, ProcessId, start_daemon};
 use crate::report::{Report, list};
 use crate::router::{self, gobgp};
 use crate::state::DaemonRecord;
-use crate::{files, manifests, topology};
+use crate::{files, manifests, names, topology};
 
 impl Lab {
     pub(super) fn start_daemons(&mut self, report: &Report) -> Result<()> {
@@ -100,6 +100,7 @@ impl Lab {
                 command.env_remove(key);
             }
         }
+        names::show_to(&mut command, &self.names_dir());
         command.args(["agent", "--node-name", host]);
         command
             .arg("--cluster")
