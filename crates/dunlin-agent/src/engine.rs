@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 use dunlin_bgp::session::{Seeds, SessionEvent, Stop};
 use dunlin_core::{Action, Core, CoreConfig, Input, Restart};
 use dunlin_kernel::sysctl::Sysctl;
-use dunlin_kernel::{KernelEvent, KernelHandle, KernelThread, protocol_name};
+use dunlin_kernel::{KernelEvent, KernelHandle, KernelThread};
 use dunlin_net::{Afi, PerFamily};
 use dunlin_speaker::{Clock, Inbox, Lane, SendError, inbox};
 use tokio::sync::{oneshot, watch};
@@ -52,9 +52,6 @@ pub(crate) fn spawn(start: &EngineStart) -> Result<EngineHandle> {
     let inbox = inbox();
     let requests = inbox.sender(REQUESTS);
     let (state, watched) = watch::channel(EngineState::default());
-    if let Err(error) = protocol_name::write(protocol_name::DEFAULT_DIR.as_ref()) {
-        tracing::debug!(%error, "`ip route` will show our routes as proto 68");
-    }
     let events = inbox.sender(KERNEL_EVENTS);
     let kernel = KernelThread::spawn(Default::default(), move |event| {
         let weight = match &event {

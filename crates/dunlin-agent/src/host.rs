@@ -33,20 +33,15 @@ impl Host {
         }
     }
 
-    /// What can be set before anything is known of the node. Whoever installs routes forwards, with pods or without. A
-    /// failure is told again when pods need it, so that a machine without IPv6 is none.
-    pub(crate) fn prepare(&self) {
+    /// Names our route protocol for people who type `ip route show proto dunlin`. Nothing depends on it.
+    pub(crate) fn name_protocol(&self) {
         if let Err(error) = protocol_name::write(&self.protocol_names) {
             let dir = self.protocol_names.display();
             tracing::info!(%dir, %error, "cannot name our route protocol: `ip route` shows it by number");
         }
-        for afi in Afi::ALL {
-            if let Err(error) = self.forward(afi) {
-                tracing::warn!(%error, family = %afi, "forwarding is not on");
-            }
-        }
     }
 
+    /// The core has this done as soon as it is wanted; here it is done again where somebody else undid it.
     fn forward(&self, afi: Afi) -> Result<(), SysctlError> {
         let changes = match afi {
             Afi::Ipv4 => self.sysctl.forward_ipv4()?,

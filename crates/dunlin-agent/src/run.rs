@@ -53,7 +53,7 @@ pub fn run_with(
         "starting"
     );
     let host = Host::new(config);
-    host.prepare();
+    host.name_protocol();
     let engine = spawn(EngineStart {
         node_name: config.node_name.clone(),
         state_dir: config.state_dir.clone(),
