@@ -39,8 +39,7 @@ const KERNEL_EVENTS: Lane = Lane {
 /// What reaches the core thread.
 pub(crate) enum Message {
     Request(EngineRequest),
-    /// With the generation of the speaker it is from.
-    Session(u32, SessionEvent),
+    Session(SessionEvent),
     Kernel(KernelEvent),
 }
 
@@ -186,14 +185,12 @@ impl Engine {
     fn take(&mut self, message: Message) -> Option<End> {
         match message {
             Message::Kernel(event) => self.core.on(self.clock.now(), Input::Kernel(event)),
-            Message::Session(generation, event) => {
-                if self.sessions.is_current(generation) {
-                    let routes = matches!(event, SessionEvent::Routes { .. });
-                    sessions::log(&self.core, &event);
-                    self.core.on(self.clock.now(), Input::Session(event));
-                    if routes {
-                        self.settle();
-                    }
+            Message::Session(event) => {
+                let routes = matches!(event, SessionEvent::Routes { .. });
+                sessions::log(&self.core, &event);
+                self.core.on(self.clock.now(), Input::Session(event));
+                if routes {
+                    self.settle();
                 }
             }
             Message::Request(request) => return self.serve(request),
@@ -233,11 +230,7 @@ impl Engine {
                         tracing::error!(%error, "the kernel thread takes no more commands");
                     }
                 }
-                Action::Listen(port) => {
-                    if self.sessions.listen(port, &self.inbox) {
-                        self.core.on(self.clock.now(), Input::SessionsLost);
-                    }
-                }
+                Action::Listen(port) => self.sessions.listen(port, &self.inbox),
                 Action::EnableForwarding(families) => {
                     let result = enable_forwarding(families);
                     self.core.on(self.clock.now(), Input::Forwarding(result));

@@ -40,8 +40,6 @@ pub enum Input {
     Kernel(KernelEvent),
     /// Forwarding is enabled as last asked by [`Action::EnableForwarding`], or why it is not.
     Forwarding(Result<(), String>),
-    /// All sessions are gone at once, without their peers' doing: what carried them was started anew.
-    SessionsLost,
 }
 
 /// What the core wants done.
@@ -155,7 +153,6 @@ impl Core {
             Input::Session(event) => self.on_session(now, event),
             Input::Kernel(event) => self.on_kernel(now, event),
             Input::Forwarding(result) => self.forwarding.result = Some(result),
-            Input::SessionsLost => self.on_sessions_lost(now),
         }
     }
 
@@ -174,7 +171,7 @@ impl Core {
             self.on_change(now, change);
         }
         // Without our own Node nobody is wanted, which must not look as if nobody could announce anything.
-        if self.synced && self.local.is_some() && !self.gate.is_synced() {
+        if self.synced && self.read_back && self.local.is_some() && !self.gate.is_synced() {
             self.on_synced(now);
         }
         self.start_waiting_peers(now);
@@ -225,10 +222,12 @@ impl Core {
 
     /// The sources have told everything once, our own Node among it: from now on it is known whom to wait for.
     fn on_synced(&mut self, now: Instant) {
+        // A first start has nothing that could be taken away too early: nobody is waited for.
+        let survived = self.adopted || self.config.restart.restarting;
         let peers: Vec<(PeerId, bool)> = self
             .peers
             .iter()
-            .filter(|peer| !peer.is_established() || !is_complete(peer))
+            .filter(|peer| survived && (!peer.is_established() || !is_complete(peer)))
             .map(|peer| (peer.id, peer.imports_from_outside()))
             .collect();
         self.gate.on_synced(now, peers);

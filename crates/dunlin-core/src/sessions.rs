@@ -8,7 +8,7 @@ use dunlin_bgp::batch::{NextHop, RouteBatch};
 use dunlin_bgp::policy::PeerType;
 use dunlin_bgp::rib::{GroupId, GroupKey, SourceInfo};
 use dunlin_bgp::session::{
-    Command, ConnId, DownReason, FsmState, Negotiated, SessionEvent, StaleInfo, Stop,
+    Command, ConnId, DownReason, FsmState, Negotiated, SessionEvent, StaleInfo,
 };
 use dunlin_bgp::wire::ExportEncoding;
 use dunlin_intent::{PeerIntent, PeerKey};
@@ -138,32 +138,6 @@ impl Core {
         }
         self.command(Command::RemovePeer { peer: id });
         self.configure(id);
-    }
-
-    /// Every session ended without its peer's doing: those with graceful restart keep their routes while we dial again.
-    pub(crate) fn on_sessions_lost(&mut self, now: Instant) {
-        let peers: Vec<(PeerId, bool)> = self
-            .peers
-            .sorted()
-            .iter()
-            .map(|peer| (peer.id, peer.dynamic.is_some()))
-            .collect();
-        for (id, dynamic) in peers {
-            if dynamic {
-                self.forget_peer(id);
-                continue;
-            }
-            if let Some(up) = self.peers.get(id).and_then(|peer| peer.up.clone()) {
-                let restart = up.negotiated.graceful_restart;
-                let stale = restart.map(|restart| StaleInfo {
-                    restart_time_secs: restart.restart_time_secs,
-                    families: restart.families,
-                });
-                let reason = DownReason::Stopped(Stop::GracefulRestart);
-                self.on_down(now, id, up.conn, reason, stale);
-            }
-            self.configure(id);
-        }
     }
 
     pub(crate) fn on_peer_gone(&mut self, now: Instant, key: &PeerKey) {
@@ -425,8 +399,9 @@ impl Core {
         let relays = self.peers.iter().any(Peer::is_told_learned_routes);
         if let Some(routing) = &mut self.routing {
             // Where only our own prefixes are told, all of them are known with the sources.
-            let all_known = if relays { open } else { self.gate.is_synced() };
-            routing.rib.set_gate(!all_known, !all_known);
+            let synced = self.gate.is_synced();
+            let all_known = if relays { open } else { synced };
+            routing.rib.set_gate(!synced, !all_known);
         }
         if open && self.config.restart.restarting {
             self.config.restart.restarting = false;

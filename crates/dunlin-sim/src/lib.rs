@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod chance;
+mod check;
 mod host;
 mod kernel;
 mod net;
 mod world;
 
 pub use chance::Chance;
+pub use check::Orphan;
 pub use host::Host;
 pub use kernel::SimKernel;
-pub use world::{Orphan, World, WorldConfig};
+pub use world::{World, WorldConfig};

@@ -26,6 +26,10 @@ pub(super) fn outside(sessions: &Sessions, with_sessions: bool) -> Outside {
         ("too-many-connections", refused.too_many_connections),
         ("range-full", refused.range_full),
         ("accept-error", report.counters.accept_errors),
+        // The kernel drops these before anybody sees a connection.
+        ("md5-unsigned", report.md5.unsigned),
+        ("md5-unexpected", report.md5.unexpected),
+        ("md5-wrong", report.md5.wrong),
     ] {
         outside.refused_connections.insert(reason.into(), count);
     }

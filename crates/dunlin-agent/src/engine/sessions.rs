@@ -3,8 +3,7 @@
 use dunlin_bgp::session::{Command, Seeds, SessionEvent, Stop};
 use dunlin_core::Core;
 use dunlin_speaker::{
-    Clock, EventSink, Inbox, InboxSender, Lane, Speaker, SpeakerConfig, SpeakerHandle,
-    SpeakerReport, Waker,
+    Clock, Inbox, InboxSink, Lane, Speaker, SpeakerConfig, SpeakerHandle, SpeakerReport,
 };
 
 use super::Message;
@@ -19,7 +18,6 @@ pub(super) struct Sessions {
     seeds: Seeds,
     clock: Clock,
     speaker: Option<SpeakerHandle>,
-    generation: u32,
     /// A port that is wanted and could not be listened on while another one is in use.
     problem: Option<String>,
     failure: Option<String>,
@@ -31,49 +29,32 @@ impl Sessions {
             seeds,
             clock,
             speaker: None,
-            generation: 0,
             problem: None,
             failure: None,
         }
     }
 
-    /// Listens on a port, leaving the one before. Whether sessions were lost by it.
-    pub(super) fn listen(&mut self, port: u16, inbox: &Inbox<Message>) -> bool {
-        let config = SpeakerConfig::new(port, self.seeds, self.clock);
-        let generation = self.generation + 1;
-        let lane = inbox.sender(SESSION_EVENTS);
-        let spawned = Speaker::spawn(&config, |_| Sink {
-            lane: lane.clone(),
-            generation,
-        });
-        match (spawned, self.speaker.take()) {
-            (Ok(speaker), before) => {
+    /// Listens on a port, leaving the one before; sessions stay.
+    pub(super) fn listen(&mut self, port: u16, inbox: &Inbox<Message>) {
+        let outcome = match &mut self.speaker {
+            Some(speaker) => speaker.listen(&SpeakerConfig::every_address(port)),
+            None => {
+                let config = SpeakerConfig::new(port, self.seeds, self.clock);
+                let sink = |_| InboxSink::new(inbox, SESSION_EVENTS, Message::Session);
+                Speaker::spawn(&config, sink).map(|speaker| self.speaker = Some(speaker))
+            }
+        };
+        match outcome {
+            Ok(()) => {
                 tracing::info!(port, "listening for BGP");
                 self.problem = None;
-                self.generation = generation;
-                self.speaker = Some(speaker);
-                let lost = before.is_some();
-                if let Some(before) = before {
-                    end(before, &Stop::GracefulRestart);
-                }
-                lost
             }
-            (Err(error), Some(before)) => {
+            Err(error) if self.speaker.is_some() => {
                 tracing::error!(%error, "staying on the port before");
                 self.problem = Some(error.to_string());
-                self.speaker = Some(before);
-                false
             }
-            (Err(error), None) => {
-                self.failure = Some(error.to_string());
-                false
-            }
+            Err(error) => self.failure = Some(error.to_string()),
         }
-    }
-
-    /// Whether events of this generation still mean something.
-    pub(super) fn is_current(&self, generation: u32) -> bool {
-        self.generation == generation
     }
 
     pub(super) fn command(&mut self, command: Command) {
@@ -118,20 +99,6 @@ impl Sessions {
 fn end(speaker: SpeakerHandle, stop: &Stop) {
     if let Err(error) = speaker.shutdown(stop) {
         tracing::warn!(%error, "the BGP speaker did not end in order");
-    }
-}
-
-/// Puts one speaker's events into the core thread's inbox.
-struct Sink {
-    lane: InboxSender<Message>,
-    generation: u32,
-}
-
-impl EventSink for Sink {
-    fn try_send(&mut self, event: SessionEvent, waker: &Waker) -> Result<(), SessionEvent> {
-        let generation = self.generation;
-        let wrap = |event| Message::Session(generation, event);
-        self.lane.send_or_wake(event.weight(), event, wrap, waker)
     }
 }
 

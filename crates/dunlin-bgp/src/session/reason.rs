@@ -31,7 +31,7 @@ pub enum DownReason {
     #[error("send hold timer expired: the peer does not read what we send")]
     SendHoldTimerExpired,
     /// A message that RFC 4271 6.1 to 6.3 or RFC 7606 does not let pass.
-    #[error("{what} ({notification:?})")]
+    #[error("{what} ({notification})")]
     Malformed {
         /// What was sent for it.
         notification: Notification,
@@ -67,7 +67,7 @@ pub enum DownReason {
         wanted: Afi,
     },
     /// The peer ended it.
-    #[error("the peer sent {0:?}")]
+    #[error("the peer sent {0}")]
     NotificationReceived(Notification),
     /// Another connection with the peer was kept (RFC 4271 6.8).
     #[error("another connection with the same peer was kept")]
@@ -76,7 +76,7 @@ pub enum DownReason {
     #[error("the peer has restarted and opened a new connection")]
     ReplacedByRestart,
     /// The core ended it.
-    #[error("closed with {0:?}")]
+    #[error("closed with {0}")]
     Reset(Notification),
     /// On purpose.
     #[error("{}", stop_text(.0))]
