@@ -6,6 +6,7 @@ mod paths;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use dunlin_net::Afi;
 
 pub use converge::{await_routes, converge, expected_on_node, expected_on_router};
 
@@ -13,6 +14,11 @@ use crate::iproute;
 use crate::lab::Lab;
 use crate::plan::Plan;
 use crate::report::{Report, time};
+use crate::routes;
+use crate::topology::ROUTER;
+
+/// The most lines of a routing table that are shown.
+const SHOWN_ROUTES: usize = 12;
 
 /// How many checks passed, and why the others did not.
 #[derive(Clone, Debug, Default)]
@@ -93,47 +99,53 @@ fn daemons(lab: &Lab, report: &Report, summary: &mut Summary) {
     }
 }
 
-/// Prints the routes of the first node, as an operator would look at them.
+/// Prints the routes of the first node, and what the router has learned, as an operator would look at them.
 ///
 /// # Errors
 /// If `ip` fails.
 pub fn show_routes(lab: &Lab, report: &Report) -> Result<()> {
+    let families = lab.plan().families();
     let node = Plan::node_name(1);
-    let protocol = match lab.node_protocol() {
-        crate::routes::PROTOCOL_DUNLIN => "dunlin".to_owned(),
-        other => other.to_string(),
-    };
-    for flag in family_flags(lab) {
-        let args: Vec<&str> = flag
-            .iter()
-            .copied()
-            .chain(["route", "show", "proto"])
-            .collect();
-        let show = |protocol: &str| {
-            let mut command = crate::cli::exec::in_host(lab, &node, iproute::ip_program())?;
-            iproute::text_of(command.args(&args).arg(protocol))
-        };
-        // Where the name could not be made known, the number shows the same.
-        let number = lab.node_protocol().to_string();
-        let (name, text) = match show(&protocol) {
-            Ok(text) => (protocol.clone(), text),
-            Err(_) => (number.clone(), show(&number)?),
-        };
-        report.heading(&format!("{node}$ ip {} {name}", args.join(" ")));
-        for line in text.lines().take(12) {
-            report.plain(line.trim_end());
-        }
-        if text.lines().count() > 12 {
-            report.plain(&format!("… {} routes", text.lines().count()));
-        }
+    for &afi in families {
+        show_table(lab, report, &node, lab.node_protocol(), afi)?;
     }
-    Ok(())
+    match (lab.router_protocol(), families.first()) {
+        (Some(protocol), Some(&afi)) => show_table(lab, report, ROUTER, protocol, afi),
+        _ => Ok(()),
+    }
 }
 
-fn family_flags(lab: &Lab) -> Vec<Vec<&'static str>> {
-    let flag = |afi: &dunlin_net::Afi| match afi {
-        dunlin_net::Afi::Ipv4 => vec![],
-        dunlin_net::Afi::Ipv6 => vec!["-6"],
+fn show_table(lab: &Lab, report: &Report, host: &str, protocol: u8, afi: Afi) -> Result<()> {
+    let mut args = match afi {
+        Afi::Ipv4 => vec![],
+        Afi::Ipv6 => vec!["-6"],
     };
-    lab.plan().families().iter().map(flag).collect()
+    args.extend(["route", "show", "proto"]);
+    let show = |protocol: &str| {
+        let mut command = crate::cli::exec::in_host(lab, host, iproute::ip_program())?;
+        iproute::text_of(command.args(&args).arg(protocol))
+    };
+    let number = protocol.to_string();
+    let mut name = match protocol {
+        routes::PROTOCOL_DUNLIN => "dunlin",
+        12 => "bird",
+        186 => "bgp",
+        _ => &number,
+    };
+    let text = match show(name) {
+        Ok(text) => text,
+        // Where the name could not be made known, the number shows the same.
+        Err(_) => {
+            name = &number;
+            show(name)?
+        }
+    };
+    report.heading(&format!("{host}$ ip {} {name}", args.join(" ")));
+    for line in text.lines().take(SHOWN_ROUTES) {
+        report.plain(line.trim_end());
+    }
+    if text.lines().count() > SHOWN_ROUTES {
+        report.plain(&format!("… {} routes", text.lines().count()));
+    }
+    Ok(())
 }
