@@ -17,7 +17,7 @@ demo-needs:
 	  echo "make demo needs Rust: https://rustup.rs"; exit 1; }
 	@PATH="$$PATH:/usr/sbin:/sbin"; command -v ip >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "Installing iproute2"; apt-get install -y -qq --no-install-recommends iproute2; \
+	    echo "Installing iproute2"; apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2; \
 	  else echo "make demo needs the program ip: install the package iproute2"; exit 1; fi; }
 
 .PHONY: bench
