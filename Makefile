@@ -25,8 +25,8 @@ demo-needs:
 # Figures beside the BGP daemons found on this machine. Needs root for network namespaces;
 # BENCH passes arguments, such as BENCH="routes --quick".
 bench:
-	cargo build --profile release -p dunlin -p dunlin-bench
-	target/release/dunlin-bench $(BENCH)
+	$(CARGO) build --locked --profile release -p dunlin -p dunlin-bench
+	$(or $(CARGO_TARGET_DIR),target)/release/dunlin-bench $(BENCH)
 
 .PHONY: test
 
