@@ -48,6 +48,17 @@ pub(crate) struct Identity {
     pub(crate) asn: u32,
 }
 
+impl Identity {
+    /// Routes of its own, by way of itself.
+    pub(crate) fn announcer(self) -> wire::Announcer {
+        wire::Announcer {
+            asn: self.asn,
+            next_hop: self.address,
+            second_choice: false,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Session {
     identity: Identity,

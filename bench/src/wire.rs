@@ -75,20 +75,36 @@ pub(crate) fn put_end_of_rib(out: &mut Vec<u8>) {
     put_message(out, UPDATE, &[0, 0, 0, 0]);
 }
 
+/// Who announces, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Announcer {
+    pub(crate) asn: u32,
+    pub(crate) next_hop: Ipv4Addr,
+    /// Makes the AS_PATH five long instead of four, so that another announcer is preferred.
+    pub(crate) second_choice: bool,
+}
+
 /// Appends one UPDATE that announces `prefixes` with attribute set `set`: a path of four ASes
-/// beginning with `asn`, and two communities.
+/// beginning with the announcer's, and two communities.
 pub(crate) fn put_update(
     out: &mut Vec<u8>,
-    asn: u32,
-    next_hop: Ipv4Addr,
+    announcer: Announcer,
     set: u32,
     prefixes: std::ops::Range<u32>,
 ) {
+    let Announcer {
+        asn,
+        next_hop,
+        second_choice,
+    } = announcer;
+    let path = [asn, asn, 400_000 + set % 60_000, 500_000 + set / 7, 600_000];
+    let path = &path[usize::from(!second_choice)..];
     let mut body = Vec::with_capacity(64 + 4 * prefixes.len());
     body.extend_from_slice(&[0, 0, 0, 0]);
     body.extend_from_slice(&[0x40, 1, 1, 0]);
-    body.extend_from_slice(&[0x40, 2, 18, 2, 4]);
-    for hop in [asn, 400_000 + set % 60_000, 500_000 + set / 7, 600_000] {
+    let hops = path.len() as u8;
+    body.extend_from_slice(&[0x40, 2, 2 + 4 * hops, 2, hops]);
+    for hop in path {
         body.extend_from_slice(&hop.to_be_bytes());
     }
     body.extend_from_slice(&[0x40, 3, 4]);

@@ -1,22 +1,27 @@
 //! Kernel: routes from one BGP sender through a daemon into the kernel's table, beside `ip -batch`
-//! adding the same routes; then the sender closes and they must all be gone.
+//! adding the same routes; then the sender closes and they must all be gone. And routes that move
+//! to another next hop when the first one's session ends.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 
-use super::Options;
-use crate::daemon::{Daemon, Router};
+use super::{Options, on_bed};
+use crate::daemon::{Kind, Router};
 use crate::fleet::{Fleet, Identity};
-use crate::interrupt;
 use crate::netns::{Bed, DAEMON_LINK, driver_address};
-use crate::process::{Processes, Scratch};
+use crate::process::Processes;
 use crate::report::{Column, Report};
-use crate::wire;
+use crate::wire::{self, Announcer};
 
 const PER_SET: u32 = 10;
+/// Prefixes that lose their next hop.
+const MOVING: u32 = 10_000;
+/// Until nothing is held back any more.
+const SETTLE: Duration = Duration::from_secs(2);
 /// The least time between two looks at the kernel's count. A look walks the whole table, so they
 /// are also kept to a tenth of the time.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -28,31 +33,61 @@ const COLUMNS: &[Column] = &[
     Column::new("removal", "s"),
 ];
 
-/// One report for each number of routes.
+const MOVE_COLUMNS: &[Column] = &[Column::new("moved", "s"), Column::new("CPU", "s")];
+
+/// One report for each number of routes, and one for routes that change their next hop.
 pub(crate) fn run(options: &Options, sizes: &[u32], mut show: impl FnMut(Report)) -> Result<()> {
     for &routes in sizes {
         let title = format!("kernel: {routes} routes into the table");
         let mut report = Report::new(title, COLUMNS, "Dunlin");
         for _ in 0..options.runs {
-            for daemon in options
-                .daemons
-                .iter()
-                .filter(|daemon| daemon.kind.installs_routes())
-            {
-                if report.has_note(&daemon.name) {
-                    continue;
-                }
-                match measure(routes, daemon, options) {
-                    Ok(values) => report.add(&daemon.name, values),
-                    Err(error) if interrupt::asked() => return Err(error),
-                    Err(error) => report.note(&daemon.name, format!("failed: {error:#}")),
-                }
-            }
+            options.take_turns(&mut report, skip, |daemon| {
+                let router = router(1);
+                on_bed(daemon, &router, |processes| {
+                    install(routes, router.peers[0], processes, options)
+                })
+            })?;
             report.add("ip -batch", ip_batch(routes)?);
         }
         show(report);
     }
+    let title = format!("kernel: {MOVING} prefixes move from a dead next hop to a live one");
+    let mut report = Report::new(title, MOVE_COLUMNS, "Dunlin");
+    for _ in 0..options.runs {
+        options.take_turns(&mut report, skip, |daemon| {
+            let router = router(2);
+            on_bed(daemon, &router, |processes| {
+                change_next_hop(&router.peers, processes, options)
+            })
+        })?;
+    }
+    show(report);
     Ok(())
+}
+
+fn skip(kind: Kind) -> Option<&'static str> {
+    (!kind.installs_routes()).then_some("not asked: it installs no routes by itself")
+}
+
+fn router(senders: u32) -> Router {
+    let identity = |n| Identity {
+        address: driver_address(n),
+        asn: 65_101 + n,
+    };
+    Router {
+        peers: (0..senders).map(identity).collect(),
+        install: true,
+    }
+}
+
+fn encode(routes: u32, announcer: Announcer) -> Arc<[u8]> {
+    let mut out = Vec::new();
+    for first in (0..routes).step_by(PER_SET as usize) {
+        let set = first..routes.min(first + PER_SET);
+        wire::put_update(&mut out, announcer, first / PER_SET, set);
+    }
+    wire::put_end_of_rib(&mut out);
+    out.into()
 }
 
 fn ip_batch(routes: u32) -> Result<Vec<f64>> {
@@ -82,94 +117,102 @@ fn ip_batch(routes: u32) -> Result<Vec<f64>> {
     ])
 }
 
-fn measure(routes: u32, daemon: &Daemon, options: &Options) -> Result<Vec<f64>> {
-    let sender = Identity {
-        address: driver_address(0),
-        asn: 65_101,
-    };
-    let bed = Bed::new(1)?;
-    let scratch = Scratch::new()?;
-    let router = Router {
-        peers: vec![sender],
-        install: true,
-    };
-    let mut processes = daemon.start(&router, &bed.daemon, &scratch)?;
-    let outcome = bed
-        .driver
-        .run(|| drive(routes, sender, &processes, options))?;
-    outcome.or_else(|error| {
-        processes.check_alive()?;
-        Err(error.context(processes.logs()))
-    })
-}
-
-fn drive(
+fn install(
     routes: u32,
     sender: Identity,
     processes: &Processes,
     options: &Options,
 ) -> Result<Vec<f64>> {
-    let mut out = Vec::new();
-    for first in (0..routes).step_by(PER_SET as usize) {
-        let set = first..routes.min(first + PER_SET);
-        wire::put_update(&mut out, sender.asn, sender.address, first / PER_SET, set);
-    }
-    wire::put_end_of_rib(&mut out);
-    let deadline = || Instant::now() + options.patience;
+    let encoded = encode(routes, sender.announcer());
     let pid = processes.first_pid()?;
-
     let mut fleet = Fleet::new([(sender, None)])?;
-    fleet.establish(deadline())?;
-    let before = (processes.usage()?, routes_in_kernel(pid)?);
+    fleet.establish(options.deadline())?;
+    let (before, others) = (processes.usage()?, routes_in_kernel(pid)?);
+    let mut looks = Looks::new(|| routes_in_kernel(pid));
     let started = Instant::now();
-    fleet.send(0, Arc::from(out));
-    let mut looks = Looks::new(pid);
-    let installed = fleet.run_until(deadline(), "all routes to be in the kernel", |_| {
-        looks.count() >= before.1 + routes
-    });
-    let installed = installed
-        .with_context(|| format!("{} of {routes} are", looks.last.saturating_sub(before.1)))?;
+    fleet.send(0, encoded);
+    let installed = looks.wait(&mut fleet, options, |count| count >= others + routes)?;
     let after = processes.usage()?;
 
     let closing = Instant::now();
     fleet.close(0);
-    let removed = fleet.run_until(deadline(), "all routes to leave the kernel", |_| {
-        looks.count() <= before.1
-    });
-    let removed = removed
-        .with_context(|| format!("{} are still there", looks.last.saturating_sub(before.1)))?;
+    let removed = looks.wait(&mut fleet, options, |count| count <= others)?;
     Ok(vec![
         (installed - started).as_secs_f64(),
-        after.cpu_secs - before.0.cpu_secs,
+        after.cpu_secs - before.cpu_secs,
         processes.usage()?.peak_mb,
         (removed - closing).as_secs_f64(),
     ])
 }
 
-/// Looks at the kernel's count now and then.
-struct Looks {
-    pid: u32,
-    next: Instant,
-    last: u32,
+/// Two senders announce the same prefixes; the preferred one's session ends.
+fn change_next_hop(
+    senders: &[Identity],
+    processes: &Processes,
+    options: &Options,
+) -> Result<Vec<f64>> {
+    let [first, second] = senders else {
+        bail!("two senders are needed")
+    };
+    let backup = Announcer {
+        second_choice: true,
+        ..second.announcer()
+    };
+    let pid = processes.first_pid()?;
+    let mut fleet = Fleet::new([(*first, None), (*second, None)])?;
+    fleet.establish(options.deadline())?;
+    fleet.send(0, encode(MOVING, first.announcer()));
+    fleet.send(1, encode(MOVING, backup));
+    let mut looks = Looks::new(|| routes_by_way_of(pid, first.address));
+    looks.wait(&mut fleet, options, |count| count == MOVING)?;
+    fleet.idle(SETTLE)?;
+
+    let before = processes.usage()?;
+    let closing = Instant::now();
+    fleet.close(0);
+    let mut looks = Looks::new(|| routes_by_way_of(pid, second.address));
+    let moved = looks.wait(&mut fleet, options, |count| count == MOVING)?;
+    Ok(vec![
+        (moved - closing).as_secs_f64(),
+        processes.usage()?.cpu_secs - before.cpu_secs,
+    ])
 }
 
-impl Looks {
-    fn new(pid: u32) -> Self {
+/// Looks at the kernel now and then while the sessions run.
+struct Looks<F> {
+    look: F,
+    next: Instant,
+    last: Result<u32>,
+}
+
+impl<F: FnMut() -> Result<u32>> Looks<F> {
+    fn new(look: F) -> Self {
         Self {
-            pid,
+            look,
             next: Instant::now(),
-            last: 0,
+            last: Ok(0),
         }
     }
 
-    /// The count at the last look. If the process is gone, the count stays and the wait runs out.
-    fn count(&mut self) -> u32 {
-        let now = Instant::now();
-        if now >= self.next {
-            self.last = routes_in_kernel(self.pid).unwrap_or(self.last);
-            self.next = now + LOOK_EVERY.max(now.elapsed() * 10);
-        }
-        self.last
+    /// When the count was first seen to be as wanted.
+    fn wait(
+        &mut self,
+        fleet: &mut Fleet,
+        options: &Options,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Result<Instant> {
+        let what = "the kernel's table to be as the routes say";
+        self.next = Instant::now();
+        let waited = fleet.run_until(options.deadline(), what, |_| {
+            let now = Instant::now();
+            if now >= self.next {
+                self.last = (self.look)();
+                self.next = now + LOOK_EVERY.max(now.elapsed() * 10);
+            }
+            self.last.as_ref().map_or(true, |count| wanted(*count))
+        });
+        let count = *self.last.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        waited.with_context(|| format!("at the last look there were {count}"))
     }
 }
 
@@ -183,4 +226,17 @@ fn routes_in_kernel(pid: u32) -> Result<u32> {
     Ok(counts
         .filter_map(|count| count.trim().parse::<u32>().ok())
         .sum())
+}
+
+/// IPv4 routes with this gateway, in the main table.
+fn routes_by_way_of(pid: u32, gateway: Ipv4Addr) -> Result<u32> {
+    let path = format!("/proc/{pid}/net/route");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    // The kernel prints the address in the machine's byte order.
+    let gateway = format!("{:08X}", u32::from_ne_bytes(gateway.octets()));
+    let learned = text
+        .lines()
+        .filter(|line| line.split_whitespace().nth(2) == Some(&gateway))
+        .filter(|line| line.split_whitespace().nth(1) != Some("00000000"));
+    Ok(u32::try_from(learned.count())?)
 }

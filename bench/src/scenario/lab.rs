@@ -95,17 +95,12 @@ fn each(
     runs: u32,
     measure: impl Fn(&Daemon) -> Result<Vec<f64>>,
 ) -> Result<()> {
+    let skip = |kind| {
+        let possible = matches!(kind, Kind::Dunlin | Kind::Bird);
+        (!possible).then_some("not asked: the lab's nodes cannot run it")
+    };
     for _ in 0..runs {
-        for daemon in &options.daemons {
-            if !matches!(daemon.kind, Kind::Dunlin | Kind::Bird) || report.has_note(&daemon.name) {
-                continue;
-            }
-            match measure(daemon) {
-                Ok(values) => report.add(&daemon.name, values),
-                Err(error) if interrupt::asked() => return Err(error),
-                Err(error) => report.note(&daemon.name, format!("failed: {error:#}")),
-            }
-        }
+        options.take_turns(report, skip, &measure)?;
     }
     Ok(())
 }

@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::Options;
-use crate::daemon::{Daemon, LOCAL_AS, Router};
+use super::{Options, on_bed};
+use crate::daemon::{Kind, LOCAL_AS, Router};
 use crate::fleet::{Fleet, Identity};
-use crate::interrupt;
-use crate::netns::{Bed, driver_address};
-use crate::process::{Processes, Scratch};
+use crate::netns::driver_address;
+use crate::process::Processes;
 use crate::report::{Column, Report};
 use crate::table::{Expectation, Table};
 use crate::wire;
@@ -32,49 +31,30 @@ pub(crate) fn run(options: &Options, sizes: &[u32], mut show: impl FnMut(Report)
     for &sessions in sizes {
         let title = format!("mesh: {sessions} sessions × {PREFIXES} prefixes");
         let mut report = Report::new(title, COLUMNS, "Dunlin");
+        let skip = |kind: Kind| {
+            (sessions > kind.session_limit()).then_some("not asked: it would take minutes")
+        };
+        let identity = |n| Identity {
+            address: driver_address(n),
+            asn: 100_001 + n,
+        };
+        let router = Router {
+            peers: (0..sessions).map(identity).collect(),
+            install: false,
+        };
         for _ in 0..options.runs {
-            for daemon in &options.daemons {
-                if report.has_note(&daemon.name) {
-                    continue;
-                }
-                if sessions > daemon.kind.session_limit() {
-                    report.note(&daemon.name, "not asked: it would take minutes".to_owned());
-                    continue;
-                }
-                match measure(sessions, daemon, options) {
-                    Ok(values) => report.add(&daemon.name, values),
-                    Err(error) if interrupt::asked() => return Err(error),
-                    Err(error) => report.note(&daemon.name, format!("failed: {error:#}")),
-                }
-            }
+            options.take_turns(&mut report, skip, |daemon| {
+                on_bed(daemon, &router, |processes| {
+                    drive(&router.peers, processes, options)
+                })
+            })?;
         }
         show(report);
     }
     Ok(())
 }
 
-fn measure(sessions: u32, daemon: &Daemon, options: &Options) -> Result<Vec<f64>> {
-    let identity = |n| Identity {
-        address: driver_address(n),
-        asn: 100_001 + n,
-    };
-    let peers: Vec<Identity> = (0..sessions).map(identity).collect();
-    let bed = Bed::new(sessions)?;
-    let scratch = Scratch::new()?;
-    let router = Router {
-        peers: peers.clone(),
-        install: false,
-    };
-    let mut processes = daemon.start(&router, &bed.daemon, &scratch)?;
-    let outcome = bed.driver.run(|| drive(&peers, &processes, options))?;
-    outcome.or_else(|error| {
-        processes.check_alive()?;
-        Err(error.context(processes.logs()))
-    })
-}
-
 fn drive(peers: &[Identity], processes: &Processes, options: &Options) -> Result<Vec<f64>> {
-    let deadline = || Instant::now() + options.patience;
     let expectation = Expectation {
         local_as: LOCAL_AS,
         per_set: PREFIXES,
@@ -85,8 +65,7 @@ fn drive(peers: &[Identity], processes: &Processes, options: &Options) -> Result
         let mut out = Vec::new();
         wire::put_update(
             &mut out,
-            peer.asn,
-            peer.address,
+            peer.announcer(),
             n,
             n * PREFIXES..(n + 1) * PREFIXES,
         );
@@ -97,7 +76,7 @@ fn drive(peers: &[Identity], processes: &Processes, options: &Options) -> Result
 
     let mut fleet = Fleet::new(peers.iter().map(|peer| (*peer, table())))?;
     let before = processes.usage()?;
-    let established = fleet.establish(deadline())?;
+    let established = fleet.establish(options.deadline())?;
     // Idle first: some daemons hold back what they tell for seconds after a session came up.
     let awake = processes.usage()?;
     fleet.idle(IDLE)?;
@@ -111,7 +90,7 @@ fn drive(peers: &[Identity], processes: &Processes, options: &Options) -> Result
     let others = (sessions - 1) * PREFIXES;
     let mut known = 0;
     let converged = fleet.run_until(
-        deadline(),
+        options.deadline(),
         "every session to be told all prefixes",
         |fleet| {
             while known < peers.len() && fleet.held(known) >= others {

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::Options;
-use crate::daemon::{Daemon, LOCAL_AS, Router};
+use super::{Options, on_bed};
+use crate::daemon::{Kind, LOCAL_AS, Router};
 use crate::fleet::{Fleet, Identity};
-use crate::interrupt;
-use crate::netns::{Bed, driver_address};
-use crate::process::{Processes, Scratch};
+use crate::netns::driver_address;
+use crate::process::Processes;
 use crate::report::{Column, Report};
 use crate::table::{Expectation, Table};
 use crate::wire;
@@ -104,7 +103,7 @@ impl Case {
         for range in self.ranges(n) {
             for first in range.clone().step_by(PER_SET as usize) {
                 let set = first..range.end.min(first + PER_SET);
-                wire::put_update(&mut out, sender.asn, sender.address, first / PER_SET, set);
+                wire::put_update(&mut out, sender.announcer(), first / PER_SET, set);
             }
         }
         wire::put_end_of_rib(&mut out);
@@ -112,50 +111,32 @@ impl Case {
     }
 }
 
+/// One report for each case.
 pub(crate) fn run(options: &Options, mut show: impl FnMut(Report)) -> Result<()> {
     for case in CASES.iter().filter(|case| options.wants(case.name)) {
         let mut report = Report::new(format!("routes: {}", case.title), COLUMNS, "Dunlin");
+        let skip = |kind: Kind| {
+            let routes = case.senders * case.prefixes;
+            (routes > kind.route_limit()).then_some("not asked: it would take minutes")
+        };
+        let identity = |n| Identity {
+            address: driver_address(n),
+            asn: 65_101 + n,
+        };
+        let router = Router {
+            peers: (0..=case.senders).map(identity).collect(),
+            install: false,
+        };
         for _ in 0..options.runs {
-            for daemon in &options.daemons {
-                if report.has_note(&daemon.name) {
-                    continue;
-                }
-                if case.senders * case.prefixes > daemon.kind.route_limit() {
-                    report.note(&daemon.name, "not asked: it would take minutes".to_owned());
-                    continue;
-                }
-                match measure(case, daemon, options) {
-                    Ok(values) => report.add(&daemon.name, values),
-                    Err(error) if interrupt::asked() => return Err(error),
-                    Err(error) => report.note(&daemon.name, format!("failed: {error:#}")),
-                }
-            }
+            options.take_turns(&mut report, skip, |daemon| {
+                on_bed(daemon, &router, |processes| {
+                    drive(case, &router.peers, processes, options)
+                })
+            })?;
         }
         show(report);
     }
     Ok(())
-}
-
-fn measure(case: &Case, daemon: &Daemon, options: &Options) -> Result<Vec<f64>> {
-    let identity = |n| Identity {
-        address: driver_address(n),
-        asn: 65_101 + n,
-    };
-    let peers: Vec<Identity> = (0..=case.senders).map(identity).collect();
-    let bed = Bed::new(case.senders + 1)?;
-    let scratch = Scratch::new()?;
-    let router = Router {
-        peers: peers.clone(),
-        install: false,
-    };
-    let mut processes = daemon.start(&router, &bed.daemon, &scratch)?;
-    let outcome = bed
-        .driver
-        .run(|| drive(case, &peers, &processes, options))?;
-    outcome.or_else(|error| {
-        processes.check_alive()?;
-        Err(error.context(processes.logs()))
-    })
 }
 
 /// The driver's side of one run, inside its namespace. The monitor is the last of `peers`.
@@ -165,7 +146,6 @@ fn drive(
     processes: &Processes,
     options: &Options,
 ) -> Result<Vec<f64>> {
-    let deadline = || Instant::now() + options.patience;
     let expectation = Expectation {
         local_as: LOCAL_AS,
         per_set: PER_SET,
@@ -179,16 +159,18 @@ fn drive(
         .collect();
 
     let mut fleet = Fleet::new(peers.iter().copied().zip(tables))?;
-    fleet.establish(deadline())?;
+    fleet.establish(options.deadline())?;
     fleet.idle(SETTLE)?;
     let before = processes.usage()?;
     let started = Instant::now();
     for (sender, bytes) in senders.clone().zip(encoded) {
         fleet.send(sender, bytes);
     }
-    let told = fleet.run_until(deadline(), "the monitor to be told every prefix", |fleet| {
-        fleet.held(monitor) == case.distinct()
-    });
+    let told = fleet.run_until(
+        options.deadline(),
+        "the monitor to be told every prefix",
+        |fleet| fleet.held(monitor) == case.distinct(),
+    );
     let told = told.with_context(|| {
         format!(
             "the monitor was told {} of {}",
@@ -200,9 +182,11 @@ fn drive(
 
     let closing = Instant::now();
     senders.for_each(|sender| fleet.close(sender));
-    let lost = fleet.run_until(deadline(), "the monitor to lose every prefix", |fleet| {
-        fleet.held(monitor) == 0
-    });
+    let lost = fleet.run_until(
+        options.deadline(),
+        "the monitor to lose every prefix",
+        |fleet| fleet.held(monitor) == 0,
+    );
     let lost = lost.with_context(|| format!("the monitor still holds {}", fleet.held(monitor)))?;
     Ok(vec![
         (told - started).as_secs_f64(),

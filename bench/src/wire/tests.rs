@@ -1,15 +1,15 @@
 use super::*;
 
+const ANNOUNCER: Announcer = Announcer {
+    asn: 65_101,
+    next_hop: Ipv4Addr::new(10, 99, 128, 1),
+    second_choice: false,
+};
+
 /// What a daemon of AS 65000 makes of a sender's UPDATE: its own AS in front of the path.
 fn relayed(set: u32, prefixes: std::ops::Range<u32>) -> Vec<u8> {
     let mut sent = Vec::new();
-    put_update(
-        &mut sent,
-        65_101,
-        Ipv4Addr::new(10, 99, 128, 1),
-        set,
-        prefixes,
-    );
+    put_update(&mut sent, ANNOUNCER, set, prefixes);
     let mut body = sent[HEADER_LEN..].to_vec();
     body[8..13].copy_from_slice(&[0x40, 2, 22, 2, 5]);
     body.splice(13..13, 65_000u32.to_be_bytes());
@@ -37,7 +37,7 @@ fn a_relayed_update_gives_back_its_set_and_prefixes() {
 #[test]
 fn a_path_without_the_daemons_as_is_a_fault() {
     let mut sent = Vec::new();
-    put_update(&mut sent, 65_101, Ipv4Addr::LOCALHOST, 1, 10..20);
+    put_update(&mut sent, ANNOUNCER, 1, 10..20);
     assert_eq!(announced(&sent[HEADER_LEN..]), Err(Fault::AsPath));
 }
 
