@@ -13,6 +13,14 @@ impl Column {
     pub(crate) const fn new(name: &'static str, unit: &'static str) -> Self {
         Self { name, unit }
     }
+
+    fn head(&self) -> String {
+        format!("{} {}", self.name, self.unit)
+    }
+
+    fn width(&self) -> usize {
+        (self.head().len() + 2).max(10)
+    }
 }
 
 /// One subject's runs: a value per column and run, or why there is none.
@@ -96,10 +104,7 @@ impl Report {
         let reference = self.reference();
         let mut out = format!("\n{} (median of {runs})\n{:18}", self.title, "");
         for column in self.columns {
-            out += &format!(
-                "{:>15}",
-                format!("{} {}", column.name, column.unit).trim_end()
-            );
+            out += &format!("{:>width$}", column.head(), width = column.width());
         }
         if reference.is_some() {
             out += &format!("  {}:", self.reference);
@@ -108,8 +113,8 @@ impl Report {
             out += &format!("\n{:18}", row.subject);
             if !row.runs.is_empty() {
                 let medians = row.medians();
-                for value in &medians {
-                    out += &format!("{:>15}", figure(*value));
+                for (column, value) in self.columns.iter().zip(&medians) {
+                    out += &format!("{:>width$}", figure(*value), width = column.width());
                 }
                 if let Some(reference) = reference.as_ref().filter(|_| !self.is_reference(row)) {
                     let ratios = reference.iter().zip(&medians).map(|(ours, theirs)| {

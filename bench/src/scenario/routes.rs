@@ -1,5 +1,7 @@
 //! Routes in, routes out: eBGP senders, one daemon, one eBGP monitor that must be told every
-//! prefix; then the senders close and the monitor must lose every prefix.
+//! prefix; then the senders close and the monitor must lose every prefix. A transit router tells the
+//! senders each other's prefixes too: "all told" is when that has been done as well, and the CPU
+//! time is counted until then.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 
 const COLUMNS: &[Column] = &[
     Column::new("wall", "s"),
+    Column::new("all told", "s"),
     Column::new("CPU", "s"),
     Column::new("peak", "MB"),
     Column::new("withdraw", "s"),
@@ -152,7 +155,7 @@ fn drive(
     };
     let limit = case.distinct() + PER_SET * case.senders;
     let (monitor, senders) = (peers.len() - 1, 0..peers.len() - 1);
-    let tables = (0..peers.len()).map(|n| (n == monitor).then(|| Table::new(expectation, limit)));
+    let tables = peers.iter().map(|_| Some(Table::new(expectation, limit)));
     let encoded: Vec<Arc<[u8]>> = (0..case.senders)
         .zip(peers)
         .map(|(n, sender)| case.encode(n, *sender))
@@ -178,10 +181,23 @@ fn drive(
             case.distinct()
         )
     })?;
+    // Each prefix is told to every sender but the one whose path was chosen.
+    let others = u64::from(case.distinct()) * u64::from(case.senders - 1);
+    let held_by_senders = |fleet: &Fleet| {
+        senders
+            .clone()
+            .map(|n| u64::from(fleet.held(n)))
+            .sum::<u64>()
+    };
+    let all_told = fleet.run_until(options.deadline(), "the senders to be told", |fleet| {
+        held_by_senders(fleet) >= others
+    });
+    let all_told = all_told
+        .with_context(|| format!("they were told {} of {others}", held_by_senders(&fleet)))?;
     let after = processes.usage()?;
 
     let closing = Instant::now();
-    senders.for_each(|sender| fleet.close(sender));
+    senders.clone().for_each(|sender| fleet.close(sender));
     let lost = fleet.run_until(
         options.deadline(),
         "the monitor to lose every prefix",
@@ -190,6 +206,7 @@ fn drive(
     let lost = lost.with_context(|| format!("the monitor still holds {}", fleet.held(monitor)))?;
     Ok(vec![
         (told - started).as_secs_f64(),
+        (all_told - started).as_secs_f64(),
         after.cpu_secs - before.cpu_secs,
         processes.usage()?.peak_mb,
         (lost - closing).as_secs_f64(),
