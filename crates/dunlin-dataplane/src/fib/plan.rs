@@ -177,22 +177,10 @@ fn plan_slot<F: Family>(
         // It may be gone and somebody else's in its place. The read-back queues it again.
         return;
     }
-    let net: IpNet = slot.net.into();
-    let metric = class.metric();
-    let evented = slot.has(EVENTED);
     if to == NO_SET {
-        if env.hold && !slot.has(RELEASED) {
-            return;
+        if !env.hold || slot.has(RELEASED) {
+            plan_delete(slot, class, at, plan);
         }
-        slot.flags = (slot.flags | IN_FLIGHT) & !EVENTED;
-        let meta = Meta::Route {
-            class,
-            at,
-            object: ABSENT,
-            replace: false,
-            evented,
-        };
-        plan.deletes.push((Op::RouteDelete { net, metric }, meta));
         return;
     }
     if F::AFI == Afi::Ipv6 && env.nexthops.has_v4_hop(to) {
@@ -208,23 +196,42 @@ fn plan_slot<F: Family>(
         };
         (object, Target::Nexthop(env.nexthops.object(object).id))
     };
-    slot.flags = (slot.flags | IN_FLIGHT) & !EVENTED;
     let meta = Meta::Route {
         class,
         at,
         object,
         replace: ours,
-        evented,
+        evented: take_off(slot),
     };
-    plan.routes.push((
-        Op::Route {
-            net,
-            metric,
-            target,
-            replace: ours,
-        },
-        meta,
-    ));
+    let op = Op::Route {
+        net: slot.net.into(),
+        metric: class.metric(),
+        target,
+        replace: ours,
+    };
+    plan.routes.push((op, meta));
+}
+
+fn plan_delete<F: Family>(slot: &mut Slot<F>, class: Class, at: u32, plan: &mut Plan) {
+    let meta = Meta::Route {
+        class,
+        at,
+        object: ABSENT,
+        replace: false,
+        evented: take_off(slot),
+    };
+    let op = Op::RouteDelete {
+        net: slot.net.into(),
+        metric: class.metric(),
+    };
+    plan.deletes.push((op, meta));
+}
+
+/// The slot's operation goes into the batch. Whether somebody else had changed the route before.
+fn take_off<F: Family>(slot: &mut Slot<F>) -> bool {
+    let evented = slot.has(EVENTED);
+    slot.flags = (slot.flags | IN_FLIGHT) & !EVENTED;
+    evented
 }
 
 impl Env {
