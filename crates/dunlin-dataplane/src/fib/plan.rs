@@ -1,12 +1,12 @@
 //! From what is wanted and believed to a batch of operations.
 
-use dunlin_net::{Afi, Family, Instant, IpNet};
+use dunlin_net::{Afi, Family, Instant};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::nexthops::{ABSENT, HOLE, HOLE_SET, Kind, NO_SET, Nexthops, ObjectId, Phase, SetId};
 use super::retry::Key;
-use super::routes::{EVENTED, FAILED, FREE, IN_FLIGHT, RELEASED, Routes};
+use super::routes::{EVENTED, FAILED, FREE, IN_FLIGHT, RELEASED, Routes, Slot};
 use super::types::{Batch, BatchId, Class, MAX_OPS, NexthopContent, Op, Reason, Target};
 use super::{Env, Fib, with_routes};
 
