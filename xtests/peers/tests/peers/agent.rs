@@ -1,0 +1,107 @@
+//! `dunlin agent` as a process, asked through its admin socket.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use dunlin_api::{Answer, Client, Neighbor, Query, Route, RouteFilter, Status};
+use dunlin_lab::netns::Netns;
+use dunlin_lab::plan::Plan;
+use dunlin_lab::process::{ProcessId, start_daemon};
+
+use crate::support;
+
+/// The agent of node 1.
+pub(crate) struct Agent {
+    netns: Netns,
+    directory: PathBuf,
+    program: PathBuf,
+}
+
+impl Agent {
+    /// Prepares its directories.
+    pub(crate) fn new(netns: Netns, directory: PathBuf) -> Result<Agent> {
+        for name in ["manifests", "state", "cni", "protocols"] {
+            fs::create_dir_all(directory.join(name))?;
+        }
+        Ok(Agent {
+            netns,
+            directory,
+            program: support::dunlin(),
+        })
+    }
+
+    /// Where its objects are.
+    pub(crate) fn manifests(&self) -> PathBuf {
+        self.directory.join("manifests")
+    }
+
+    /// Its log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.directory.join("agent.log")
+    }
+
+    /// Starts it.
+    pub(crate) fn start(&self) -> Result<ProcessId> {
+        let mut command = self.netns.command(&self.program);
+        // The flags' environment variables are meant for an agent of this machine, not for this one.
+        for (key, _) in std::env::vars_os() {
+            if key.as_encoded_bytes().starts_with(b"DUNLIN_") {
+                command.env_remove(key);
+            }
+        }
+        command.args(["agent", "--node-name", &Plan::node_name(1)]);
+        command
+            .arg("--cluster")
+            .arg(format!("dir:{}", self.manifests().display()));
+        let place = |name: &str| self.directory.join(name);
+        command.arg("--socket").arg(place("agent.sock"));
+        command.arg("--state-dir").arg(place("state"));
+        command.arg("--cni-conf-dir").arg(place("cni"));
+        command.arg("--protocol-names").arg(place("protocols"));
+        command.args(["--metrics-addr", "off", "--log", "debug"]);
+        start_daemon(&mut command, &self.log(), true)
+    }
+
+    fn ask(&self, query: &Query) -> Result<Answer> {
+        let client =
+            Client::new(self.directory.join("agent.sock")).with_timeout(Duration::from_secs(5));
+        Ok(client.ask_blocking(query)?)
+    }
+
+    /// The one session with an address; of a `peerRange`, the one accepted.
+    pub(crate) fn neighbor(&self) -> Result<Neighbor> {
+        match self.ask(&Query::Neighbors)? {
+            Answer::Neighbors(all) => all
+                .into_iter()
+                .find(|neighbor| neighbor.address.is_some())
+                .context("the agent has no neighbor"),
+            other => bail!("{other:?}"),
+        }
+    }
+
+    /// What it knows of prefixes.
+    pub(crate) fn routes(&self) -> Result<Vec<Route>> {
+        match self.ask(&Query::Routes(RouteFilter::default()))? {
+            Answer::Routes(view) => Ok(view.items),
+            other => bail!("{other:?}"),
+        }
+    }
+
+    /// Its status.
+    pub(crate) fn status(&self) -> Result<Status> {
+        match self.ask(&Query::Status)? {
+            Answer::Status(status) => Ok(*status),
+            other => bail!("{other:?}"),
+        }
+    }
+}
+
+/// The last lines of a log.
+pub(crate) fn tail(log: &Path, lines: usize) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let all: Vec<_> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n    ")
+}

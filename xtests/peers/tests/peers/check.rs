@@ -1,0 +1,211 @@
+//! Expectations: asked again until they hold, or a deadline has passed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use dunlin_lab::routes::{PROTOCOL_DUNLIN, installed_by};
+use ipnet::IpNet;
+
+use crate::bed::Bed;
+use crate::scenario::{Session, Step, Told};
+
+/// A machine that also compiles is slow; what fails here fails for another reason.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// How often a daemon is asked that cannot tell by itself.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A route as the daemon has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The next hop.
+    pub(crate) next_hop: Option<IpAddr>,
+    /// The path, numbers with spaces between.
+    pub(crate) as_path: String,
+    /// Communities and large communities.
+    pub(crate) communities: BTreeSet<String>,
+    /// MULTI_EXIT_DISC.
+    pub(crate) med: Option<u32>,
+    /// LOCAL_PREF.
+    pub(crate) local_pref: Option<u32>,
+}
+
+/// The agent's routes in a daemon.
+pub(crate) type Table = BTreeMap<IpNet, Seen>;
+
+/// Asks until the answer is right; the last wrong answer is the error.
+pub(crate) fn until_ok(mut check: impl FnMut() -> Result<()>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match check() {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error.context(format!("after {} s", PATIENCE.as_secs())));
+            }
+            Err(_) => thread::sleep(ASK_AGAIN),
+        }
+    }
+}
+
+impl Bed {
+    /// Waits until an expectation holds.
+    pub(crate) fn expect(&self, step: &Step) -> Result<()> {
+        until_ok(|| match step {
+            Step::Session(wanted) => self.session(wanted),
+            Step::Settled(_) => self.settled(),
+            Step::Told(wanted) => told(&self.daemon.table()?, wanted),
+            Step::ToldCount(wanted) => {
+                let count = self.daemon.count()?;
+                ensure!(count == *wanted, "the daemon has {count} of our routes");
+                Ok(())
+            }
+            Step::Installed(wanted) => self.installed(wanted),
+            Step::InstalledCount(wanted) => {
+                let count = installed_by(&self.node, PROTOCOL_DUNLIN)?.len();
+                ensure!(count == *wanted, "{count} are installed");
+                Ok(())
+            }
+            Step::Learned(wanted) => self.learned(wanted),
+            Step::Kept(wanted) => self.kept(wanted),
+            Step::Problem(words) => {
+                let problems = self.agent.status()?.problems;
+                let said = |text: &str| text.contains(words.as_str());
+                let found = problems
+                    .iter()
+                    .any(|problem| said(&problem.message) || said(&problem.reason));
+                ensure!(found, "{problems:?}");
+                Ok(())
+            }
+            Step::Sent(wanted) => {
+                let heard = self.wire.heard();
+                let missing: Vec<_> = wanted
+                    .iter()
+                    .filter(|prefix| !heard.announced.contains(prefix))
+                    .collect();
+                ensure!(missing.is_empty(), "not sent: {missing:?}");
+                Ok(())
+            }
+            other => bail!("{other:?} is no expectation"),
+        })
+    }
+
+    fn session(&self, wanted: &Session) -> Result<()> {
+        let is = self.agent.neighbor()?;
+        let state = match wanted.state.as_deref() {
+            None => true,
+            Some("down") => is.state != "Established",
+            Some(state) => is.state == state,
+        };
+        let has = |name: &String| is.capabilities.contains(name);
+        let all = wanted.capabilities.iter().all(has) && !wanted.lacks.iter().any(has);
+        let error = is.last_error.as_deref().unwrap_or_default();
+        let error_right = wanted
+            .error
+            .as_ref()
+            .is_none_or(|words| error.contains(words.as_str()));
+        let sum = |count: fn(&dunlin_api::FamilyCounts) -> u64| -> u64 {
+            is.routes.iter().map(count).sum()
+        };
+        let counts: (u64, u64) = (sum(|c| c.received), sum(|c| c.accepted));
+        ensure!(
+            state
+                && all
+                && error_right
+                && wanted.received.is_none_or(|n| n == counts.0)
+                && wanted.accepted.is_none_or(|n| n == counts.1)
+                && wanted.stale.is_none_or(|stale| stale == is.stale)
+                && wanted
+                    .hold_secs
+                    .is_none_or(|secs| secs == is.hold_time_secs)
+                && wanted.kind.as_ref().is_none_or(|kind| *kind == is.kind),
+            "{is:?}"
+        );
+        Ok(())
+    }
+
+    fn settled(&self) -> Result<()> {
+        ensure!(self.daemon.is_up()?, "the daemon says the session is down");
+        let is = self.agent.neighbor()?;
+        let families = is.families.len() as u64;
+        // Whoever does not speak of graceful restart need not send End-of-RIB.
+        let restarts = (is.capabilities.iter()).any(|name| name.starts_with("graceful-restart"));
+        ensure!(
+            is.state == "Established"
+                && families > 0
+                && is.counters.updates_sent >= families
+                && (!restarts || is.routes.iter().all(|family| family.end_of_rib_received)),
+            "{is:?}"
+        );
+        Ok(())
+    }
+
+    fn installed(&self, wanted: &BTreeMap<IpNet, IpAddr>) -> Result<()> {
+        let routes = installed_by(&self.node, PROTOCOL_DUNLIN)?;
+        let is: BTreeMap<IpNet, Vec<IpAddr>> = routes
+            .into_iter()
+            .map(|route| (route.prefix, route.gateways))
+            .collect();
+        let equal = is.len() == wanted.len()
+            && wanted
+                .iter()
+                .all(|(prefix, gateway)| is.get(prefix).is_some_and(|hops| hops == &[*gateway]));
+        ensure!(equal, "installed: {is:?}");
+        Ok(())
+    }
+
+    fn learned(&self, wanted: &BTreeMap<IpNet, String>) -> Result<()> {
+        let routes = self.agent.routes()?;
+        for (prefix, as_path) in wanted {
+            let route = routes.iter().find(|route| route.prefix == *prefix);
+            let route = route.with_context(|| format!("{prefix} is not known"))?;
+            let found = route.paths.iter().any(|path| path.as_path == *as_path);
+            ensure!(found, "{:?}", route.paths);
+        }
+        Ok(())
+    }
+
+    fn kept(&self, wanted: &BTreeMap<IpNet, String>) -> Result<()> {
+        let routes = self.agent.routes()?;
+        for (prefix, words) in wanted {
+            let route = routes.iter().find(|route| route.prefix == *prefix);
+            let route = route.with_context(|| format!("{prefix} is not known"))?;
+            let found = route.paths.iter().any(|path| {
+                let reason = path.reason.as_deref().unwrap_or_default();
+                !path.best && path.address.is_some() && reason.contains(words.as_str())
+            });
+            ensure!(found, "{:?}", route.paths);
+        }
+        Ok(())
+    }
+}
+
+fn told(table: &Table, wanted: &BTreeMap<IpNet, Told>) -> Result<()> {
+    let equal = table.len() == wanted.len()
+        && wanted
+            .iter()
+            .all(|(prefix, told)| table.get(prefix).is_some_and(|seen| told.fits(seen)));
+    let shown: BTreeMap<_, _> = table.iter().take(10).collect();
+    ensure!(equal, "the daemon has {shown:?}");
+    Ok(())
+}
+
+impl Told {
+    fn fits(&self, seen: &Seen) -> bool {
+        let communities = self
+            .communities
+            .as_ref()
+            .map(|all| all.iter().cloned().collect::<BTreeSet<_>>());
+        self.next_hop.is_none_or(|hop| seen.next_hop == Some(hop))
+            && self
+                .as_path
+                .as_ref()
+                .is_none_or(|path| *path == seen.as_path)
+            && communities.is_none_or(|all| all == seen.communities)
+            && self.med.is_none_or(|med| seen.med == Some(med))
+            && self
+                .local_pref
+                .is_none_or(|pref| seen.local_pref == Some(pref))
+    }
+}

@@ -1,0 +1,261 @@
+//! The daemons: how each is configured, started, asked and changed. One module each.
+
+mod bird;
+mod frr;
+mod gobgp;
+mod openbgpd;
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use dunlin_lab::iproute::text_of;
+use dunlin_lab::netns::Netns;
+use dunlin_lab::plan::Plan;
+use dunlin_lab::process::{ProcessId, start_daemon};
+use dunlin_net::Afi;
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::bed::{AGENT, DAEMON};
+use crate::check::{Table, until_ok};
+use crate::scenario::{Announce, Speaker};
+
+/// Which daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Kind {
+    /// BIRD 2.
+    Bird,
+    /// FRRouting: bgpd beside zebra.
+    Frr,
+    /// GoBGP.
+    Gobgp,
+    /// OpenBGPD.
+    Openbgpd,
+}
+
+impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Kind; 4] = [Kind::Bird, Kind::Frr, Kind::Gobgp, Kind::Openbgpd];
+
+    /// As it stands in the name of a test.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Bird => "bird",
+            Kind::Frr => "frr",
+            Kind::Gobgp => "gobgp",
+            Kind::Openbgpd => "openbgpd",
+        }
+    }
+
+    /// Whether its programs are installed; says which package has them if not.
+    pub(crate) fn find(self) -> Result<()> {
+        let (programs, package) = match self {
+            Kind::Bird => (["/usr/sbin/bird", "/usr/sbin/birdc"], "bird2"),
+            Kind::Frr => (["/usr/lib/frr/bgpd", "/usr/bin/vtysh"], "frr"),
+            Kind::Gobgp => (["/usr/bin/gobgpd", "/usr/bin/gobgp"], "gobgpd"),
+            Kind::Openbgpd => (["/usr/sbin/bgpd", "/usr/sbin/bgpctl"], "openbgpd"),
+        };
+        for program in programs {
+            let there = Path::new(program).is_file();
+            anyhow::ensure!(there, "needs {program} (package {package})");
+        }
+        Ok(())
+    }
+}
+
+/// A daemon in its namespace.
+pub(crate) struct Daemon {
+    pub(crate) kind: Kind,
+    pub(crate) netns: Netns,
+    pub(crate) speaker: Speaker,
+    directory: PathBuf,
+    /// The one that speaks BGP.
+    bgp: Option<ProcessId>,
+    /// FRR's zebra, which outlives it.
+    helper: Option<ProcessId>,
+}
+
+impl Daemon {
+    /// Makes its directory.
+    pub(crate) fn new(
+        kind: Kind,
+        netns: Netns,
+        directory: PathBuf,
+        speaker: Speaker,
+    ) -> Result<Daemon> {
+        fs::create_dir_all(&directory)?;
+        Ok(Daemon {
+            kind,
+            netns,
+            speaker,
+            directory,
+            bgp: None,
+            helper: None,
+        })
+    }
+
+    /// The address of a family.
+    fn own(afi: Afi) -> IpAddr {
+        Plan::node_address(DAEMON, afi)
+    }
+
+    /// The agent's address that the session is with.
+    fn peer() -> IpAddr {
+        Plan::node_address(AGENT, Afi::Ipv4)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// A name for what is kept of it.
+    pub(crate) fn dir_name(&self) -> String {
+        self.kind.name().to_owned()
+    }
+
+    /// Its log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path("log")
+    }
+
+    /// The process that speaks BGP.
+    pub(crate) fn process(&self) -> Option<ProcessId> {
+        self.bgp
+    }
+
+    /// All its processes.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = ProcessId> + use<> {
+        self.bgp.into_iter().chain(self.helper)
+    }
+
+    /// Writes a file that only its owner may read (OpenBGPD insists).
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        Ok(path)
+    }
+
+    fn launch(&self, command: &mut Command) -> Result<ProcessId> {
+        start_daemon(command, &self.log(), true)
+    }
+
+    /// Starts it, and waits until it can be asked. A second start is a restart.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        let again = self.bgp.is_some();
+        let process = match self.kind {
+            Kind::Bird => bird::start(self, again)?,
+            Kind::Frr => frr::start(self)?,
+            Kind::Gobgp => gobgp::start(self, again)?,
+            Kind::Openbgpd => openbgpd::start(self)?,
+        };
+        self.bgp = Some(process);
+        until_ok(|| {
+            anyhow::ensure!(process.is_alive(), "it ended");
+            self.is_up().map(|_| ())
+        })?;
+        if self.kind == Kind::Gobgp {
+            gobgp::change(self, &[], &self.speaker.announce)?;
+            gobgp::enable(self)?;
+        }
+        Ok(())
+    }
+
+    /// Announces exactly `routes` from now on.
+    pub(crate) fn change(&mut self, routes: Vec<Announce>) -> Result<()> {
+        let old = std::mem::replace(&mut self.speaker.announce, routes);
+        match self.kind {
+            Kind::Bird => bird::reload(self),
+            Kind::Frr => frr::change(self, &old),
+            Kind::Gobgp => gobgp::change(self, &old, &self.speaker.announce),
+            Kind::Openbgpd => openbgpd::reload(self),
+        }
+    }
+
+    /// Asks the agent for everything anew.
+    pub(crate) fn refresh(&self) -> Result<()> {
+        match self.kind {
+            Kind::Bird => bird::refresh(self),
+            Kind::Frr => frr::refresh(self),
+            Kind::Gobgp => gobgp::refresh(self),
+            Kind::Openbgpd => openbgpd::refresh(self),
+        }
+    }
+
+    /// Whether it thinks the session is established.
+    pub(crate) fn is_up(&self) -> Result<bool> {
+        match self.kind {
+            Kind::Bird => bird::is_up(self),
+            Kind::Frr => frr::is_up(self),
+            Kind::Gobgp => gobgp::is_up(self),
+            Kind::Openbgpd => openbgpd::is_up(self),
+        }
+    }
+
+    /// What it has learned from the agent.
+    pub(crate) fn table(&self) -> Result<Table> {
+        match self.kind {
+            Kind::Bird => bird::table(self),
+            Kind::Frr => frr::table(self),
+            Kind::Gobgp => gobgp::table(self),
+            Kind::Openbgpd => openbgpd::table(self),
+        }
+    }
+
+    /// How many routes it has learned from the agent.
+    pub(crate) fn count(&self) -> Result<usize> {
+        match self.kind {
+            Kind::Frr => frr::count(self),
+            _ => Ok(self.table()?.len()),
+        }
+    }
+
+    fn text(&self, command: &mut Command) -> Result<String> {
+        text_of(command)
+    }
+
+    fn json(&self, command: &mut Command) -> Result<Value> {
+        let text = text_of(command)?;
+        serde_json::from_str(&text).with_context(|| format!("not JSON: {text:.200}"))
+    }
+}
+
+/// What was removed, and what is new.
+fn difference<'a>(
+    old: &'a [Announce],
+    new: &'a [Announce],
+) -> (Vec<&'a Announce>, Vec<&'a Announce>) {
+    let lacks = |all: &[Announce]| {
+        let all: std::collections::BTreeSet<IpNet> = all.iter().map(|r| r.prefix).collect();
+        move |route: &&Announce| !all.contains(&route.prefix)
+    };
+    (
+        old.iter().filter(lacks(new)).collect(),
+        new.iter().filter(lacks(old)).collect(),
+    )
+}
+
+fn afi_of(prefix: &IpNet) -> Afi {
+    match prefix {
+        IpNet::V4(_) => Afi::Ipv4,
+        IpNet::V6(_) => Afi::Ipv6,
+    }
+}
+
+/// `ipv4`, `ipv6`: all these daemons say so.
+fn word(afi: Afi) -> &'static str {
+    match afi {
+        Afi::Ipv4 => "ipv4",
+        Afi::Ipv6 => "ipv6",
+    }
+}
+
+fn u32_of(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|number| u32::try_from(number).ok())
+}

@@ -1,0 +1,157 @@
+//! BIRD. It is asked in text: `birdc` has no other form.
+
+use std::fmt::Write as _;
+use std::process::Command;
+
+use anyhow::Result;
+use dunlin_lab::process::ProcessId;
+use dunlin_net::Afi;
+
+use super::{Daemon, afi_of, word};
+use crate::check::{Seen, Table};
+use crate::scenario::Announce;
+
+/// Writes the configuration and starts it; `again` after an end, as its service does, to recover gracefully.
+pub(super) fn start(daemon: &Daemon, again: bool) -> Result<ProcessId> {
+    let file = daemon.write("bird.conf", &config(daemon))?;
+    let mut command = daemon.netns.command("/usr/sbin/bird");
+    command.arg("-f").arg("-c").arg(file);
+    command.arg("-s").arg(daemon.path("bird.ctl"));
+    command.arg("-P").arg(daemon.path("bird.pid"));
+    if again && daemon.speaker.graceful_restart_secs.is_some() {
+        command.arg("-R");
+    }
+    daemon.launch(&mut command)
+}
+
+fn config(daemon: &Daemon) -> String {
+    let speaker = &daemon.speaker;
+    let mut text = format!(
+        "log stderr all;\nrouter id {};\nprotocol device {{}}\n",
+        Daemon::own(Afi::Ipv4)
+    );
+    let mut channels = String::new();
+    for afi in Afi::ALL {
+        let family = word(afi);
+        let routes = speaker
+            .announce
+            .iter()
+            .filter(|route| afi_of(&route.prefix) == afi);
+        let (mut statics, mut special) = (String::new(), String::new());
+        for route in routes {
+            let _ = writeln!(statics, "  route {} blackhole;", route.prefix);
+            if route.is_special() {
+                special += &attributes(route);
+            }
+        }
+        let _ = write!(
+            text,
+            "protocol kernel {{ {family} {{ import none; export where source = RTS_BGP; }}; }}\n\
+             protocol static static_{family} {{\n  {family};\n{statics}}}\n\
+             filter out_{family} {{\n  if source != RTS_STATIC then reject;\n{special}  accept;\n}}\n"
+        );
+        let _ = writeln!(
+            channels,
+            "  {family} {{ import all; export filter out_{family}; next hop address {}; }};",
+            Daemon::own(afi)
+        );
+    }
+    let restart = match speaker.graceful_restart_secs {
+        Some(secs) => format!("graceful restart on; graceful restart time {secs};"),
+        None => "graceful restart aware;".to_owned(),
+    };
+    let password = speaker
+        .password
+        .as_ref()
+        .map(|password| format!("  password \"{password}\";\n"));
+    let _ = write!(
+        text,
+        "protocol bgp peer {{\n  local {} as {};\n  neighbor {} as {};\n  direct; hold time {}; {restart}\n  \
+         connect delay time 1; connect retry time 2; error wait time 1, 2; error forget time 1;\n  \
+         enable as4 {};\n{}{}{channels}}}\n",
+        Daemon::own(Afi::Ipv4),
+        speaker.asn,
+        Daemon::peer(),
+        speaker.peer_asn,
+        speaker.hold_secs,
+        if speaker.two_octet { "off" } else { "on" },
+        password.unwrap_or_default(),
+        if speaker.passive { "  passive;\n" } else { "" },
+    );
+    text
+}
+
+fn attributes(route: &Announce) -> String {
+    let mut text = format!("  if net = {} then {{\n", route.prefix);
+    if let Some(hop) = route.next_hop {
+        let _ = writeln!(text, "    bgp_next_hop = {hop};");
+    }
+    if let Some(asn) = route.prepend {
+        let _ = writeln!(text, "    bgp_path.prepend({asn});");
+    }
+    text + "  }\n"
+}
+
+fn birdc(daemon: &Daemon) -> Command {
+    let mut command = Command::new("/usr/sbin/birdc");
+    command.arg("-s").arg(daemon.path("bird.ctl"));
+    command
+}
+
+pub(super) fn reload(daemon: &Daemon) -> Result<()> {
+    daemon.write("bird.conf", &config(daemon))?;
+    let said = daemon.text(birdc(daemon).arg("configure"))?;
+    anyhow::ensure!(said.contains("Reconfigur"), "{said}");
+    Ok(())
+}
+
+pub(super) fn refresh(daemon: &Daemon) -> Result<()> {
+    let said = daemon.text(birdc(daemon).args(["reload", "in", "peer"]))?;
+    anyhow::ensure!(said.contains("reloading"), "{said}");
+    Ok(())
+}
+
+pub(super) fn is_up(daemon: &Daemon) -> Result<bool> {
+    let said = daemon.text(birdc(daemon).args(["show", "protocols", "peer"]))?;
+    anyhow::ensure!(said.contains("BGP"), "{said}");
+    Ok(said.contains("Established"))
+}
+
+pub(super) fn table(daemon: &Daemon) -> Result<Table> {
+    let show = ["show", "route", "all", "protocol", "peer"];
+    let said = daemon.text(birdc(daemon).args(show))?;
+    let mut table = Table::new();
+    let mut current = None;
+    for line in said.lines() {
+        if !line.starts_with(char::is_whitespace) {
+            let word = line.split_whitespace().next().unwrap_or_default();
+            current = word.parse().ok();
+            if let Some(prefix) = current {
+                table.insert(prefix, Seen::default());
+            }
+            continue;
+        }
+        let Some(seen) = current.and_then(|prefix| table.get_mut(&prefix)) else {
+            continue;
+        };
+        let (name, value) = line.trim().split_once(": ").unwrap_or_default();
+        match name {
+            "BGP.as_path" => value.clone_into(&mut seen.as_path),
+            // A link-local address may follow.
+            "BGP.next_hop" => {
+                seen.next_hop = value.split_whitespace().next().and_then(|w| w.parse().ok());
+            }
+            "BGP.med" => seen.med = value.parse().ok(),
+            "BGP.local_pref" => seen.local_pref = value.parse().ok(),
+            "BGP.community" | "BGP.large_community" => {
+                // (64512,100) and (64512, 1, 2)
+                let tuples = value.split(')').map(|tuple| tuple.replace(['(', ' '], ""));
+                let shown = tuples.filter(|tuple| !tuple.is_empty());
+                seen.communities
+                    .extend(shown.map(|tuple| tuple.replace(',', ":")));
+            }
+            _ => {}
+        }
+    }
+    Ok(table)
+}

@@ -1,0 +1,244 @@
+//! FRR: bgpd, which is started, ended and hung, and zebra, which stays.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::chown;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use dunlin_lab::process::ProcessId;
+use dunlin_net::Afi;
+use serde_json::Value;
+
+use super::{Daemon, afi_of, difference, u32_of, word};
+use crate::check::{Seen, Table, until_ok};
+use crate::scenario::Announce;
+
+pub(super) fn start(daemon: &mut Daemon) -> Result<ProcessId> {
+    let bgpd_conf = daemon.write("bgpd.conf", &config(daemon))?;
+    let zebra_conf = daemon.write("zebra.conf", "hostname peer\n")?;
+    // The daemons give up root at once and read and write everything as their own user.
+    let (user, group) = frr_user().context("there is no user `frr`")?;
+    for path in [&daemon.directory, &bgpd_conf, &zebra_conf] {
+        chown(path, Some(user), Some(group))?;
+    }
+    let socket = daemon.path("zserv.api");
+    let command = |name: &str, conf| {
+        let mut command = daemon.netns.command(format!("/usr/lib/frr/{name}"));
+        // Port 0: no TCP console.
+        command.args(["-P", "0", "--log", "stdout"]);
+        command.arg("--vty_socket").arg(&daemon.directory);
+        command.arg("-z").arg(&socket).arg("-f").arg(conf);
+        command.arg("-i").arg(daemon.path(&format!("{name}.pid")));
+        command
+    };
+    if !daemon.helper.is_some_and(ProcessId::is_alive) {
+        let zebra = daemon.launch(&mut command("zebra", zebra_conf))?;
+        until_ok(|| {
+            anyhow::ensure!(socket.exists(), "zebra makes no socket");
+            Ok(())
+        })?;
+        let bgpd = daemon.launch(&mut command("bgpd", bgpd_conf))?;
+        daemon.helper = Some(zebra);
+        return Ok(bgpd);
+    }
+    daemon.launch(&mut command("bgpd", bgpd_conf))
+}
+
+/// The numbers of the user that FRR changes to.
+fn frr_user() -> Option<(u32, u32)> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    let line = passwd.lines().find(|line| line.starts_with("frr:"))?;
+    let mut fields = line.split(':').skip(2);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+fn config(daemon: &Daemon) -> String {
+    let speaker = &daemon.speaker;
+    let peer = Daemon::peer();
+    let mut text = format!(
+        "frr defaults traditional\nhostname peer\nrouter bgp {}\n bgp router-id {}\n \
+         no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n no bgp network import-check\n",
+        speaker.asn,
+        Daemon::own(Afi::Ipv4)
+    );
+    if let Some(secs) = speaker.graceful_restart_secs {
+        let _ = write!(
+            text,
+            " bgp graceful-restart\n bgp graceful-restart restart-time {secs}\n \
+             bgp graceful-restart preserve-fw-state\n"
+        );
+    }
+    let _ = write!(
+        text,
+        " neighbor {peer} remote-as {}\n neighbor {peer} timers {} {}\n neighbor {peer} timers connect 1\n \
+         neighbor {peer} advertisement-interval 0\n",
+        speaker.peer_asn,
+        (speaker.hold_secs / 3).max(1),
+        speaker.hold_secs
+    );
+    if let Some(password) = &speaker.password {
+        let _ = writeln!(text, " neighbor {peer} password {password}");
+    }
+    if speaker.two_octet {
+        // Without any capability, there is IPv4 alone.
+        let _ = writeln!(text, " neighbor {peer} dont-capability-negotiate");
+    }
+    if speaker.passive {
+        let _ = writeln!(text, " neighbor {peer} passive");
+    }
+    for afi in Afi::ALL {
+        let _ = writeln!(text, " address-family {} unicast", word(afi));
+        let _ = writeln!(text, "  neighbor {peer} activate");
+        for route in speaker.announce.iter().filter(|r| afi_of(&r.prefix) == afi) {
+            let _ = writeln!(text, "  {}", network(route));
+        }
+        text += " exit-address-family\n";
+    }
+    text += "exit\n";
+    for route in speaker.announce.iter().filter(|route| route.is_special()) {
+        text += &route_map(route);
+    }
+    text
+}
+
+/// The route map of a prefix with attributes.
+fn map_name(route: &Announce) -> String {
+    format!(
+        "M{}",
+        route.prefix.to_string().replace([':', '/', '.'], "-")
+    )
+}
+
+fn network(route: &Announce) -> String {
+    let map = route
+        .is_special()
+        .then(|| format!(" route-map {}", map_name(route)));
+    format!("network {}{}", route.prefix, map.unwrap_or_default())
+}
+
+fn route_map(route: &Announce) -> String {
+    let mut text = format!("route-map {} permit 10\n", map_name(route));
+    if let Some(hop) = route.next_hop {
+        let verb = match afi_of(&route.prefix) {
+            Afi::Ipv4 => "ip next-hop",
+            Afi::Ipv6 => "ipv6 next-hop global",
+        };
+        let _ = writeln!(text, " set {verb} {hop}");
+    }
+    if let Some(asn) = route.prepend {
+        let _ = writeln!(text, " set as-path prepend {asn}");
+    }
+    text + "exit\n"
+}
+
+fn vtysh(daemon: &Daemon) -> Command {
+    let mut command = Command::new("/usr/bin/vtysh");
+    command.arg("--vty_socket").arg(&daemon.directory);
+    command.args(["-d", "bgpd"]);
+    command
+}
+
+fn show(daemon: &Daemon, what: &str) -> Result<Value> {
+    daemon.json(vtysh(daemon).args(["-c", what]))
+}
+
+pub(super) fn change(daemon: &Daemon, old: &[Announce]) -> Result<()> {
+    let (gone, come) = difference(old, &daemon.speaker.announce);
+    let mut text = String::from("configure terminal\n");
+    for route in come.iter().filter(|route| route.is_special()) {
+        text += &route_map(route);
+    }
+    let _ = writeln!(text, "router bgp {}", daemon.speaker.asn);
+    for afi in Afi::ALL {
+        let _ = writeln!(text, "address-family {} unicast", word(afi));
+        for (no, routes) in [("no ", &gone), ("", &come)] {
+            for route in routes.iter().filter(|r| afi_of(&r.prefix) == afi) {
+                let _ = writeln!(text, "{no}{}", network(route));
+            }
+        }
+        text += "exit-address-family\n";
+    }
+    let file = daemon.write("change.conf", &(text + "end\n"))?;
+    let said = daemon.text(vtysh(daemon).arg("-f").arg(file))?;
+    anyhow::ensure!(!said.contains('%'), "{said}");
+    Ok(())
+}
+
+pub(super) fn refresh(daemon: &Daemon) -> Result<()> {
+    for afi in Afi::ALL {
+        let clear = format!("clear bgp {} unicast {} soft in", word(afi), Daemon::peer());
+        daemon.text(vtysh(daemon).args(["-c", &clear]))?;
+    }
+    Ok(())
+}
+
+pub(super) fn is_up(daemon: &Daemon) -> Result<bool> {
+    let peer = Daemon::peer().to_string();
+    let said = show(daemon, &format!("show bgp neighbors {peer} json"))?;
+    Ok(said[&peer]["bgpState"] == "Established")
+}
+
+fn learned(daemon: &Daemon, afi: Afi) -> Result<Vec<String>> {
+    let said = show(daemon, &format!("show bgp {} unicast json", word(afi)))?;
+    let from_peer = |paths: &Value| {
+        let peer = Daemon::peer().to_string();
+        let mut paths = paths.as_array().into_iter().flatten();
+        paths.any(|path| path["peerId"] == peer.as_str())
+    };
+    let routes = said["routes"].as_object().into_iter().flatten();
+    let ours = routes.filter(|(_, paths)| from_peer(paths));
+    Ok(ours.map(|(prefix, _)| prefix.clone()).collect())
+}
+
+pub(super) fn count(daemon: &Daemon) -> Result<usize> {
+    Ok(learned(daemon, Afi::Ipv4)?.len() + learned(daemon, Afi::Ipv6)?.len())
+}
+
+pub(super) fn table(daemon: &Daemon) -> Result<Table> {
+    let peer = Daemon::peer().to_string();
+    let mut table = Table::new();
+    for afi in Afi::ALL {
+        for prefix in learned(daemon, afi)? {
+            let said = show(
+                daemon,
+                &format!("show bgp {} unicast {prefix} json", word(afi)),
+            )?;
+            let paths = said["paths"].as_array().into_iter().flatten();
+            let path = paths
+                .into_iter()
+                .find(|path| path["peer"]["peerId"] == peer.as_str());
+            if let Some(path) = path {
+                table.insert(prefix.parse()?, seen(path));
+            }
+        }
+    }
+    Ok(table)
+}
+
+fn seen(path: &Value) -> Seen {
+    let words = |value: &Value| {
+        let text = value["string"].as_str().unwrap_or_default();
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let hops = path["nexthops"].as_array().into_iter().flatten();
+    let mut seen = Seen {
+        next_hop: hops
+            .filter(|hop| hop["scope"] != "link-local")
+            .find_map(|hop| hop["ip"].as_str()?.parse().ok()),
+        as_path: path["aspath"]["string"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        med: u32_of(&path["metric"]).or_else(|| u32_of(&path["med"])),
+        local_pref: u32_of(&path["locPrf"]),
+        ..Seen::default()
+    };
+    if seen.as_path == "Local" {
+        seen.as_path.clear();
+    }
+    seen.communities.extend(words(&path["community"]));
+    seen.communities.extend(words(&path["largeCommunity"]));
+    seen
+}

@@ -1,0 +1,112 @@
+//! OpenBGPD. It cannot put a number of another AS before a path.
+
+use std::fmt::Write as _;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use dunlin_lab::process::ProcessId;
+use dunlin_net::Afi;
+
+use super::{Daemon, afi_of, u32_of};
+use crate::check::{Seen, Table};
+
+pub(super) fn start(daemon: &Daemon) -> Result<ProcessId> {
+    let file = daemon.write("bgpd.conf", &config(daemon))?;
+    let mut command = daemon.netns.command("/usr/sbin/bgpd");
+    command.arg("-d").arg("-f").arg(file);
+    daemon.launch(&mut command)
+}
+
+fn config(daemon: &Daemon) -> String {
+    let speaker = &daemon.speaker;
+    let own = Daemon::own(Afi::Ipv4);
+    let mut text = format!(
+        "AS {}\nrouter-id {own}\nlisten on {own}\nsocket \"{}\"\nfib-update no\nholdtime {}\n",
+        speaker.asn,
+        daemon.path("bgpd.sock").display(),
+        speaker.hold_secs,
+    );
+    for route in &speaker.announce {
+        let afi = afi_of(&route.prefix);
+        // On Linux it does not know its own IPv6 address of a link.
+        let own = (afi == Afi::Ipv6).then(|| Daemon::own(afi));
+        let hop = route.next_hop.or(own);
+        let hop = hop.map(|hop| format!(" set nexthop {hop}"));
+        let _ = writeln!(text, "network {}{}", route.prefix, hop.unwrap_or_default());
+    }
+    let _ = write!(
+        text,
+        "neighbor {} {{\n  remote-as {}\n  local-address {own}\n  announce IPv4 unicast\n  announce IPv6 unicast\n",
+        Daemon::peer(),
+        speaker.peer_asn,
+    );
+    if speaker.two_octet {
+        text += "  announce as-4byte no\n";
+    }
+    if speaker.passive {
+        text += "  passive\n";
+    }
+    if let Some(password) = &speaker.password {
+        let _ = writeln!(text, "  tcp md5sig password {password}");
+    }
+    text + "}\nallow from any\nallow to any\n"
+}
+
+fn bgpctl(daemon: &Daemon) -> Command {
+    let mut command = daemon.netns.command("/usr/sbin/bgpctl");
+    command.arg("-s").arg(daemon.path("bgpd.sock"));
+    command
+}
+
+pub(super) fn reload(daemon: &Daemon) -> Result<()> {
+    daemon.write("bgpd.conf", &config(daemon))?;
+    daemon.text(bgpctl(daemon).arg("reload")).map(|_| ())
+}
+
+pub(super) fn refresh(daemon: &Daemon) -> Result<()> {
+    let peer = Daemon::peer().to_string();
+    let mut command = bgpctl(daemon);
+    daemon
+        .text(command.args(["neighbor", &peer, "refresh"]))
+        .map(|_| ())
+}
+
+pub(super) fn is_up(daemon: &Daemon) -> Result<bool> {
+    let said = daemon.json(bgpctl(daemon).args(["-j", "show", "neighbor"]))?;
+    let peer = said["neighbors"].get(0).context("no neighbor")?;
+    Ok(peer["state"] == "Established")
+}
+
+pub(super) fn table(daemon: &Daemon) -> Result<Table> {
+    let peer = Daemon::peer().to_string();
+    let show = ["-j", "show", "rib", "neighbor", &peer, "in", "detail"];
+    let said = daemon.json(bgpctl(daemon).args(show))?;
+    let mut table = Table::new();
+    for route in said["rib"].as_array().into_iter().flatten() {
+        let prefix = route["prefix"].as_str().context("a prefix")?.parse()?;
+        let mut seen = Seen {
+            next_hop: route["true_nexthop"]
+                .as_str()
+                .and_then(|hop| hop.parse().ok()),
+            as_path: route["aspath"]
+                .as_str()
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+            med: u32_of(&route["metric"]),
+            local_pref: u32_of(&route["localpref"]),
+            ..Seen::default()
+        };
+        // In detail they stand among the attributes.
+        let attributes = route["attributes"].as_array().into_iter().flatten();
+        for holder in attributes.chain([route]) {
+            for name in ["communities", "large_communities"] {
+                let all = holder[name].as_array().into_iter().flatten();
+                let texts = all.filter_map(|value| value.as_str().map(str::to_owned));
+                seen.communities.extend(texts);
+            }
+        }
+        table.insert(prefix, seen);
+    }
+    Ok(table)
+}

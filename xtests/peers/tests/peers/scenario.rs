@@ -1,0 +1,258 @@
+//! What a scenario's `scenario.yaml` says.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::daemon::Kind;
+
+/// One scenario: a daemon's part, and what happens.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Scenario {
+    /// What it proves.
+    #[serde(rename = "about")]
+    _about: String,
+    /// What the daemon is.
+    pub(crate) speaker: Speaker,
+    /// Daemons that cannot do what this is about, and what they lack.
+    #[serde(default)]
+    pub(crate) without: BTreeMap<Kind, String>,
+    /// The Node objects there are at the beginning: 1 is the agent's, 2 has the daemon's addresses.
+    #[serde(default = "only_ours")]
+    pub(crate) nodes: Vec<u16>,
+    /// What happens, in order.
+    pub(crate) steps: Vec<Entry>,
+    /// Where its files are.
+    #[serde(skip)]
+    pub(crate) folder: PathBuf,
+}
+
+fn only_ours() -> Vec<u16> {
+    vec![1]
+}
+
+/// What the daemon is configured to be.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Speaker {
+    /// Its AS.
+    pub(crate) asn: u32,
+    /// The AS it expects of the agent.
+    #[serde(default = "node_asn")]
+    pub(crate) peer_asn: u32,
+    /// Its hold time, in seconds.
+    #[serde(default = "hold_secs")]
+    pub(crate) hold_secs: u16,
+    /// Its restart time for graceful restart, in seconds; without it, it only helps others.
+    pub(crate) graceful_restart_secs: Option<u16>,
+    /// It does not speak four-octet AS numbers (RFC 6793).
+    #[serde(default)]
+    pub(crate) two_octet: bool,
+    /// The TCP MD5 password.
+    pub(crate) password: Option<String>,
+    /// It waits to be called.
+    #[serde(default)]
+    pub(crate) passive: bool,
+    /// What it announces from the beginning.
+    #[serde(default)]
+    pub(crate) announce: Vec<Announce>,
+}
+
+fn node_asn() -> u32 {
+    dunlin_lab::plan::NODE_ASN
+}
+
+fn hold_secs() -> u16 {
+    90
+}
+
+/// A route that the daemon originates.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Announce {
+    /// The prefix.
+    pub(crate) prefix: IpNet,
+    /// Its next hop, where it is not the daemon.
+    pub(crate) next_hop: Option<IpAddr>,
+    /// An AS put before the path.
+    pub(crate) prepend: Option<u32>,
+}
+
+impl Announce {
+    /// Nothing but a prefix.
+    pub(crate) fn plain(prefix: IpNet) -> Announce {
+        Announce {
+            prefix,
+            next_hop: None,
+            prepend: None,
+        }
+    }
+
+    /// Whether it says more than its prefix.
+    pub(crate) fn is_special(&self) -> bool {
+        self.next_hop.is_some() || self.prepend.is_some()
+    }
+}
+
+/// A step, and the daemons that leave it out.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Entry {
+    /// Daemons that cannot do it.
+    #[serde(default)]
+    pub(crate) unless: Vec<Kind>,
+    /// What is done or expected.
+    #[serde(flatten)]
+    pub(crate) step: Step,
+}
+
+/// Who is started or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Who {
+    /// `dunlin agent`.
+    Agent,
+    /// The daemon.
+    Daemon,
+}
+
+/// One step. An expectation waits until it holds, up to a deadline.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Step {
+    /// Starts it, anew if it was ended.
+    Start(Who),
+    /// Ends it by SIGKILL.
+    Kill(Who),
+    /// Ends it by SIGTERM.
+    Terminate(Who),
+    /// SIGSTOP.
+    Pause(Who),
+    /// SIGCONT.
+    Resume(Who),
+    /// Gives the agent a file of the folder; `OLD: NEW` puts the file NEW in OLD's place.
+    Apply(String),
+    /// Puts one file in the place of another, so that objects change rather than go and come.
+    Replace {
+        /// The name under which the agent sees it.
+        file: String,
+        /// The file of the folder.
+        with: String,
+    },
+    /// Takes the file away again.
+    Remove(String),
+    /// Adds a Node object.
+    AddNode(u16),
+    /// Removes a Node object.
+    RemoveNode(u16),
+    /// Gives this node's Node object so many more IPv4 pod subnets.
+    ManyPodSubnets(u32),
+    /// The daemon announces more.
+    Announce(Vec<Announce>),
+    /// The daemon announces so many prefixes of 26 bits of 100.64.0.0/10 more.
+    AnnounceMany(u32),
+    /// The daemon withdraws these.
+    Withdraw(Vec<IpNet>),
+    /// The daemon withdraws all it announces.
+    WithdrawAll(bool),
+    /// The daemon asks for everything anew (RFC 2918).
+    Refresh(bool),
+    /// The session as the agent sees it.
+    Session(Session),
+    /// Established, End-of-RIB received for every family and sent.
+    Settled(bool),
+    /// Exactly these prefixes of the agent are in the daemon's table.
+    Told(BTreeMap<IpNet, Told>),
+    /// So many of the agent's prefixes are.
+    ToldCount(usize),
+    /// Exactly these forwarding routes are in the node's kernel under our protocol, with these gateways.
+    Installed(BTreeMap<IpNet, IpAddr>),
+    /// So many are.
+    InstalledCount(usize),
+    /// The daemon's route is known to the agent with this AS path.
+    Learned(BTreeMap<IpNet, String>),
+    /// The daemon's route is known, not used, for a reason with these words.
+    Kept(BTreeMap<IpNet, String>),
+    /// A problem with these words is shown by `dunlin status`.
+    Problem(String),
+    /// From here on events count.
+    Watch(bool),
+    /// Since `watch`, none of these happened.
+    Never(Vec<Happening>),
+    /// Since `watch`, all these prefixes came over the wire from the agent.
+    Sent(Vec<IpNet>),
+}
+
+/// What a step may say never happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Happening {
+    /// A route of ours was deleted from the node's kernel.
+    KernelDelete,
+    /// The agent withdrew a prefix.
+    Withdrawal,
+    /// The agent sent a NOTIFICATION.
+    Notification,
+    /// The daemon's own kernel lost a route that it learned (only BIRD and FRR install any).
+    PeerKernelDelete,
+}
+
+/// What is expected of the session; what is not given may be anything.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Session {
+    /// The state: `Established`, …; `down` is any other.
+    pub(crate) state: Option<String>,
+    /// Names of capabilities in use.
+    #[serde(default)]
+    pub(crate) capabilities: Vec<String>,
+    /// Names of capabilities not in use.
+    #[serde(default)]
+    pub(crate) lacks: Vec<String>,
+    /// Words of the last error.
+    pub(crate) error: Option<String>,
+    /// Prefixes received, over all families.
+    pub(crate) received: Option<u64>,
+    /// Of those, accepted.
+    pub(crate) accepted: Option<u64>,
+    /// Whether its routes are stale.
+    pub(crate) stale: Option<bool>,
+    /// `node`, `external`, `range`.
+    pub(crate) kind: Option<String>,
+    /// Hold time in use, seconds.
+    pub(crate) hold_secs: Option<u16>,
+}
+
+/// A prefix as the daemon sees it; what is not given may be anything.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Told {
+    /// The next hop.
+    pub(crate) next_hop: Option<IpAddr>,
+    /// The path, numbers with spaces between.
+    pub(crate) as_path: Option<String>,
+    /// All communities and large communities.
+    pub(crate) communities: Option<Vec<String>>,
+    /// MULTI_EXIT_DISC.
+    pub(crate) med: Option<u32>,
+    /// LOCAL_PREF.
+    pub(crate) local_pref: Option<u32>,
+}
+
+impl Scenario {
+    /// Reads the folder.
+    pub(crate) fn read(folder: &Path) -> Result<Scenario> {
+        let path = folder.join("scenario.yaml");
+        let what = || format!("in {}", path.display());
+        let text = fs::read_to_string(&path).with_context(what)?;
+        let value: serde_json::Value = serde_saphyr::from_str(&text).with_context(what)?;
+        let mut scenario: Scenario = serde_json::from_value(value).with_context(what)?;
+        folder.clone_into(&mut scenario.folder);
+        Ok(scenario)
+    }
+}
