@@ -29,12 +29,18 @@ pub struct ProcessId {
 impl ProcessId {
     /// The running process with this number, if there is one (a zombie is not running).
     pub fn of(pid: i32) -> Option<ProcessId> {
+        let (state, process) = ProcessId::read(pid)?;
+        (!matches!(state, 'Z' | 'X')).then_some(process)
+    }
+
+    /// The process with this number and its state, a zombie too.
+    fn read(pid: i32) -> Option<(char, ProcessId)> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The command name may hold spaces and brackets; fields count from the last bracket.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        let state = fields.next()?;
+        let state = fields.next()?.chars().next()?;
         let start_ticks = fields.nth(18)?.parse().ok()?;
-        (!matches!(state, "Z" | "X")).then_some(ProcessId { pid, start_ticks })
+        Some((state, ProcessId { pid, start_ticks }))
     }
 
     /// This process.
@@ -107,10 +113,11 @@ pub fn kill(process: ProcessId) -> bool {
 
 /// Waits for a process to end by itself; says whether it did before the deadline.
 pub fn wait_until_ended(process: ProcessId, deadline: Instant) -> bool {
-    match process.pidfd() {
-        Some(fd) => wait_end(&fd, deadline),
-        None => true,
-    }
+    // The first thread of a process may be a zombie while the others still run and hold its files.
+    let handle = Pid::from_raw(process.pid)
+        .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+        .filter(|_| ProcessId::read(process.pid).is_some_and(|(_, found)| found == process));
+    handle.is_none_or(|fd| wait_end(&fd, deadline))
 }
 
 fn wait_end(fd: &OwnedFd, deadline: Instant) -> bool {

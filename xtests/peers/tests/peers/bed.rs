@@ -16,6 +16,7 @@ use ipnet::{IpNet, Ipv4Net};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::agent::{Agent, tail};
+use crate::check::until_ok;
 use crate::daemon::{Daemon, Kind};
 use crate::scenario::{Announce, Entry, Happening, Scenario, Step, Who};
 use crate::support::{Scratch, Spaces, unique};
@@ -117,7 +118,15 @@ impl Bed {
     fn step(&mut self, scenario: &Scenario, step: &Step) -> Result<()> {
         let manifests = self.agent.manifests();
         match step {
-            Step::Start(Who::Agent) => self.running = Some(self.agent.start()?),
+            Step::Start(Who::Agent) => {
+                let process = self.agent.start()?;
+                self.running = Some(process);
+                until_ok(|| {
+                    ensure!(process.is_alive(), "it ended");
+                    ensure!(self.agent.status()?.source_synced, "no objects yet");
+                    Ok(())
+                })?;
+            }
             Step::Start(Who::Daemon) => self.daemon.start()?,
             Step::Kill(who) => self.signal(*who, Signal::KILL, true)?,
             Step::Terminate(who) => self.signal(*who, Signal::TERM, true)?,
@@ -144,9 +153,9 @@ impl Bed {
                 all.retain(|route| !prefixes.contains(&route.prefix));
                 self.daemon.change(all)?;
             }
-            Step::WithdrawAll(_) => self.daemon.change(Vec::new())?,
-            Step::Refresh(_) => self.daemon.refresh()?,
-            Step::Watch(_) => {
+            Step::WithdrawAll => self.daemon.change(Vec::new())?,
+            Step::Refresh => self.daemon.refresh()?,
+            Step::Watch => {
                 self.watches = Some((
                     RouteWatch::open(&self.node)?,
                     RouteWatch::open(&self.daemon.netns)?,

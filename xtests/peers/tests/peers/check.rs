@@ -54,7 +54,7 @@ impl Bed {
     pub(crate) fn expect(&self, step: &Step) -> Result<()> {
         until_ok(|| match step {
             Step::Session(wanted) => self.session(wanted),
-            Step::Settled(_) => self.settled(),
+            Step::Settled => self.settled(),
             Step::Told(wanted) => told(&self.daemon.table()?, wanted),
             Step::ToldCount(wanted) => {
                 let count = self.daemon.count()?;

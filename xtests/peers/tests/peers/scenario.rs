@@ -159,13 +159,13 @@ pub(crate) enum Step {
     /// The daemon withdraws these.
     Withdraw(Vec<IpNet>),
     /// The daemon withdraws all it announces.
-    WithdrawAll(bool),
+    WithdrawAll,
     /// The daemon asks for everything anew (RFC 2918).
-    Refresh(bool),
+    Refresh,
     /// The session as the agent sees it.
     Session(Session),
     /// Established, End-of-RIB received for every family and sent.
-    Settled(bool),
+    Settled,
     /// Exactly these prefixes of the agent are in the daemon's table.
     Told(BTreeMap<IpNet, Told>),
     /// So many of the agent's prefixes are.
@@ -181,7 +181,7 @@ pub(crate) enum Step {
     /// A problem with these words is shown by `dunlin status`.
     Problem(String),
     /// From here on events count.
-    Watch(bool),
+    Watch,
     /// Since `watch`, none of these happened.
     Never(Vec<Happening>),
     /// Since `watch`, all these prefixes came over the wire from the agent.

@@ -64,15 +64,21 @@ fn config(daemon: &Daemon) -> String {
         .password
         .as_ref()
         .map(|password| format!("  password \"{password}\";\n"));
+    // It takes no number of four octets for a neighbor that it does not offer any.
+    let neighbor = if speaker.two_octet {
+        "external".to_owned()
+    } else {
+        format!("as {}", speaker.peer_asn)
+    };
     let _ = write!(
         text,
-        "protocol bgp peer {{\n  local {} as {};\n  neighbor {} as {};\n  direct; hold time {}; {restart}\n  \
+        "protocol bgp peer {{\n  local {} as {};\n  neighbor {} {};\n  direct; hold time {}; {restart}\n  \
          connect delay time 1; connect retry time 2; error wait time 1, 2; error forget time 1;\n  \
          enable as4 {};\n{}{}{channels}}}\n",
         Daemon::own(Afi::Ipv4),
         speaker.asn,
         Daemon::peer(),
-        speaker.peer_asn,
+        neighbor,
         speaker.hold_secs,
         if speaker.two_octet { "off" } else { "on" },
         password.unwrap_or_default(),

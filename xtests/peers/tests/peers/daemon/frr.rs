@@ -144,7 +144,7 @@ fn show(daemon: &Daemon, what: &str) -> Result<Value> {
 
 pub(super) fn change(daemon: &Daemon, old: &[Announce]) -> Result<()> {
     let (gone, come) = difference(old, &daemon.speaker.announce);
-    let mut text = String::from("configure terminal\n");
+    let mut text = String::new();
     for route in come.iter().filter(|route| route.is_special()) {
         text += &route_map(route);
     }
@@ -158,7 +158,7 @@ pub(super) fn change(daemon: &Daemon, old: &[Announce]) -> Result<()> {
         }
         text += "exit-address-family\n";
     }
-    let file = daemon.write("change.conf", &(text + "end\n"))?;
+    let file = daemon.write("change.conf", &text)?;
     let said = daemon.text(vtysh(daemon).arg("-f").arg(file))?;
     anyhow::ensure!(!said.contains('%'), "{said}");
     Ok(())

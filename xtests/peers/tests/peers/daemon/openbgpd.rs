@@ -28,11 +28,8 @@ fn config(daemon: &Daemon) -> String {
     );
     for route in &speaker.announce {
         let afi = afi_of(&route.prefix);
-        // On Linux it does not know its own IPv6 address of a link.
-        let own = (afi == Afi::Ipv6).then(|| Daemon::own(afi));
-        let hop = route.next_hop.or(own);
-        let hop = hop.map(|hop| format!(" set nexthop {hop}"));
-        let _ = writeln!(text, "network {}{}", route.prefix, hop.unwrap_or_default());
+        let hop = route.next_hop.unwrap_or(Daemon::own(afi));
+        let _ = writeln!(text, "network {} set nexthop {hop}", route.prefix);
     }
     let _ = write!(
         text,
@@ -40,6 +37,10 @@ fn config(daemon: &Daemon) -> String {
         Daemon::peer(),
         speaker.peer_asn,
     );
+    if speaker.asn != speaker.peer_asn {
+        // Else it puts its own address of the family, which it does not know, in the place of the next hop.
+        text += "  multihop 2\n  set nexthop no-modify\n";
+    }
     if speaker.two_octet {
         text += "  announce as-4byte no\n";
     }
@@ -85,7 +86,7 @@ pub(super) fn table(daemon: &Daemon) -> Result<Table> {
     for route in said["rib"].as_array().into_iter().flatten() {
         let prefix = route["prefix"].as_str().context("a prefix")?.parse()?;
         let mut seen = Seen {
-            next_hop: route["true_nexthop"]
+            next_hop: route["exit_nexthop"]
                 .as_str()
                 .and_then(|hop| hop.parse().ok()),
             as_path: route["aspath"]
