@@ -236,7 +236,7 @@ pub fn frr_router(netns: &Netns, directory: &Path, config: &LabConfig) -> Result
 }
 
 /// The numbers of the user that FRR changes to.
-fn frr_user() -> Option<(u32, u32)> {
+pub fn frr_user() -> Option<(u32, u32)> {
     let passwd = fs::read_to_string("/etc/passwd").ok()?;
     let line = passwd.lines().find(|line| line.starts_with("frr:"))?;
     let mut fields = line.split(':').skip(2);

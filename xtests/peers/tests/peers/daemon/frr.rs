@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use dunlin_lab::process::ProcessId;
+use dunlin_lab::router::frr_user;
 use dunlin_net::Afi;
 use serde_json::Value;
 
@@ -42,14 +43,6 @@ pub(super) fn start(daemon: &mut Daemon) -> Result<ProcessId> {
         return Ok(bgpd);
     }
     daemon.launch(&mut command("bgpd", bgpd_conf))
-}
-
-/// The numbers of the user that FRR changes to.
-fn frr_user() -> Option<(u32, u32)> {
-    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    let line = passwd.lines().find(|line| line.starts_with("frr:"))?;
-    let mut fields = line.split(':').skip(2);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
 fn config(daemon: &Daemon) -> String {
