@@ -82,6 +82,10 @@ pub struct NeighborCounters {
     pub updates_received: u64,
     /// UPDATEs sent.
     pub updates_sent: u64,
+    /// NOTIFICATIONs received.
+    pub notifications_received: u64,
+    /// NOTIFICATIONs sent: each ended a connection, Established or not.
+    pub notifications_sent: u64,
     /// UPDATEs in which something was treated as withdrawn (RFC 7606).
     pub treated_as_withdraw: u64,
     /// Attributes discarded (RFC 7606).

@@ -193,6 +193,9 @@ impl<'a> Out<'a> {
         )?;
         let updates = by_direction(c.updates_received, c.updates_sent);
         self.counters("dunlin_node_updates", "UPDATEs with other nodes", updates)?;
+        let notifications = by_direction(c.notifications_received, c.notifications_sent);
+        let help = "NOTIFICATIONs with other nodes";
+        self.counters("dunlin_node_notifications", help, notifications)?;
         let refused = metrics.refused_connections.iter();
         let refused = refused.map(|(reason, n)| (vec![("reason", reason.as_str())], *n));
         self.counters(
@@ -239,7 +242,30 @@ impl<'a> Out<'a> {
             "UPDATEs treated as withdrawals for their faults (RFC 7606)",
             each(|n| n.counters.treated_as_withdraw),
         )?;
+        self.counters(
+            "dunlin_neighbor_attributes_discarded",
+            "Attributes discarded for their faults (RFC 7606)",
+            each(|n| n.counters.attributes_discarded),
+        )?;
+        self.neighbor_notifications(&labelled)?;
         self.neighbor_routes(&labelled)
+    }
+
+    fn neighbor_notifications(&mut self, neighbors: &[(Labels<'_>, &Neighbor)]) -> fmt::Result {
+        let samples = neighbors.iter().flat_map(|(labels, neighbor)| {
+            let c = &neighbor.counters;
+            let by_direction = [
+                ("received", c.notifications_received),
+                ("sent", c.notifications_sent),
+            ];
+            by_direction.map(|(direction, n)| {
+                let mut labels = labels.clone();
+                labels.push(("direction", direction));
+                (labels, n)
+            })
+        });
+        let help = "NOTIFICATIONs with an external peer: each ended a connection, also before Established";
+        self.counters("dunlin_neighbor_notifications", help, samples)
     }
 
     fn neighbor_routes(&mut self, neighbors: &[(Labels<'_>, &Neighbor)]) -> fmt::Result {

@@ -110,6 +110,8 @@ fn counted(neighbor: &mut Neighbor, now: Instant, snapshot: &PeerSnapshot) {
         messages_sent: stats.sent.total(),
         updates_received: stats.received.updates,
         updates_sent: stats.sent.updates,
+        notifications_received: stats.received.notifications,
+        notifications_sent: stats.sent.notifications,
         treated_as_withdraw: stats.treated_as_withdraw,
         attributes_discarded: stats.attributes_discarded,
     };

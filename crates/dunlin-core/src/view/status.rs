@@ -258,6 +258,8 @@ fn add(sum: &mut NeighborCounters, more: &NeighborCounters) {
     sum.messages_sent += more.messages_sent;
     sum.updates_received += more.updates_received;
     sum.updates_sent += more.updates_sent;
+    sum.notifications_received += more.notifications_received;
+    sum.notifications_sent += more.notifications_sent;
     sum.treated_as_withdraw += more.treated_as_withdraw;
     sum.attributes_discarded += more.attributes_discarded;
 }
