@@ -148,6 +148,7 @@ impl Engine {
             }
             End::Failed(why) => {
                 tracing::error!("{why}");
+                self.state.send_modify(|state| state.failure = Some(why));
                 self.sessions.shutdown(&Stop::GracefulRestart);
             }
         }

@@ -50,6 +50,8 @@ pub enum ShutdownMode {
 pub struct EngineState {
     /// Set once the node can carry pods (own subnets known, masquerade acknowledged), and whenever it changes.
     pub pod_network: Option<PodNetwork>,
+    /// Why the core thread is about to end although nobody asked it to.
+    pub failure: Option<String>,
 }
 
 /// What the CNI configuration has to say.

@@ -97,9 +97,9 @@ async fn supervise(
         }
         failed = source.feed(engine.clone()) => match failed {
             Err(error) => Err(error),
-            Ok(()) => Err(core_ended()),
+            Ok(()) => Err(core_ended(&engine)),
         },
-        () = ended(&engine) => Err(core_ended()),
+        () = ended(&engine) => Err(core_ended(&engine)),
     };
     tokio::select! {
         closed = engine.shutdown(ShutdownMode::KeepForwarding, SHUTDOWN_TIMEOUT) => {
@@ -113,10 +113,13 @@ async fn supervise(
     outcome
 }
 
-fn core_ended() -> anyhow::Error {
-    anyhow!(
-        "the core thread has ended, which it never should: the log above says why; kernel routes stay"
-    )
+fn core_ended(engine: &EngineHandle) -> anyhow::Error {
+    match &engine.state().borrow().failure {
+        Some(why) => anyhow!("{why}; kernel routes stay"),
+        None => anyhow!(
+            "the core thread has ended, which it never should: the log above says why; kernel routes stay"
+        ),
+    }
 }
 
 /// Waits for the core thread's end.

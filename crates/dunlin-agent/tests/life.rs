@@ -70,6 +70,7 @@ fn start_core(kind: String) -> EngineHandle {
                         };
                         told.send_replace(EngineState {
                             pod_network: Some(network),
+                            ..EngineState::default()
                         });
                     }
                 }

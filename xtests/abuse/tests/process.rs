@@ -84,7 +84,12 @@ fn a_second_agent_takes_nothing_from_the_first() {
         // Port 179.
         let mut changed = changed.to_vec();
         changed.push(("--metrics-addr", "127.0.0.1:9180"));
-        gives_up(&place, &args(&place, &changed), 1, &["179", "in use"]);
+        gives_up(
+            &place,
+            &args(&place, &changed),
+            1,
+            &["0.0.0.0:179", "another process has this port", "listenPort"],
+        );
         witness.nothing_changed();
     }
     assert!(n1.is_running());
@@ -127,7 +132,12 @@ fn port_179_in_use_ends_the_agent_with_the_port_in_its_last_word() {
     let place = cluster.place("n1");
     let listener = place.netns.run(|| Ok(TcpListener::bind("0.0.0.0:179")?));
     let listener = listener.expect("a listener");
-    gives_up(&place, &place.agent_args(), 1, &["179", "in use"]);
+    gives_up(
+        &place,
+        &place.agent_args(),
+        1,
+        &["0.0.0.0:179", "another process has this port", "listenPort"],
+    );
     assert!(!place.socket().exists(), "it left its socket");
     drop(listener);
     await_rest(&place.start());

@@ -14,6 +14,7 @@ fn state(cidr: &str) -> EngineState {
             pod_cidrs: vec![cidr.parse().unwrap()],
             mtu: 1500,
         }),
+        ..EngineState::default()
     }
 }
 
