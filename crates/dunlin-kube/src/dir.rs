@@ -11,11 +11,12 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dunlin_intent::{Kind, ObjectKind, ObjectRef, Problem, Reason, SourceEvent};
+use rustix::fs::OFlags;
 use tokio::sync::mpsc;
 
 use crate::manifest::{self, Format};
@@ -238,7 +239,7 @@ impl ManifestDir {
     fn look_at_file(&mut self, name: &str, told: &mut Vec<SourceEvent>) {
         let path = self.path.join(name);
         let shown = path.display().to_string();
-        let opened = fs::File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
+        let opened = open(&path).and_then(|file| Ok((file.metadata()?, file)));
         let (meta, file) = match opened {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -275,6 +276,15 @@ impl ManifestDir {
         };
         told.extend(events);
     }
+}
+
+/// Opens without waiting: a FIFO would keep us until somebody writes to it.
+fn open(path: &Path) -> io::Result<fs::File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
 }
 
 /// The name, if it is that of a manifest: hidden files and those that editors leave are none.

@@ -102,7 +102,7 @@ impl Watch {
     /// Whether an entry that just came needs no more writing: a link, of either kind.
     fn is_whole(&self, name: &OsStr) -> bool {
         fs::symlink_metadata(self.path.join(name))
-            .is_ok_and(|meta| meta.is_symlink() || meta.nlink() > 1)
+            .is_ok_and(|meta| !meta.is_file() || meta.nlink() > 1)
     }
 
     /// Watches what is at the path now; if nothing is, the parent until something comes.
