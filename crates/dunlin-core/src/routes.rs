@@ -275,10 +275,19 @@ impl Core {
         }
     }
 
+    /// What somebody else does to a route of ours will be undone.
     fn count_repair(&mut self, event: &RouteEvent) {
-        if event.protocol == mark::ROUTE_PROTOCOL && event.change == RouteChange::Deleted {
-            self.counters.repairs += 1;
-        }
+        let ours = event.protocol == mark::ROUTE_PROTOCOL;
+        let harmed = match event.change {
+            RouteChange::Deleted => ours,
+            RouteChange::New { .. } if ours => true,
+            // A route of theirs in the place of ours, or of another of theirs.
+            RouteChange::New { replaced, .. } => {
+                let stood = self.fib.route(event.net);
+                replaced && stood.is_some_and(|route| route.state == RouteState::Installed)
+            }
+        };
+        self.counters.repairs += u64::from(harmed);
     }
 
     fn on_dump_end(&mut self, now: Instant, complete: bool) {
