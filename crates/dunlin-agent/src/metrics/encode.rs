@@ -264,7 +264,8 @@ impl<'a> Out<'a> {
                 (labels, n)
             })
         });
-        let help = "NOTIFICATIONs with an external peer: each ended a connection, also before Established";
+        let help =
+            "NOTIFICATIONs with an external peer: each ended a connection, also before Established";
         self.counters("dunlin_neighbor_notifications", help, samples)
     }
 
