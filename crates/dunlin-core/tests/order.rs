@@ -22,6 +22,7 @@ const SEED: u64 = 7;
 const NODES: u8 = 4;
 
 /// Something that happens, in the order of its stream.
+#[expect(clippy::large_enum_variant, reason = "a few dozen in a test")]
 #[derive(Clone, Debug)]
 enum Event {
     Source(SourceEvent),
