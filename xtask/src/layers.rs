@@ -31,7 +31,7 @@ const fn room(name: &'static str, ours: &'static [&'static str]) -> Room {
     }
 }
 
-const ROOMS: [Room; 17] = [
+const ROOMS: [Room; 18] = [
     pure("dunlin-net", &[]),
     pure("dunlin-bgp", &["dunlin-net"]),
     pure("dunlin-intent", &["dunlin-net", "dunlin-bgp"]),
@@ -88,7 +88,8 @@ const ROOMS: [Room; 17] = [
     room("dunlin-bench", &["dunlin-net", "dunlin-bgp"]),
     // It compares the codec with other people's.
     room("dunlin-oracle", &["dunlin-net", "dunlin-bgp"]),
-    // It runs the agent and other daemons, as a lab does.
+    // They run the agent and other daemons, as a lab does.
+    room("dunlin-abuse", &["dunlin-api", "dunlin-lab"]),
     room("dunlin-peers", &["dunlin-net", "dunlin-api", "dunlin-lab"]),
     room("xtask", &[]),
 ];
