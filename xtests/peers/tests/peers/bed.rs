@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -66,11 +66,8 @@ impl Bed {
             pods_per_node: 0,
             families: Families::Dual,
         };
-        let IpAddr::V4(address) = Plan::node_address(AGENT, Afi::Ipv4) else {
-            bail!("the plan's first address is IPv4")
-        };
         let bed = Bed {
-            wire: Wire::open(&node, address)?,
+            wire: Wire::open(&node, Afi::ALL.map(|afi| Plan::node_address(AGENT, afi)))?,
             agent,
             daemon,
             node,
@@ -153,8 +150,13 @@ impl Bed {
                 all.retain(|route| !prefixes.contains(&route.prefix));
                 self.daemon.change(all)?;
             }
+            Step::Forget(prefixes) => {
+                let all = &mut self.daemon.speaker.announce;
+                all.retain(|route| !prefixes.contains(&route.prefix));
+            }
             Step::WithdrawAll => self.daemon.change(Vec::new())?,
             Step::Refresh => self.daemon.refresh()?,
+            Step::Shutdown(words) => self.daemon.shutdown(words)?,
             Step::Watch => {
                 self.watches = Some((
                     RouteWatch::open(&self.node)?,

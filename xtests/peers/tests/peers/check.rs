@@ -87,6 +87,12 @@ impl Bed {
                 ensure!(missing.is_empty(), "not sent: {missing:?}");
                 Ok(())
             }
+            Step::Notified(code, subcode) => {
+                let all = self.wire.heard().notifications;
+                let found = all.contains(&(*code, *subcode));
+                ensure!(found, "NOTIFICATIONs sent: {all:?}");
+                Ok(())
+            }
             other => bail!("{other:?} is no expectation"),
         })
     }

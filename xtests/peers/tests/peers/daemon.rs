@@ -105,9 +105,19 @@ impl Daemon {
         Plan::node_address(DAEMON, afi)
     }
 
-    /// The agent's address that the session is with.
-    fn peer() -> IpAddr {
-        Plan::node_address(AGENT, Afi::Ipv4)
+    /// Its end of the session.
+    fn local(&self) -> IpAddr {
+        Daemon::own(self.speaker.over)
+    }
+
+    /// The agent's end of the session.
+    fn peer(&self) -> IpAddr {
+        Plan::node_address(AGENT, self.speaker.over)
+    }
+
+    fn router_id(&self) -> IpAddr {
+        let given = self.speaker.router_id.map(IpAddr::V4);
+        given.unwrap_or(Daemon::own(Afi::Ipv4))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -186,6 +196,17 @@ impl Daemon {
             Kind::Gobgp => gobgp::refresh(self),
             Kind::Openbgpd => openbgpd::refresh(self),
         }
+    }
+
+    /// Ends the session for good, saying why.
+    pub(crate) fn shutdown(&self, words: &str) -> Result<()> {
+        let mut command = match self.kind {
+            Kind::Bird => bird::shutdown(self, words),
+            Kind::Frr => frr::shutdown(self, words),
+            Kind::Gobgp => gobgp::shutdown(self, words),
+            Kind::Openbgpd => openbgpd::shutdown(self, words),
+        };
+        self.text(&mut command).map(|_| ())
     }
 
     /// Whether it thinks the session is established.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use dunlin_net::Afi;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -54,6 +55,11 @@ pub(crate) struct Speaker {
     /// It does not speak four-octet AS numbers (RFC 6793).
     #[serde(default)]
     pub(crate) two_octet: bool,
+    /// The family that the session runs over.
+    #[serde(default = "ipv4")]
+    pub(crate) over: Afi,
+    /// Its router id, where it is not its IPv4 address.
+    pub(crate) router_id: Option<Ipv4Addr>,
     /// The TCP MD5 password.
     pub(crate) password: Option<String>,
     /// It waits to be called.
@@ -66,6 +72,10 @@ pub(crate) struct Speaker {
 
 fn node_asn() -> u32 {
     dunlin_lab::plan::NODE_ASN
+}
+
+fn ipv4() -> Afi {
+    Afi::Ipv4
 }
 
 fn hold_secs() -> u16 {
@@ -158,10 +168,14 @@ pub(crate) enum Step {
     AnnounceMany(u32),
     /// The daemon withdraws these.
     Withdraw(Vec<IpNet>),
+    /// The daemon, which does not run, will no longer announce these.
+    Forget(Vec<IpNet>),
     /// The daemon withdraws all it announces.
     WithdrawAll,
     /// The daemon asks for everything anew (RFC 2918).
     Refresh,
+    /// The daemon ends the session for good, with these words (RFC 9003).
+    Shutdown(String),
     /// The session as the agent sees it.
     Session(Session),
     /// Established, End-of-RIB received for every family and sent.
@@ -184,6 +198,8 @@ pub(crate) enum Step {
     Watch,
     /// Since `watch`, none of these happened.
     Never(Vec<Happening>),
+    /// Since `watch`, the agent sent a NOTIFICATION of this code and subcode.
+    Notified(u8, u8),
     /// Since `watch`, all these prefixes came over the wire from the agent.
     Sent(Vec<IpNet>),
 }

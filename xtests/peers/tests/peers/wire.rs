@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 
 const BGP_PORT: u16 = 179;
+const TCP: u8 = 6;
 /// Room for what arrives while nobody reads, in bytes.
 const RECEIVE_BUFFER: usize = 16 << 20;
 
@@ -47,7 +48,7 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// Begins to listen in `netns` to what `agent` sends.
-    pub(crate) fn open(netns: &Netns, agent: Ipv4Addr) -> Result<Wire> {
+    pub(crate) fn open(netns: &Netns, agent: [IpAddr; 2]) -> Result<Wire> {
         let mut socket = netns.run(|| {
             // All protocols, in network order; without link headers.
             let all = i32::from(0x0003_u16.to_be());
@@ -102,16 +103,33 @@ fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
 
 fn packet(
     data: &[u8],
-    agent: Ipv4Addr,
+    agent: [IpAddr; 2],
     flows: &mut BTreeMap<(u16, u16), Flow>,
     heard: &Mutex<Heard>,
 ) -> Option<()> {
-    let ihl = usize::from(data.first()? & 0x0f) * 4;
-    let total = usize::from(u16_at(data, 2)?);
-    if data[0] >> 4 != 4 || *data.get(9)? != 6 || data.get(12..16)? != agent.octets() {
+    // Short packets are padded on the link: what counts is the length they give.
+    let (head, total, protocol, source) = if data.first()? >> 4 == 4 {
+        let source = <[u8; 4]>::try_from(data.get(12..16)?).ok()?;
+        let head = usize::from(data[0] & 0x0f) * 4;
+        (
+            head,
+            usize::from(u16_at(data, 2)?),
+            data[9],
+            IpAddr::from(source),
+        )
+    } else {
+        let source = <[u8; 16]>::try_from(data.get(8..24)?).ok()?;
+        (
+            40,
+            40 + usize::from(u16_at(data, 4)?),
+            data[6],
+            IpAddr::from(source),
+        )
+    };
+    if protocol != TCP || !agent.contains(&source) {
         return None;
     }
-    let tcp = data.get(ihl..total.max(ihl).min(data.len()))?;
+    let tcp = data.get(head..total.max(head).min(data.len()))?;
     let ports = (u16_at(tcp, 0)?, u16_at(tcp, 2)?);
     if ports.0 != BGP_PORT && ports.1 != BGP_PORT {
         return None;

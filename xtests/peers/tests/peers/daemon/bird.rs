@@ -28,7 +28,7 @@ fn config(daemon: &Daemon) -> String {
     let speaker = &daemon.speaker;
     let mut text = format!(
         "log stderr all;\nrouter id {};\nprotocol device {{}}\n",
-        Daemon::own(Afi::Ipv4)
+        daemon.router_id()
     );
     let mut channels = String::new();
     for afi in Afi::ALL {
@@ -75,9 +75,9 @@ fn config(daemon: &Daemon) -> String {
         "protocol bgp peer {{\n  local {} as {};\n  neighbor {} {};\n  direct; hold time {}; {restart}\n  \
          connect delay time 1; connect retry time 2; error wait time 1, 2; error forget time 1;\n  \
          enable as4 {};\n{}{}{channels}}}\n",
-        Daemon::own(Afi::Ipv4),
+        daemon.local(),
         speaker.asn,
-        Daemon::peer(),
+        daemon.peer(),
         neighbor,
         speaker.hold_secs,
         if speaker.two_octet { "off" } else { "on" },
@@ -115,6 +115,12 @@ pub(super) fn refresh(daemon: &Daemon) -> Result<()> {
     let said = daemon.text(birdc(daemon).args(["reload", "in", "peer"]))?;
     anyhow::ensure!(said.contains("reloading"), "{said}");
     Ok(())
+}
+
+pub(super) fn shutdown(daemon: &Daemon, words: &str) -> Command {
+    let mut command = birdc(daemon);
+    command.args(["disable", "peer", &format!("\"{words}\"")]);
+    command
 }
 
 pub(super) fn is_up(daemon: &Daemon) -> Result<bool> {

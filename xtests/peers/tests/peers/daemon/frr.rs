@@ -47,12 +47,12 @@ pub(super) fn start(daemon: &mut Daemon) -> Result<ProcessId> {
 
 fn config(daemon: &Daemon) -> String {
     let speaker = &daemon.speaker;
-    let peer = Daemon::peer();
+    let peer = daemon.peer();
     let mut text = format!(
         "frr defaults traditional\nhostname peer\nrouter bgp {}\n bgp router-id {}\n \
          no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n no bgp network import-check\n",
         speaker.asn,
-        Daemon::own(Afi::Ipv4)
+        daemon.router_id()
     );
     if let Some(secs) = speaker.graceful_restart_secs {
         let _ = write!(
@@ -159,14 +159,23 @@ pub(super) fn change(daemon: &Daemon, old: &[Announce]) -> Result<()> {
 
 pub(super) fn refresh(daemon: &Daemon) -> Result<()> {
     for afi in Afi::ALL {
-        let clear = format!("clear bgp {} unicast {} soft in", word(afi), Daemon::peer());
+        let clear = format!("clear bgp {} unicast {} soft in", word(afi), daemon.peer());
         daemon.text(vtysh(daemon).args(["-c", &clear]))?;
     }
     Ok(())
 }
 
+pub(super) fn shutdown(daemon: &Daemon, words: &str) -> Command {
+    let mut command = vtysh(daemon);
+    command.args(["-c", "configure terminal"]);
+    command.args(["-c", &format!("router bgp {}", daemon.speaker.asn)]);
+    let shutdown = format!("neighbor {} shutdown message {words}", daemon.peer());
+    command.args(["-c", &shutdown]);
+    command
+}
+
 pub(super) fn is_up(daemon: &Daemon) -> Result<bool> {
-    let peer = Daemon::peer().to_string();
+    let peer = daemon.peer().to_string();
     let said = show(daemon, &format!("show bgp neighbors {peer} json"))?;
     Ok(said[&peer]["bgpState"] == "Established")
 }
@@ -174,7 +183,7 @@ pub(super) fn is_up(daemon: &Daemon) -> Result<bool> {
 fn learned(daemon: &Daemon, afi: Afi) -> Result<Vec<String>> {
     let said = show(daemon, &format!("show bgp {} unicast json", word(afi)))?;
     let from_peer = |paths: &Value| {
-        let peer = Daemon::peer().to_string();
+        let peer = daemon.peer().to_string();
         let mut paths = paths.as_array().into_iter().flatten();
         paths.any(|path| path["peerId"] == peer.as_str())
     };
@@ -188,7 +197,7 @@ pub(super) fn count(daemon: &Daemon) -> Result<usize> {
 }
 
 pub(super) fn table(daemon: &Daemon) -> Result<Table> {
-    let peer = Daemon::peer().to_string();
+    let peer = daemon.peer().to_string();
     let mut table = Table::new();
     for afi in Afi::ALL {
         for prefix in learned(daemon, afi)? {

@@ -28,18 +28,25 @@ pub(super) fn start(daemon: &Daemon, again: bool) -> Result<ProcessId> {
 
 fn config(daemon: &Daemon) -> String {
     let speaker = &daemon.speaker;
-    let own = Daemon::own(Afi::Ipv4);
+    let own = daemon.local();
+    // In the family that is not the session's it would name no address of its own.
+    let other = match speaker.over {
+        Afi::Ipv4 => Afi::Ipv6,
+        Afi::Ipv6 => Afi::Ipv4,
+    };
     let mut text = format!(
-        "[global.config]\nas = {}\nrouter-id = \"{own}\"\n\
+        "[global.config]\nas = {}\nrouter-id = \"{}\"\n\
          [global.apply-policy.config]\nexport-policy-list = [\"hop\"]\ndefault-export-policy = \"accept-route\"\n\
          [[policy-definitions]]\nname = \"hop\"\n  [[policy-definitions.statements]]\n  name = \"hop\"\n    \
-         [policy-definitions.statements.conditions.bgp-conditions]\n    afi-safi-in-list = [\"ipv6-unicast\"]\n    \
+         [policy-definitions.statements.conditions.bgp-conditions]\n    afi-safi-in-list = [\"{}-unicast\"]\n    \
          [policy-definitions.statements.actions.bgp-actions]\n    set-next-hop = \"{}\"\n    \
          [policy-definitions.statements.actions]\n    route-disposition = \"accept-route\"\n\
          [[neighbors]]\n[neighbors.config]\nneighbor-address = \"{}\"\npeer-as = {}\nadmin-down = true\n",
         speaker.asn,
-        Daemon::own(Afi::Ipv6),
-        Daemon::peer(),
+        daemon.router_id(),
+        word(other),
+        Daemon::own(other),
+        daemon.peer(),
         speaker.peer_asn,
     );
     if let Some(password) = &speaker.password {
@@ -78,7 +85,7 @@ fn gobgp(daemon: &Daemon) -> Command {
 }
 
 pub(super) fn enable(daemon: &Daemon) -> Result<()> {
-    let peer = Daemon::peer().to_string();
+    let peer = daemon.peer().to_string();
     let mut command = gobgp(daemon);
     daemon
         .text(command.args(["neighbor", &peer, "enable"]))
@@ -105,11 +112,18 @@ pub(super) fn change(daemon: &Daemon, old: &[Announce], new: &[Announce]) -> Res
 }
 
 pub(super) fn refresh(daemon: &Daemon) -> Result<()> {
-    let peer = Daemon::peer().to_string();
+    let peer = daemon.peer().to_string();
     let mut command = gobgp(daemon);
     daemon
         .text(command.args(["neighbor", &peer, "softresetin"]))
         .map(|_| ())
+}
+
+pub(super) fn shutdown(daemon: &Daemon, words: &str) -> Command {
+    let peer = daemon.peer().to_string();
+    let mut command = gobgp(daemon);
+    command.args(["neighbor", &peer, "shutdown", "--reason", words]);
+    command
 }
 
 pub(super) fn is_up(daemon: &Daemon) -> Result<bool> {
@@ -120,19 +134,20 @@ pub(super) fn is_up(daemon: &Daemon) -> Result<bool> {
 }
 
 pub(super) fn table(daemon: &Daemon) -> Result<Table> {
-    let peer = Daemon::peer().to_string();
+    let peer = daemon.peer().to_string();
     let mut table = Table::new();
     for afi in Afi::ALL {
         let mut command = gobgp(daemon);
-        let text =
-            daemon.text(command.args(["-j", "neighbor", &peer, "adj-in", "-a", word(afi)]))?;
+        let text = daemon.text(command.args(["-j", "global", "rib", "-a", word(afi)]))?;
         // Of nothing it says nothing, or a sentence.
         let Ok(Value::Object(said)) = serde_json::from_str(&text) else {
             continue;
         };
         for (prefix, paths) in said {
-            let path = paths.get(0).context("a path")?;
-            table.insert(prefix.parse()?, seen(path));
+            let mut paths = paths.as_array().into_iter().flatten();
+            if let Some(path) = paths.find(|path| path["neighbor-ip"] == peer.as_str()) {
+                table.insert(prefix.parse()?, seen(path));
+            }
         }
     }
     Ok(table)

@@ -5,7 +5,6 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use dunlin_lab::process::ProcessId;
-use dunlin_net::Afi;
 
 use super::{Daemon, afi_of, u32_of};
 use crate::check::{Seen, Table};
@@ -19,10 +18,11 @@ pub(super) fn start(daemon: &Daemon) -> Result<ProcessId> {
 
 fn config(daemon: &Daemon) -> String {
     let speaker = &daemon.speaker;
-    let own = Daemon::own(Afi::Ipv4);
+    let own = daemon.local();
     let mut text = format!(
-        "AS {}\nrouter-id {own}\nlisten on {own}\nsocket \"{}\"\nfib-update no\nholdtime {}\n",
+        "AS {}\nrouter-id {}\nlisten on {own}\nsocket \"{}\"\nfib-update no\nholdtime {}\n",
         speaker.asn,
+        daemon.router_id(),
         daemon.path("bgpd.sock").display(),
         speaker.hold_secs,
     );
@@ -34,7 +34,7 @@ fn config(daemon: &Daemon) -> String {
     let _ = write!(
         text,
         "neighbor {} {{\n  remote-as {}\n  local-address {own}\n  announce IPv4 unicast\n  announce IPv6 unicast\n",
-        Daemon::peer(),
+        daemon.peer(),
         speaker.peer_asn,
     );
     if speaker.asn != speaker.peer_asn {
@@ -65,11 +65,18 @@ pub(super) fn reload(daemon: &Daemon) -> Result<()> {
 }
 
 pub(super) fn refresh(daemon: &Daemon) -> Result<()> {
-    let peer = Daemon::peer().to_string();
+    let peer = daemon.peer().to_string();
     let mut command = bgpctl(daemon);
     daemon
         .text(command.args(["neighbor", &peer, "refresh"]))
         .map(|_| ())
+}
+
+pub(super) fn shutdown(daemon: &Daemon, words: &str) -> Command {
+    let peer = daemon.peer().to_string();
+    let mut command = bgpctl(daemon);
+    command.args(["neighbor", &peer, "down", words]);
+    command
 }
 
 pub(super) fn is_up(daemon: &Daemon) -> Result<bool> {
@@ -79,7 +86,7 @@ pub(super) fn is_up(daemon: &Daemon) -> Result<bool> {
 }
 
 pub(super) fn table(daemon: &Daemon) -> Result<Table> {
-    let peer = Daemon::peer().to_string();
+    let peer = daemon.peer().to_string();
     let show = ["-j", "show", "rib", "neighbor", &peer, "in", "detail"];
     let said = daemon.json(bgpctl(daemon).args(show))?;
     let mut table = Table::new();
