@@ -240,6 +240,9 @@ impl Links {
             });
         match best {
             None => Err(Unresolved::NotOnLink),
+            Some((_, address)) if is_broadcast_of(address.on_link, gateway) => {
+                Err(Unresolved::NotAGateway)
+            }
             Some((link, _)) if !link.up => Err(Unresolved::LinkDown {
                 ifindex: link.ifindex,
             }),
@@ -283,6 +286,14 @@ fn insert(addresses: &mut Vec<Address>, address: &Address) -> LinkChange {
             addresses.insert(at, address.clone());
             LinkChange::Reachability
         }
+    }
+}
+
+/// The last address of an IPv4 subnet is nobody's; the kernel refuses it as a gateway.
+fn is_broadcast_of(subnet: IpNet, addr: IpAddr) -> bool {
+    match (subnet, addr) {
+        (IpNet::V4(net), IpAddr::V4(addr)) => net.prefix_len() < 31 && net.broadcast() == addr,
+        _ => false,
     }
 }
 

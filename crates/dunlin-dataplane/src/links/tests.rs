@@ -55,6 +55,11 @@ fn a_next_hop_resolves_to_the_longest_subnet_that_holds_it() {
     assert_eq!(links.resolve(ip("192.0.2.1")), Err(Unresolved::OwnAddress));
     assert_eq!(links.resolve(ip("127.0.0.5")), Err(Unresolved::NotAGateway));
     assert_eq!(links.resolve(ip("fe80::1")), Err(Unresolved::NotAGateway));
+    // The subnet's broadcast address.
+    assert_eq!(
+        links.resolve(ip("192.0.2.255")),
+        Err(Unresolved::NotAGateway)
+    );
 }
 
 #[test]
