@@ -13,6 +13,9 @@ pub(crate) fn start(filter: &str, format: LogFormat) -> Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A log that cannot be written (its reader died, the disk is full) is lost: told on the same standard error, that
+        // would be a panic in the middle of anything.
+        .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     let started = match format {
         LogFormat::Text => builder.try_init(),

@@ -112,15 +112,20 @@ impl Place {
         let log = self.home.join("log");
         let file = File::options().create(true).append(true).open(&log);
         let file = file.expect("a log");
-        let child = command
-            .stdout(file.try_clone().expect("a descriptor"))
-            .stderr(file)
-            .spawn()
-            .expect("dunlin starts");
+        command.stdout(file.try_clone().expect("a descriptor"));
+        command.stderr(file);
+        self.spawn_as_it_is(command)
+    }
+
+    /// The same, with what it writes going where the command says.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn spawn_as_it_is(&self, mut command: Command) -> Agent {
         Agent {
             place: self.clone(),
-            log,
-            child,
+            log: self.home.join("log"),
+            child: command.spawn().expect("dunlin starts"),
         }
     }
 
@@ -195,6 +200,11 @@ impl Agent {
             let log = self.log();
             log.contains(text).then_some(()).ok_or(log)
         });
+    }
+
+    /// The reading end of its standard error, if that is a pipe.
+    pub fn take_stderr(&mut self) -> Option<std::process::ChildStderr> {
+        self.child.stderr.take()
     }
 
     /// Its process id.

@@ -1,0 +1,167 @@
+//! What is around the agent fails it: nobody takes its log, a peer does not read, signals that mean nothing to it.
+#![allow(clippy::print_stderr)]
+
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::Stdio;
+use std::time::Instant;
+
+use dunlin_abuse::agent::Agent;
+use dunlin_abuse::bgp::{Connection, Open, attribute, good_attributes, kind, try_dial, update};
+use dunlin_abuse::cluster::{Cluster, PEER_ASN, await_rest, peer_address};
+use dunlin_abuse::witness::Witness;
+use dunlin_abuse::{PATIENCE, can_run, wait_for};
+
+const N1: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+/// n1 under conditions of its own, n2 as always; what n1 would log comes up in between.
+fn outlives(cluster: &Cluster, mut n1: Agent) {
+    let n2 = cluster.start("n2");
+    await_rest(&n1);
+    await_rest(&n2);
+    drop(n2);
+    n1.await_status("the session is down", |status| {
+        status.sessions.nodes_up == 0
+    });
+    let _n2 = cluster.start("n2");
+    await_rest(&n1);
+    assert!(n1.is_running());
+    n1.signal(rustix::process::Signal::TERM);
+    assert_eq!(n1.ended().code(), Some(0), "it ends in order");
+}
+
+#[test]
+fn the_agent_outlives_the_reader_of_its_log() {
+    if !can_run() {
+        return;
+    }
+    let cluster = Cluster::new(2);
+    let place = cluster.place("n1");
+    let mut command = place.dunlin();
+    command.args(place.agent_args()).args(["--log", "debug"]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut n1 = place.spawn_as_it_is(command);
+    // A log collector that dies.
+    drop(n1.take_stderr());
+    n1.await_status("it answers", |_| true);
+    outlives(&cluster, n1);
+}
+
+#[test]
+fn the_agent_outlives_a_full_disk_under_its_log() {
+    if !can_run() {
+        return;
+    }
+    let cluster = Cluster::new(2);
+    let place = cluster.place("n1");
+    let mut command = place.dunlin();
+    command.args(place.agent_args()).args(["--log", "debug"]);
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    command
+        .stdout(Stdio::null())
+        .stderr(full.expect("/dev/full"));
+    let n1 = place.spawn_as_it_is(command);
+    wait_for("it answers", PATIENCE, || n1.try_status().map(drop));
+    outlives(&cluster, n1);
+}
+
+/// Prefixes that the source announces, each with attributes of its own.
+const ROUTES: u32 = 60_000;
+
+fn flood_of_routes(stream: &mut Connection) {
+    let mut batch = Vec::new();
+    for n in 0..ROUTES {
+        let mut attributes = good_attributes(PEER_ASN, peer_address(0));
+        attributes.push(attribute(0x80, 4, &n.to_be_bytes()));
+        // Communities that make each UPDATE long enough for buffers to fill.
+        let communities: Vec<u8> = (0..16u32)
+            .flat_map(|i| (n * 16 + i).to_be_bytes())
+            .collect();
+        attributes.push(attribute(0xc0, 8, &communities));
+        let [_, b, c, d] = n.to_be_bytes();
+        batch.extend_from_slice(&update(&attributes, &[32, 100, 64 + b, c, d]));
+        if batch.len() > 1 << 16 {
+            stream.send(&batch);
+            batch.clear();
+        }
+    }
+    stream.send(&batch);
+}
+
+/// Reads until so many prefixes have been announced.
+fn read_routes(stream: &mut Connection) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut seen = 0;
+    while seen < ROUTES {
+        match stream.receive(deadline) {
+            Ok((kind::UPDATE, body)) => seen += prefixes(&body),
+            Ok(_) => {}
+            Err(end) => panic!("{end:?} after {seen} prefixes"),
+        }
+    }
+}
+
+/// How many IPv4 prefixes an UPDATE announces in the old form. All are of 32 bits here.
+fn prefixes(body: &[u8]) -> u32 {
+    let length = |at: usize| usize::from(u16::from_be_bytes([body[at], body[at + 1]]));
+    let attributes = 2 + length(0);
+    let rest = body.len() - attributes - 2 - length(attributes);
+    u32::try_from(rest / 5).expect("few")
+}
+
+#[test]
+fn a_peer_that_never_reads_holds_nobody_else_up() {
+    if !can_run() {
+        return;
+    }
+    let cluster = Cluster::new(2);
+    cluster.put(
+        "none.yaml",
+        "apiVersion: dunlin.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: {name: pods}\nspec: {podCIDRs: {}}\n",
+    );
+    cluster.write_peers(3, "  peerASN: 65010\n  exportFilter: all\n");
+    let (n1, n2) = cluster.start_pair();
+    // n1 hears of more changes than a witness could.
+    let mut witness = Witness::new(&[&n2]);
+    // The path has this AS in it: told to peers of it all the same, theirs to drop.
+    let dial = |index: u8| -> TcpStream {
+        try_dial(&cluster.attacker(), peer_address(index), N1, 179).expect("n1 listens")
+    };
+    let deaf = dial(1);
+    socket2::SockRef::from(&deaf)
+        .set_recv_buffer_size(4096)
+        .expect("an option");
+    let mut deaf = Connection::new(deaf);
+    deaf.establish(&Open::new(PEER_ASN, peer_address(1)));
+    let mut source = Connection::new(dial(0));
+    source.establish(&Open::new(PEER_ASN, peer_address(0)));
+    let mut reader = Connection::new(dial(2));
+    reader.establish(&Open::new(PEER_ASN, peer_address(2)));
+    n1.await_status("all are up", |status| status.sessions.external_up == 3);
+    let (before, began) = (n1.usage(), Instant::now());
+    std::thread::scope(|scope| {
+        scope.spawn(|| flood_of_routes(&mut source));
+        scope.spawn(|| read_routes(&mut reader));
+    });
+    let took = began.elapsed();
+    let after = n1.usage();
+    let queued = n1.neighbor("p1").output_queue_bytes;
+    eprintln!(
+        "{ROUTES} routes past a deaf peer in {took:.1?}: memory {} -> {} KiB, {queued} octets wait for it",
+        before.resident_kib, after.resident_kib
+    );
+    assert!(queued > 0, "it was not deaf enough");
+    assert!(queued < 4 << 20, "{queued} octets wait");
+    for peer in ["p0", "p1", "p2"] {
+        let neighbor = n1.neighbor(peer);
+        assert_eq!(
+            (neighbor.state.as_str(), neighbor.flaps),
+            ("Established", 0),
+            "{peer}"
+        );
+    }
+    // Once it listens, it is told everything.
+    read_routes(&mut deaf);
+    witness.nothing_changed();
+    let with_n2 = n1.neighbor("n2");
+    assert_eq!((with_n2.state.as_str(), with_n2.flaps), ("Established", 0));
+}
