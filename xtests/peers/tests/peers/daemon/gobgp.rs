@@ -1,5 +1,7 @@
 //! GoBGP. Its own routes come by its API, so it starts with the session held back until they are in.
 
+mod mrt;
+
 use std::fmt::Write as _;
 use std::process::Command;
 
@@ -12,6 +14,8 @@ use super::{Daemon, afi_of, difference, u32_of, word};
 use crate::check::{Seen, Table};
 use crate::scenario::Announce;
 
+/// More routes than this are not given to it one process each.
+const MANY: usize = 50;
 /// Inside its namespace.
 const API: &str = "127.0.0.1:50051";
 
@@ -94,6 +98,19 @@ pub(super) fn enable(daemon: &Daemon) -> Result<()> {
 
 pub(super) fn change(daemon: &Daemon, old: &[Announce], new: &[Announce]) -> Result<()> {
     let (gone, come) = difference(old, new);
+    if come.len() > MANY {
+        let file = daemon.path("routes.mrt");
+        // `gobgp` leaves before the last thousand are read from it, so everything is said twice.
+        std::fs::write(&file, mrt::dump(&[come.clone(), come].concat())?)?;
+        let mut command = gobgp(daemon);
+        command.args(["mrt", "inject", "global"]).arg(file);
+        return daemon.text(&mut command).map(|_| ());
+    }
+    if gone.len() > MANY && new.is_empty() {
+        let mut command = gobgp(daemon);
+        command.args(["global", "rib", "del", "all", "-a", "ipv4"]);
+        return daemon.text(&mut command).map(|_| ());
+    }
     for (verb, routes) in [("del", gone), ("add", come)] {
         for route in routes {
             let afi = afi_of(&route.prefix);
