@@ -9,7 +9,7 @@ use dunlin_abuse::agent::Agent;
 use dunlin_abuse::bgp::{Connection, Open, attribute, good_attributes, kind, try_dial, update};
 use dunlin_abuse::cluster::{Cluster, PEER_ASN, await_rest, peer_address};
 use dunlin_abuse::witness::Witness;
-use dunlin_abuse::{PATIENCE, can_run, wait_for};
+use dunlin_abuse::{PATIENCE, can_run, http, wait_for};
 
 const N1: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
@@ -62,6 +62,30 @@ fn the_agent_outlives_a_full_disk_under_its_log() {
     let n1 = place.spawn_as_it_is(command);
     wait_for("it answers", PATIENCE, || n1.try_status().map(drop));
     outlives(&cluster, n1);
+}
+
+/// A reader that is there and does not read: the pipe fills, and the agent goes on.
+#[test]
+fn the_agent_outlives_a_log_that_nobody_takes() {
+    if !can_run() {
+        return;
+    }
+    let cluster = Cluster::new(2);
+    let place = cluster.place("n1");
+    let mut command = place.dunlin();
+    command.args(place.agent_args()).args(["--log", "debug"]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut n1 = place.spawn_as_it_is(command);
+    let reader = n1.take_stderr().expect("a pipe");
+    wait_for("it answers", PATIENCE, || n1.try_status().map(drop));
+    // Each makes a line; a pipe holds some 500 of them.
+    for _ in 0..2000 {
+        let refused = http::say_to_admin(&place.socket(), b"nonsense\r\n\r\n");
+        assert_eq!(refused.status, 400);
+    }
+    outlives(&cluster, n1);
+    let log = std::io::read_to_string(reader).expect("a log");
+    assert!(log.contains("starting"), "{log}");
 }
 
 /// Prefixes that the source announces, each with attributes of its own.
