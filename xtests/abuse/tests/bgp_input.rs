@@ -518,7 +518,9 @@ fn a_stranger_gets_no_word_and_is_counted() {
         Ok(stream) => {
             let mut connection = Connection::new(stream);
             connection.send(&Open::new(64512, STRANGER).encode());
-            assert_eq!(connection.end(), End::Reset);
+            // The writing may have been told of the reset, and the reading finds only the end.
+            let end = connection.end();
+            assert!(matches!(end, End::Reset | End::Silent), "{end:?}");
         }
         // It was quicker than we.
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
