@@ -15,6 +15,7 @@ mod sessions;
 use std::thread;
 
 use anyhow::{Context, Result};
+use dunlin_bgp::batch::RouteBatch;
 use dunlin_bgp::session::{Seeds, SessionEvent, Stop};
 use dunlin_core::{Action, Core, CoreConfig, Input, Restart};
 use dunlin_kernel::sysctl::Sysctl;
@@ -82,6 +83,7 @@ pub(crate) fn spawn(start: &EngineStart) -> Result<EngineHandle> {
         inbox,
         kernel,
         state,
+        unsettled: 0,
     };
     thread::Builder::new()
         .name("core".into())
@@ -126,6 +128,8 @@ struct Engine {
     inbox: Inbox<Message>,
     kernel: KernelHandle,
     state: watch::Sender<EngineState>,
+    /// Prefixes taken in since the core last drew its conclusions.
+    unsettled: usize,
 }
 
 /// Why the loop ends.
@@ -181,16 +185,18 @@ impl Engine {
         }
     }
 
-    /// Takes one message in. Routes are settled batch by batch, so that kernel and peers work on the first while the next
-    /// is decided.
+    /// Takes one message in. Routes are settled in portions: so large that many small UPDATEs cost the peers one telling, so
+    /// small that kernel and peers work on the first while the next is decided.
     fn take(&mut self, message: Message) -> Option<End> {
         match message {
             Message::Kernel(event) => self.core.on(self.clock.now(), Input::Kernel(event)),
             Message::Session(event) => {
-                let routes = matches!(event, SessionEvent::Routes { .. });
+                if let SessionEvent::Routes { batch, .. } = &event {
+                    self.unsettled += batch.nlri.v4.len() + batch.nlri.v6.len();
+                }
                 sessions::log(&self.core, &event);
                 self.core.on(self.clock.now(), Input::Session(event));
-                if routes {
+                if self.unsettled >= RouteBatch::FULL_PREFIXES {
                     self.settle();
                 }
             }
@@ -222,6 +228,7 @@ impl Engine {
 
     /// Lets the core draw its conclusions and does what it wants. Whether there is more to do at once.
     fn settle(&mut self) -> bool {
+        self.unsettled = 0;
         let more = self.core.settle(self.clock.now());
         while let Some(action) = self.core.poll_action() {
             match action {

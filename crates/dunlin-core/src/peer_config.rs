@@ -8,7 +8,7 @@ use dunlin_intent::{Auth, PeerIntent, Remote, RemoteAsn};
 use dunlin_net::{Afi, PerFamily, RouterId};
 
 /// The most peers that a range takes at a time.
-const RANGE_PEERS_MAX: u32 = 4096;
+const RANGE_PEERS_MAX: u32 = 16_384;
 
 /// What the agent's own start says to peers (RFC 4724 3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::worker::{
 use crate::{EventSink, Md5Mismatches, SpeakerConfig, SpeakerError, Waker, socket};
 
 /// Commands on the way to one thread.
-const COMMANDS: usize = 1024;
+const COMMANDS: usize = 16 * 1024;
 
 /// How long a thread may take to answer a question: one turn of its loop.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);

@@ -33,8 +33,9 @@ const FIRST_CONNECTION: usize = 1024;
 /// Bytes read at once. One such buffer serves all connections of the thread.
 const READ_BUFFER: usize = 256 * 1024;
 
-/// Commands taken in one turn.
-const COMMANDS_A_TURN: usize = 256;
+/// Commands taken in one turn: what is told to thousands of sessions is a command each, and all that one session is told in
+/// a turn is one write.
+const COMMANDS_A_TURN: usize = 64 * 1024;
 
 /// Octets whose credit is given back at once; less waits until the queue is empty.
 const CREDIT_STEP: usize = 64 * 1024;
