@@ -8,10 +8,10 @@ use dunlin_dataplane::{KernelCommand, KernelEvent};
 use dunlin_intent::{Change, Cluster, LocalIntent, PeerKey, SourceEvent};
 use dunlin_net::{Instant, IpNet, PeerId, PerFamily};
 
-use crate::gate::Gate;
+use crate::gate::{Awaited, Gate};
 use crate::local::{Egress, Forwarding};
 use crate::peer_config::Restart;
-use crate::peers::Peers;
+use crate::peers::{Peer, Peers};
 use crate::routes::Routing;
 
 /// What a core is made with.
@@ -83,6 +83,16 @@ pub struct Core {
     pub(crate) forwarding: Forwarding,
     /// The sources have told everything once.
     pub(crate) synced: bool,
+    /// The same for these prefixes alone.
+    pub(crate) release_soon: BTreeSet<IpNet>,
+    /// What the restart gate lets go has to be looked at: the gate moved.
+    pub(crate) release_due: bool,
+    /// Peers were told that from here on a new session does not mean a new process.
+    pub(crate) told_open: bool,
+    /// Next hops have to be resolved again.
+    pub(crate) links_changed: bool,
+    /// Sessions that live on have to be told our new next hops.
+    pub(crate) regroup_due: bool,
     /// The read-back found routes of ours.
     pub(crate) adopted: bool,
     /// The kernel has been read back, so it is known whether forwarding survived a restart.
@@ -128,6 +138,11 @@ impl Core {
             egress: Egress::default(),
             forwarding: Forwarding::default(),
             synced: false,
+            release_soon: BTreeSet::new(),
+            release_due: false,
+            told_open: false,
+            links_changed: false,
+            regroup_due: false,
             adopted: false,
             read_back: false,
             waiting: BTreeSet::new(),
@@ -152,15 +167,18 @@ impl Core {
             }
             Input::Session(event) => self.on_session(now, event),
             Input::Kernel(event) => self.on_kernel(now, event),
-            Input::Forwarding(result) => self.forwarding.result = Some(result),
+            Input::Forwarding(result) => self.forwarding.on_result(now, result),
         }
     }
 
     /// A deadline may have passed.
     pub fn on_time(&mut self, now: Instant) {
         if self.gate.on_time(now) {
-            self.release_all();
+            self.release_due = true;
             self.on_gate_moved(now);
+        }
+        if self.forwarding.retry_at.is_some_and(|at| at <= now) {
+            self.ask_forwarding();
         }
         self.on_peer_timers(now);
     }
@@ -176,6 +194,17 @@ impl Core {
         }
         self.start_waiting_peers(now);
         let more = self.settle_routing(WORK_BUDGET);
+        // Only when nothing is left to be decided is it certain what nobody wants.
+        if self.release_due && !more {
+            self.release_due = false;
+            self.release_soon.clear();
+            self.release_all();
+        }
+        if !more {
+            for net in std::mem::take(&mut self.release_soon) {
+                self.release_if_free(net);
+            }
+        }
         self.settle_egress();
         self.settle_pod_network();
         self.settle_fib(now);
@@ -197,6 +226,7 @@ impl Core {
         [
             self.gate.next_deadline(),
             self.fib.next_deadline(),
+            self.forwarding.retry_at,
             self.timers.first().map(|(at, _)| *at),
         ]
         .into_iter()
@@ -224,14 +254,23 @@ impl Core {
     fn on_synced(&mut self, now: Instant) {
         // A first start has nothing that could be taken away too early: nobody is waited for.
         let survived = self.adopted || self.config.restart.restarting;
-        let peers: Vec<(PeerId, bool)> = self
+        let awaited = |peer: &&Peer| {
+            let announces = peer.key().is_node() || peer.imports_from_outside();
+            survived && announces && !peer.is_complete()
+        };
+        let peers: Vec<Awaited> = self
             .peers
             .iter()
-            .filter(|peer| survived && (!peer.is_established() || !is_complete(peer)))
-            .map(|peer| (peer.id, peer.imports_from_outside()))
+            .filter(awaited)
+            .map(|peer| Awaited {
+                peer: peer.id,
+                outside: peer.imports_from_outside(),
+                // Nobody knows who of a range will come, so nothing but what they may have announced waits for them.
+                range: peer.is_range(),
+            })
             .collect();
         self.gate.on_synced(now, peers);
-        self.release_all();
+        self.release_due = true;
         self.on_gate_moved(now);
     }
 
@@ -255,8 +294,4 @@ impl Core {
             self.fib_settled = Some(now);
         }
     }
-}
-
-fn is_complete(peer: &crate::peers::Peer) -> bool {
-    peer.up.as_ref().is_some_and(crate::peers::Up::is_complete)
 }

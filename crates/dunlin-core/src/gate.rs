@@ -23,6 +23,16 @@ pub(crate) enum Claimant {
     Nobody,
 }
 
+/// A peer that is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Awaited {
+    pub(crate) peer: PeerId,
+    /// It may announce what no Node owns.
+    pub(crate) outside: bool,
+    /// It is a range: it never completes.
+    pub(crate) range: bool,
+}
+
 /// The gate. Closed at start; once open it stays open.
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -49,19 +59,17 @@ impl Gate {
         }
     }
 
-    /// The sources have told everything once. `peers` are those wanted now, each with whether it may announce what no
-    /// Node owns.
-    pub(crate) fn on_synced(
-        &mut self,
-        now: Instant,
-        peers: impl IntoIterator<Item = (PeerId, bool)>,
-    ) {
+    /// The sources have told everything once. `peers` are those wanted now and not yet heard to
+    /// the end.
+    pub(crate) fn on_synced(&mut self, now: Instant, peers: impl IntoIterator<Item = Awaited>) {
         self.synced = true;
         self.deadline = Some(now + Gate::DEFERRAL);
-        for (peer, outside) in peers {
-            self.awaited.insert(peer);
-            if outside {
-                self.outside.insert(peer);
+        for peer in peers {
+            if !peer.range {
+                self.awaited.insert(peer.peer);
+            }
+            if peer.outside {
+                self.outside.insert(peer.peer);
             }
         }
     }
@@ -74,7 +82,8 @@ impl Gate {
 
     /// Says whether the deadline has just passed.
     pub(crate) fn on_time(&mut self, now: Instant) -> bool {
-        if self.is_open() || self.deadline.is_none_or(|at| now < at) {
+        let waits = !self.awaited.is_empty() || !self.outside.is_empty();
+        if !waits || self.deadline.is_none_or(|at| now < at) {
             return false;
         }
         self.awaited.clear();
@@ -82,7 +91,7 @@ impl Gate {
         true
     }
 
-    /// Whether everything may go: nothing is awaited any more.
+    /// Whether nothing is awaited any more, but for those who may still come from a range.
     pub(crate) fn is_open(&self) -> bool {
         self.synced && self.awaited.is_empty()
     }
@@ -102,9 +111,14 @@ impl Gate {
             }
     }
 
-    /// Whether a router outside is still awaited.
-    pub(crate) fn awaits_outside(&self) -> bool {
-        !self.outside.is_empty()
+    /// Whether everything may go.
+    pub(crate) fn releases_all(&self) -> bool {
+        self.is_open() && self.outside.is_empty()
+    }
+
+    /// The routers outside that are still awaited, ranges among them.
+    pub(crate) fn outside(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.outside.iter().copied()
     }
 
     /// The peers awaited.
@@ -114,6 +128,7 @@ impl Gate {
 
     /// When to call [`Gate::on_time`].
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.deadline.filter(|_| !self.is_open())
+        self.deadline
+            .filter(|_| !self.releases_all() && self.synced)
     }
 }

@@ -1,6 +1,7 @@
 //! What concerns this node itself: who it is, what it originates, masquerade, readiness to carry pods.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dunlin_dataplane::KernelCommand;
 use dunlin_dataplane::masquerade::Masquerade;
@@ -8,6 +9,8 @@ use dunlin_intent::{LocalIntent, RouteInstallation};
 use dunlin_net::{Instant, PerFamily};
 
 use crate::core::{Action, Core, PodNetwork};
+use crate::gate::Gate;
+use crate::peer_config::Restart;
 use crate::routes::Routing;
 
 /// Masquerade of pods' traffic that leaves the cluster.
@@ -30,6 +33,17 @@ pub(crate) struct Forwarding {
     asked: PerFamily<bool>,
     /// How it went.
     pub(crate) result: Option<Result<(), String>>,
+    /// When it is tried again.
+    pub(crate) retry_at: Option<Instant>,
+}
+
+impl Forwarding {
+    const RETRY: Duration = Duration::from_secs(10);
+
+    pub(crate) fn on_result(&mut self, now: Instant, result: Result<(), String>) {
+        self.retry_at = result.is_err().then(|| now + Forwarding::RETRY);
+        self.result = Some(result);
+    }
 }
 
 impl Core {
@@ -50,8 +64,12 @@ impl Core {
         if let Some(routing) = &mut self.routing
             && routing.next_hops != local.next_hops
         {
-            routing.next_hops = local.next_hops;
-            self.regroup();
+            // A family that loses its address is told nothing new by it: what was originated in it goes by itself.
+            routing.next_hops = PerFamily {
+                v4: local.next_hops.v4.or(routing.next_hops.v4),
+                v6: local.next_hops.v6.or(routing.next_hops.v6),
+            };
+            self.regroup_due = true;
         }
         self.forward(&local);
         if self.listening != Some(local.listen_port) {
@@ -69,8 +87,14 @@ impl Core {
         };
         if wanted != self.forwarding.asked && wanted != PerFamily::default() {
             self.forwarding.asked = wanted;
-            self.actions.push_back(Action::EnableForwarding(wanted));
+            self.ask_forwarding();
         }
+    }
+
+    pub(crate) fn ask_forwarding(&mut self) {
+        self.forwarding.retry_at = None;
+        let wanted = self.forwarding.asked;
+        self.actions.push_back(Action::EnableForwarding(wanted));
     }
 
     /// Who we are has changed, which every session has been told: all of them start anew, with an empty RIB. Kernel routes
@@ -81,6 +105,17 @@ impl Core {
         self.routing = Some(Routing::new(self.config.seed, local));
         if !had {
             return;
+        }
+        // As after a start: what the kernel holds stays until it is wanted again or known not to be.
+        self.fib.start_anew();
+        self.adopted = true;
+        self.config.restart = Restart {
+            restarting: true,
+            forwarding_preserved: true,
+        };
+        if self.gate.is_synced() {
+            self.gate = Gate::new();
+            self.told_open = false;
         }
         for id in ids {
             self.restart_peer(now, id);
@@ -116,7 +151,8 @@ impl Core {
     pub(crate) fn settle_egress(&mut self) {
         // Before the sources have synced, a destination that is excluded may not be known yet, and what an earlier run
         // programmed is better than half of it.
-        if !self.egress.dirty || self.egress.in_flight || !self.gate.is_synced() {
+        let known = self.synced && self.local.is_some();
+        if !self.egress.dirty || self.egress.in_flight || !known {
             return;
         }
         self.egress.dirty = false;

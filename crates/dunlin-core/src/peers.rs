@@ -130,6 +130,23 @@ impl Peer {
         matches!(self.policy().export.filter, ExportFilter::Filter(_))
     }
 
+    /// Whether a next hop may be this peer.
+    pub(crate) fn may_be_at(&self, addr: IpAddr) -> bool {
+        match (self.dynamic, self.intent.session.remote) {
+            (None, Remote::Range(prefix)) => prefix.contains(&addr),
+            _ => self.address() == Some(addr),
+        }
+    }
+
+    /// Whether it has told all it has: by End-of-RIB, or because it need not send any and had its time.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.up.as_ref().is_some_and(|up| {
+            let restart = up.negotiated.graceful_restart;
+            let silent = restart.is_none_or(|restart| restart.restarting);
+            up.is_complete() || silent && self.complete_at.is_none()
+        })
+    }
+
     pub(crate) fn is_established(&self) -> bool {
         self.up.is_some()
     }

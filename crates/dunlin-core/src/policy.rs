@@ -60,6 +60,7 @@ impl ImportPolicy for Import<'_> {
 #[derive(Debug, Default)]
 pub(crate) struct Exports {
     slots: Vec<Slot>,
+    free: Vec<u32>,
     nodes: Option<u32>,
     configured: BTreeMap<PeerKey, u32>,
     /// The kind of each prefix we originate.
@@ -74,6 +75,22 @@ struct Slot {
 }
 
 impl Exports {
+    /// The number of a peer's export policy; none if it was never [set](Exports::set).
+    pub(crate) fn number(&self, key: &PeerKey) -> Option<u32> {
+        if key.is_node() {
+            self.nodes
+        } else {
+            self.configured.get(key).copied()
+        }
+    }
+
+    /// The peer is wanted no longer: its number may stand for another one's policy.
+    pub(crate) fn forget(&mut self, key: &PeerKey) {
+        if let Some(number) = self.configured.remove(key) {
+            self.free.push(number);
+        }
+    }
+
     /// The number of a peer's export policy. Says whether what the number stands for has changed, so that its groups
     /// have to be looked at again.
     pub(crate) fn set(
@@ -81,12 +98,7 @@ impl Exports {
         key: &PeerKey,
         policy: &dunlin_intent::ExportPolicy,
     ) -> (u32, bool) {
-        let number = if key.is_node() {
-            self.nodes
-        } else {
-            self.configured.get(key).copied()
-        };
-        if let Some(number) = number {
+        if let Some(number) = self.number(key) {
             let slot = &mut self.slots[number as usize];
             let changed = slot.policy != *policy;
             if changed {
@@ -94,8 +106,16 @@ impl Exports {
             }
             return (number, changed);
         }
-        let number = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
-        self.slots.push(Slot::new(policy));
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.slots[number as usize] = Slot::new(policy);
+                number
+            }
+            None => {
+                self.slots.push(Slot::new(policy));
+                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
         if key.is_node() {
             self.nodes = Some(number);
         } else {

@@ -140,7 +140,11 @@ impl Core {
             peers: &self.peers,
             installs,
         };
-        let more = routing.rib.poll_work(&import, work_budget);
+        if std::mem::take(&mut self.links_changed) && routing.resolves {
+            routing.resolve_all(&self.links);
+        }
+        routing.settle_next_hops(&self.links);
+        routing.rib.poll_work(&import, work_budget);
         routing.settle_next_hops(&self.links);
         if installs {
             let (gate, peers, cluster) = (&self.gate, &self.peers, &self.cluster);
@@ -148,6 +152,21 @@ impl Core {
             routing.settle_fib::<V4>(&mut self.fib, release);
             routing.settle_fib::<V6>(&mut self.fib, release);
         }
+        self.settle_outputs();
+        if self.regroup_due {
+            self.settle_regrouping();
+            self.settle_outputs();
+        }
+        self.routing
+            .as_ref()
+            .is_some_and(|routing| routing.rib.has_work())
+    }
+
+    /// Hands the sessions what their peers are to be told.
+    fn settle_outputs(&mut self) {
+        let Some(routing) = &mut self.routing else {
+            return;
+        };
         while let Some(output) = routing.rib.poll_output(&routing.exports, OUTPUT_BYTES) {
             let messages = message_count(&output.bytes);
             for peer in output.members() {
@@ -163,7 +182,6 @@ impl Core {
                 self.actions.push_back(crate::core::Action::Session(send));
             }
         }
-        more
     }
 
     pub(crate) fn originate(&mut self, net: IpNet, origination: &Origination) {
@@ -195,7 +213,7 @@ impl Core {
     /// without waiting for any peer.
     pub(crate) fn on_owner_changed(&mut self, net: IpNet) {
         self.rejudge.insert(net);
-        self.release_if_free(net);
+        self.release_soon.insert(net);
     }
 
     pub(crate) fn on_protection_changed(&mut self, net: IpNet) {
@@ -297,7 +315,7 @@ impl Core {
         if !self.read_back && self.fib.is_synced() {
             self.read_back = true;
             self.adopted = self.fib.adopted() > 0;
-            self.release_all();
+            self.release_due = true;
         }
     }
 
@@ -314,11 +332,7 @@ impl Core {
             .map(|address| address.on_link)
             .collect();
         self.cluster.set_on_link(subnets);
-        if let Some(routing) = &mut self.routing
-            && routing.resolves
-        {
-            routing.resolve_all(&self.links);
-        }
+        self.links_changed = true;
     }
 
     /// Lets go of what the kernel holds of an earlier run and nobody can want any more.
@@ -326,55 +340,53 @@ impl Core {
         if !self.gate.is_synced() || !self.read_back || self.local.is_none() {
             return;
         }
-        if self.gate.is_open() || !self.installs() {
+        if self.gate.releases_all() || !self.installs() {
             self.fib.hold_deletes(false);
             return;
         }
-        let free: Vec<IpNet> = self
-            .fib
-            .stale()
-            .filter(|net| {
-                self.gate
-                    .releases(claimant(&self.cluster, &self.peers, *net))
-            })
-            .collect();
-        for net in free {
-            self.fib.release(net);
+        let stale: Vec<IpNet> = self.fib.stale().collect();
+        for net in stale {
+            self.release_if_free(net);
         }
     }
 
     /// The same for one prefix.
     pub(crate) fn release_if_free(&mut self, net: IpNet) {
-        if self.read_back
-            && self
-                .gate
-                .releases(claimant(&self.cluster, &self.peers, net))
-        {
-            let wanted_by_nobody = self
-                .fib
-                .route(net)
-                .is_some_and(|route| route.state == RouteState::Stale);
-            if wanted_by_nobody {
-                self.fib.release(net);
-            }
+        if self.local.is_none() || !self.read_back || !self.gate.is_synced() {
+            return;
+        }
+        let claimant = claimant(&self.cluster, &self.peers, net);
+        let Some(route) = self.fib.route(net) else {
+            return;
+        };
+        if route.state != RouteState::Stale {
+            return;
+        }
+        let free = match claimant {
+            // A route that leads to nobody who is awaited was not announced by any of them.
+            Claimant::Outside => !self.gate.outside().any(|id| {
+                let peer = self.peers.get(id);
+                peer.is_some_and(|peer| route.hops.iter().any(|hop| peer.may_be_at(hop.gateway)))
+            }),
+            _ => self.gate.releases(claimant),
+        };
+        if free {
+            self.fib.release(net);
         }
     }
 
     /// A peer has told all it has, or is wanted no longer: what it alone could have announced may go.
     pub(crate) fn on_peer_complete(&mut self, now: Instant, id: PeerId, key: &PeerKey) {
-        let awaited_outside = self.gate.awaits_outside();
         if !self.gate.on_complete(id) {
             return;
         }
-        if self.gate.is_open() || awaited_outside != self.gate.awaits_outside() {
-            self.release_all();
+        if self.gate.is_open() || !key.is_node() {
+            self.release_due = true;
         } else {
             let node = self.cluster.node(key.name());
             let subnets = node.map_or_else(Vec::new, |node| node.pod_subnets);
-            let nets: Vec<IpNet> = subnets.iter().map(|subnet| subnet.net).collect();
-            for net in nets {
-                self.release_if_free(net);
-            }
+            self.release_soon
+                .extend(subnets.iter().map(|subnet| subnet.net));
         }
         self.on_gate_moved(now);
     }

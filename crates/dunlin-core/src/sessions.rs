@@ -8,7 +8,7 @@ use dunlin_bgp::batch::{NextHop, RouteBatch};
 use dunlin_bgp::policy::PeerType;
 use dunlin_bgp::rib::{GroupId, GroupKey, SourceInfo};
 use dunlin_bgp::session::{
-    Command, ConnId, DownReason, FsmState, Negotiated, SessionEvent, StaleInfo,
+    Command, ConnId, DownReason, FsmState, Negotiated, SessionEvent, StaleInfo, Stop,
 };
 use dunlin_bgp::wire::ExportEncoding;
 use dunlin_intent::{PeerIntent, PeerKey};
@@ -48,14 +48,25 @@ impl Core {
             self.waiting.insert(key);
             return;
         };
+        let members = if key.is_node() {
+            Vec::new()
+        } else {
+            self.peers.of_range(&key)
+        };
+        for &member in &members {
+            self.take_over_intent(member, &intent);
+        }
         if before.policy.import != intent.policy.import {
             self.rejudge_peer(id);
-            for member in self.peers.of_range(&key) {
-                self.take_over_intent(member, &intent);
+            for member in members {
                 self.rejudge_peer(member);
             }
         }
-        if before.session != intent.session {
+        if before.session.remote != intent.session.remote {
+            // Another peer may still have the new address and be about to leave it: this one starts when all are told.
+            self.command(Command::RemovePeer { peer: id });
+            self.waiting.insert(key);
+        } else if before.session != intent.session {
             self.configure(id);
         }
     }
@@ -136,8 +147,11 @@ impl Core {
         if let Some(routing) = &mut self.routing {
             routing.exports.set(&key, &export);
         }
-        self.command(Command::RemovePeer { peer: id });
+        // The peer keeps our routes while we come back as somebody else.
+        let stop = Stop::GracefulRestart;
+        self.command(Command::Stop { peer: id, stop });
         self.configure(id);
+        self.command(Command::Start { peer: id });
     }
 
     pub(crate) fn on_peer_gone(&mut self, now: Instant, key: &PeerKey) {
@@ -150,6 +164,9 @@ impl Core {
         }
         self.command(Command::RemovePeer { peer: id });
         self.forget_peer(id);
+        if let Some(routing) = &mut self.routing {
+            routing.exports.forget(key);
+        }
         self.on_peer_complete(now, id, key);
     }
 
@@ -254,32 +271,42 @@ impl Core {
             self.timers.insert((until, id));
         }
         peer.complete_at = None;
-        if restart.is_none() {
+        // Who need not send End-of-RIB, or waits for ours, is not waited for (RFC 4724 4.1).
+        if restart.is_none_or(|restart| restart.restarting) {
             let at = now + WITHOUT_END_OF_RIB;
             peer.complete_at = Some(at);
             self.timers.insert((at, id));
         }
-        let (policy, _) = routing
-            .exports
-            .set(&peer.intent.key, &peer.intent.policy.export);
-        let key = group_key(policy, &negotiated, peer, routing.next_hops);
-        routing.rib.join(id, source, &key, CREDIT_BYTES);
+        if let Some(policy) = routing.exports.number(&peer.intent.key) {
+            let key = group_key(policy, &negotiated, peer, routing.next_hops);
+            routing.rib.join(id, source, &key, CREDIT_BYTES);
+        }
     }
 
-    /// What we name as next hop has changed: sessions that live on are told everything anew with it.
-    pub(crate) fn regroup(&mut self) {
-        let Some(routing) = &mut self.routing else {
+    /// What we name as next hop has changed: sessions that live on are told everything anew with it, once they have been
+    /// told all that was due with the old one.
+    pub(crate) fn settle_regrouping(&mut self) {
+        let Some(routing) = self.routing.as_mut().filter(|_| self.regroup_due) else {
             return;
         };
+        self.regroup_due = false;
         for peer in self.peers.sorted() {
             let Some(up) = &peer.up else { continue };
-            let (policy, _) = routing
-                .exports
-                .set(&peer.intent.key, &peer.intent.policy.export);
+            let Some(policy) = routing.exports.number(&peer.intent.key) else {
+                continue;
+            };
             let key = group_key(policy, &up.negotiated, peer, routing.next_hops);
             let group = routing.rib.group_of(peer.id);
-            if group.and_then(|group| routing.rib.group_key(group)) != Some(&key) {
+            if group.and_then(|group| routing.rib.group_key(group)) == Some(&key) {
+                continue;
+            }
+            let told = |afi: &Afi| {
+                !up.negotiated.families.get(*afi) || routing.rib.is_told_all(peer.id, *afi)
+            };
+            if Afi::ALL.iter().all(told) {
                 routing.rib.join(peer.id, peer.source, &key, CREDIT_BYTES);
+            } else {
+                self.regroup_due = true;
             }
         }
     }
@@ -403,7 +430,8 @@ impl Core {
             let all_known = if relays { open } else { synced };
             routing.rib.set_gate(!synced, !all_known);
         }
-        if open && self.config.restart.restarting {
+        if open && !self.told_open {
+            self.told_open = true;
             self.config.restart.restarting = false;
             let ids: Vec<PeerId> = self
                 .peers

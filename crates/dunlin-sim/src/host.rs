@@ -67,6 +67,11 @@ impl Host {
         }
     }
 
+    pub(crate) fn move_to(&mut self, addr: IpAddr, on_link: dunlin_net::IpNet) {
+        self.addr = addr;
+        self.kernel.set_address(addr, on_link);
+    }
+
     /// Whether the agent runs.
     pub fn is_running(&self) -> bool {
         self.agent.is_some()

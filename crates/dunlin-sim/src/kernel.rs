@@ -61,6 +61,15 @@ impl SimKernel {
         kernel
     }
 
+    /// The link has this address and no other.
+    pub fn set_address(&mut self, local: IpAddr, on_link: IpNet) {
+        self.addresses = vec![Address {
+            ifindex: 2,
+            local,
+            on_link,
+        }];
+    }
+
     /// Executes a command and says what the real one would.
     pub fn execute(&mut self, command: KernelCommand) -> Vec<KernelEvent> {
         match command {

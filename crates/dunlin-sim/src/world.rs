@@ -75,6 +75,8 @@ pub struct World {
     chance: Chance,
     /// When the last segment toward each end of a pipe arrives: what is sent later arrives later.
     arrivals: BTreeMap<(u64, usize), Instant>,
+    /// When each host has heard of the last change of objects.
+    heard: BTreeMap<usize, Instant>,
 }
 
 impl World {
@@ -91,11 +93,11 @@ impl World {
             objects: BTreeMap::new(),
             chance: Chance::new(config.seed),
             arrivals: BTreeMap::new(),
+            heard: BTreeMap::new(),
         };
         for number in 0..config.hosts {
             let addr = host_addr(number);
-            let on_link = Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 16);
-            let kernel = SimKernel::new([(addr, on_link.into())]);
+            let kernel = SimKernel::new([(addr, underlay())]);
             let seed = world.chance.draw();
             let name: Arc<str> = format!("n{number}").into();
             world.hosts.push(Host::new(name, addr, kernel, seed));
@@ -123,14 +125,13 @@ impl World {
     pub fn start(&mut self, host: usize, restarted: bool) {
         self.hosts[host].start(self.now, restarted);
         let facts: Vec<Fact> = self.objects.values().cloned().collect();
-        let at = self.now + Duration::from_millis(1 + self.chance.below(5));
         let event = Event::Facts {
             host,
             facts,
             gone: Vec::new(),
             synced: true,
         };
-        self.schedule(at, event);
+        self.schedule_facts(host, 5, event);
         self.pump(host);
     }
 
@@ -186,6 +187,26 @@ impl World {
         self.tell(Vec::new(), vec![key]);
     }
 
+    /// Two machines are given each other's address, and their Node objects say so. Their agents start anew, since their
+    /// connections are from addresses they no longer have.
+    pub fn swap_addresses(&mut self, a: usize, b: usize) {
+        for host in [a, b] {
+            self.kill(host);
+        }
+        let (first, second) = (self.hosts[a].addr, self.hosts[b].addr);
+        for (host, addr) in [(a, second), (b, first)] {
+            self.hosts[host].move_to(addr, underlay());
+            let name = self.hosts[host].name.to_string();
+            let node = NodeFact::new(name)
+                .with_internal_ip(addr)
+                .with_pod_cidr(self.subnet(host));
+            self.put(Fact::Node(node));
+        }
+        for host in [a, b] {
+            self.start(host, true);
+        }
+    }
+
     /// The Node object of a host comes back.
     pub fn restore_node(&mut self, host: usize) {
         let number = u16::try_from(host).unwrap_or_default();
@@ -197,14 +218,13 @@ impl World {
             if !self.hosts[host].is_running() {
                 continue;
             }
-            let at = self.now + Duration::from_millis(1 + self.chance.below(20));
             let event = Event::Facts {
                 host,
                 facts: facts.clone(),
                 gone: gone.clone(),
                 synced: false,
             };
-            self.schedule(at, event);
+            self.schedule_facts(host, 20, event);
         }
     }
 
@@ -431,6 +451,15 @@ impl World {
         );
     }
 
+    /// A source may be late, but tells what happened in the order in which it did.
+    fn schedule_facts(&mut self, host: usize, millis: u64, event: Event) {
+        let at = self.now + Duration::from_millis(1 + self.chance.below(millis));
+        let last = self.heard.entry(host).or_default();
+        *last = at.max(*last);
+        let at = *last;
+        self.schedule(at, event);
+    }
+
     fn delay(&mut self) -> Duration {
         let jitter = u64::try_from(self.config.jitter.as_micros()).unwrap_or_default();
         self.config.latency + Duration::from_micros(self.chance.below(jitter + 1))
@@ -447,6 +476,10 @@ impl World {
 fn host_addr(number: u16) -> IpAddr {
     let [high, low] = number.to_be_bytes();
     IpAddr::V4(Ipv4Addr::new(10, 0, high, low.wrapping_add(1)))
+}
+
+fn underlay() -> IpNet {
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 16).into()
 }
 
 pub(crate) fn subnet(number: u16) -> IpNet {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use dunlin_intent::{ConfigurationFact, Fact, RouteInstallation};
+use dunlin_net::Asn;
 use dunlin_sim::{Chance, World, WorldConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -213,6 +215,9 @@ fn chaos(seed: u64) {
         }
     }
     heals(&mut world, 200 * SECOND, &format!("seed {seed}"));
+    // What was silent when the chaos ended is noticed within the hold time.
+    world.run(100 * SECOND);
+    heals(&mut world, 30 * SECOND, &format!("seed {seed}, hold time over"));
     let before = deletions(&world);
     world.run(600 * SECOND);
     assert!(
@@ -253,4 +258,56 @@ fn an_agent_that_does_not_find_its_own_node_object_deletes_nothing() {
     world.restore_node(0);
     heals(&mut world, 10 * SECOND, "the Node object is back");
     assert_eq!(world.hosts[0].kernel.deletions, 0);
+}
+
+fn configuration(change: impl FnOnce(&mut ConfigurationFact)) -> Fact {
+    let mut fact = ConfigurationFact {
+        name: "default".into(),
+        ..ConfigurationFact::default()
+    };
+    change(&mut fact);
+    Fact::Configuration(fact)
+}
+
+#[test]
+fn another_as_number_starts_every_session_anew_and_afterwards_withdrawals_still_go() {
+    let mut world = converged(4, 10);
+    world.put(configuration(|fact| fact.asn = Some(Asn(64600))));
+    world.run(5 * SECOND);
+    heals(&mut world, 10 * SECOND, "the AS number changed");
+    assert_eq!(deletions(&world), 0, "routes stay meanwhile");
+    world.run(150 * SECOND);
+    world.remove_node(3);
+    heals(&mut world, SECOND, "a node was removed after it");
+}
+
+#[test]
+fn a_node_removed_while_sessions_start_anew_leaves_no_route() {
+    let mut world = converged(4, 11);
+    world.kill(3);
+    world.put(configuration(|fact| fact.asn = Some(Asn(64600))));
+    world.remove_node(3);
+    heals(&mut world, 10 * SECOND, "both at once");
+}
+
+#[test]
+fn without_installation_the_kernel_holds_nothing_and_with_it_all_comes_back() {
+    let mut world = converged(3, 12);
+    world.put(configuration(|fact| {
+        fact.route_installation = Some(RouteInstallation::None);
+    }));
+    let empty = |world: &mut World| {
+        let mut hosts = world.hosts.iter();
+        hosts.all(|host| host.kernel.our_routes().next().is_none())
+    };
+    assert!(world.run_until(10 * SECOND, empty).is_some());
+    world.put(configuration(|_| {}));
+    heals(&mut world, 10 * SECOND, "installation is on again");
+}
+
+#[test]
+fn two_nodes_that_swap_addresses_are_reached_at_the_new_ones() {
+    let mut world = converged(4, 13);
+    world.swap_addresses(1, 2);
+    heals(&mut world, 30 * SECOND, "the addresses are swapped");
 }

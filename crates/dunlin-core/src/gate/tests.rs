@@ -4,11 +4,23 @@ const NODE: PeerId = PeerId(1);
 const DEAD_NODE: PeerId = PeerId(2);
 const ROUTER: PeerId = PeerId(3);
 
+fn awaited(peer: PeerId, outside: bool) -> Awaited {
+    Awaited {
+        peer,
+        outside,
+        range: false,
+    }
+}
+
 fn closed() -> Gate {
     let mut gate = Gate::new();
     gate.on_synced(
         Instant::ZERO,
-        [(NODE, false), (DEAD_NODE, false), (ROUTER, true)],
+        [
+            awaited(NODE, false),
+            awaited(DEAD_NODE, false),
+            awaited(ROUTER, true),
+        ],
     );
     gate
 }
@@ -59,9 +71,24 @@ fn sources_that_sync_late_still_give_peers_their_time() {
     let late = Instant::ZERO + Duration::from_secs(3600);
     let mut gate = Gate::new();
     assert!(!gate.on_time(late), "the sources come first, however late");
-    gate.on_synced(late, [(NODE, false)]);
+    gate.on_synced(late, [awaited(NODE, false)]);
     assert!(!gate.on_time(late));
     assert!(!gate.releases(Claimant::Peer(NODE)));
     assert!(gate.on_time(late + Gate::DEFERRAL));
     assert!(gate.is_open());
+}
+
+#[test]
+fn a_range_holds_back_only_what_its_peers_may_have_announced() {
+    let mut gate = Gate::new();
+    let range = Awaited {
+        peer: ROUTER,
+        outside: true,
+        range: true,
+    };
+    gate.on_synced(Instant::ZERO, [range]);
+    assert!(gate.is_open(), "nobody knows who of it will come");
+    assert!(!gate.releases(Claimant::Outside));
+    assert!(gate.on_time(Instant::ZERO + Gate::DEFERRAL));
+    assert!(gate.releases_all());
 }

@@ -22,6 +22,8 @@ impl Core {
         let now = seen.now;
         let not_ready = self.not_ready();
         let local = self.local.as_deref();
+        // Counted once: it looks at every route.
+        let fib = self.fib.counters();
         Status {
             node: self.config.node_name.to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -33,12 +35,12 @@ impl Core {
             addresses: local.map_or_else(Vec::new, |local| local.addresses.clone()),
             pod_cidrs: local.map_or_else(Vec::new, |local| local.pod_subnets.clone()),
             sessions: self.session_counts(),
-            routes: self.route_counts(),
-            dataplane: self.dataplane_status(seen),
+            routes: self.route_counts(&fib),
+            dataplane: self.dataplane_status(seen, &fib),
             gate: self.gate_status(seen),
             source_synced: self.synced,
             source_age_secs: self.source_heard.map(|at| age_secs(now, at)),
-            problems: self.problems(seen),
+            problems: self.problems(seen, &fib),
             ..Status::default()
         }
     }
@@ -58,8 +60,7 @@ impl Core {
         counts
     }
 
-    fn route_counts(&self) -> RouteCounts {
-        let fib = self.fib.counters();
+    fn route_counts(&self, fib: &fib::Counters) -> RouteCounts {
         let mut counts = RouteCounts {
             wanted: fib.wanted as u64,
             installed: fib.installed as u64,
@@ -84,8 +85,7 @@ impl Core {
         counts
     }
 
-    fn dataplane_status(&self, seen: &Seen<'_>) -> DataplaneStatus {
-        let fib = self.fib.counters();
+    fn dataplane_status(&self, seen: &Seen<'_>, fib: &fib::Counters) -> DataplaneStatus {
         let wanted = self.egress.asked.as_ref().is_some_and(Option::is_some);
         DataplaneStatus {
             route_installation: self.installs(),
@@ -123,9 +123,9 @@ impl Core {
         }
     }
 
-    fn problems(&self, seen: &Seen<'_>) -> Vec<Problem> {
+    fn problems(&self, seen: &Seen<'_>, fib: &fib::Counters) -> Vec<Problem> {
         let mut problems = seen.outside.problems.clone();
-        if self.read_back {
+        if self.read_back && fib.failed > 0 {
             self.route_problems(seen, &mut problems);
         }
         if let Some(Err(error)) = &self.egress.result {
@@ -143,9 +143,6 @@ impl Core {
     }
 
     fn route_problems(&self, seen: &Seen<'_>, problems: &mut Vec<Problem>) {
-        if self.fib.counters().failed == 0 {
-            return;
-        }
         let routes = Afi::ALL.into_iter().flat_map(|afi| self.fib.routes(afi));
         let failed = routes.filter_map(|route| match route.state {
             fib::RouteState::Failed(failure) => Some((route.net, failure)),

@@ -160,6 +160,16 @@ impl Fib {
         self.env.hold = hold;
     }
 
+    /// Nobody has said yet what is wanted, as after a start: all that the kernel holds for us stays, held, until it is
+    /// wanted again or let go.
+    pub fn start_anew(&mut self) {
+        self.env.hold = true;
+        for class in Class::ALL {
+            with_routes!(self, class, |routes| unwant_all(routes, &mut self.env));
+        }
+        self.env.nexthops.sweep_sets();
+    }
+
     /// Lets one prefix through the gate: it is certain that nobody will want what the kernel holds for it. Until it is wanted
     /// again.
     pub fn release(&mut self, net: IpNet) {
@@ -371,6 +381,26 @@ fn want_in<F: Family>(routes: &mut Routes<F>, env: &mut Env, net: F::Net, set: S
     }
     env.moves |= Nexthops::is_object(slot.believed);
     routes.mark_dirty(at);
+}
+
+fn unwant_all<F: Family>(routes: &mut Routes<F>, env: &mut Env) {
+    for at in 0..u32::try_from(routes.slots.len()).unwrap_or(u32::MAX) {
+        let slot = &mut routes.slots[at as usize];
+        if slot.has(routes::FREE) {
+            continue;
+        }
+        slot.flags &= !RELEASED;
+        if slot.wanted == NO_SET {
+            continue;
+        }
+        env.nexthops.rewant(slot.wanted, NO_SET);
+        slot.wanted = NO_SET;
+        if slot.has(FAILED) && slot.believed != FOREIGN {
+            env.retries.clear(Key::Route(routes.class, at));
+            slot.flags &= !FAILED;
+        }
+        routes.mark_dirty(at);
+    }
 }
 
 fn release_in<F: Family>(routes: &mut Routes<F>, net: F::Net) {
