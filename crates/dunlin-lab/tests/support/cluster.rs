@@ -265,10 +265,10 @@ impl Capture {
         let all = Command::new("/usr/bin/tshark")
             .arg("-r")
             .arg(&self.file)
-            .args(["-Y", "bgp.type == 2", "-T", "fields", "-e", "frame.number"])
+            .args(["-Y", "bgp.type", "-T", "fields", "-e", "frame.number"])
             .output()
             .expect("tshark");
-        assert!(!all.stdout.is_empty(), "the capture holds no UPDATE at all");
+        assert!(!all.stdout.is_empty(), "the capture holds no BGP message at all");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.lines().map(str::to_owned).collect()
     }
