@@ -217,7 +217,11 @@ fn chaos(seed: u64) {
     heals(&mut world, 200 * SECOND, &format!("seed {seed}"));
     // What was silent when the chaos ended is noticed within the hold time.
     world.run(100 * SECOND);
-    heals(&mut world, 30 * SECOND, &format!("seed {seed}, hold time over"));
+    heals(
+        &mut world,
+        30 * SECOND,
+        &format!("seed {seed}, hold time over"),
+    );
     let before = deletions(&world);
     world.run(600 * SECOND);
     assert!(

@@ -173,7 +173,7 @@ impl SpeakerHandle {
         self.threads.iter().all(|thread| !thread.join.is_finished())
     }
 
-    /// Gives a command. Waits while 1,024 are on the way to the thread, which never waits for the core.
+    /// Gives a command. Waits while 16,384 are on the way to the thread, which never waits for the core.
     pub fn command(&mut self, command: Command) {
         let peer = match &command {
             Command::SetPeer { peer, config } => {

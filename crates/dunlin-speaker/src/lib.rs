@@ -17,7 +17,7 @@
 //!
 //! | what | bound | then |
 //! |---|---|---|
-//! | commands on the way | 1,024 a thread | the core waits |
+//! | commands on the way | 16,384 a thread | the core waits |
 //! | events on the way | the sink's | reading stops, hold timers of peers with unread bytes wait, writing goes on |
 //! | octets to write | what the core was given credit for, some 1 MiB a peer | the core keeps the rest as state |
 //! | accepts in one turn | 128 | the rest in the next turn, after all others had theirs |

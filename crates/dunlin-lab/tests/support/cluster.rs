@@ -268,7 +268,10 @@ impl Capture {
             .args(["-Y", "bgp.type", "-T", "fields", "-e", "frame.number"])
             .output()
             .expect("tshark");
-        assert!(!all.stdout.is_empty(), "the capture holds no BGP message at all");
+        assert!(
+            !all.stdout.is_empty(),
+            "the capture holds no BGP message at all"
+        );
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.lines().map(str::to_owned).collect()
     }
