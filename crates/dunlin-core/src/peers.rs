@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dunlin_bgp::rib::SourceId;
 use dunlin_bgp::session::{ConfigError, ConnId, DYNAMIC_PEERS, DownReason, FsmState, Negotiated};
 use dunlin_intent::{ExportFilter, ImportPolicy, PeerIntent, PeerKey, PolicyIntent, Remote};
-use dunlin_net::{Afi, Instant, PeerId, PerFamily};
+use dunlin_net::{Afi, Instant, IpNet, PeerId, PerFamily, V4, V6};
 
 use crate::peer_config::NotTried;
 
@@ -130,11 +130,12 @@ impl Peer {
         matches!(self.policy().export.filter, ExportFilter::Filter(_))
     }
 
-    /// Whether a next hop may be this peer.
-    pub(crate) fn may_be_at(&self, addr: IpAddr) -> bool {
-        match (self.dynamic, self.intent.session.remote) {
-            (None, Remote::Range(prefix)) => prefix.contains(&addr),
-            _ => self.address() == Some(addr),
+    /// Whether it could announce a prefix that no Node owns, and be believed.
+    pub(crate) fn may_announce(&self, net: IpNet) -> bool {
+        match (&self.policy().import, net) {
+            (ImportPolicy::Filter(filter), IpNet::V4(net)) => filter.may_accept::<V4>(net),
+            (ImportPolicy::Filter(filter), IpNet::V6(net)) => filter.may_accept::<V6>(net),
+            _ => false,
         }
     }
 

@@ -363,10 +363,10 @@ impl Core {
             return;
         }
         let free = match claimant {
-            // A route that leads to nobody who is awaited was not announced by any of them.
+            // What the filter of nobody who is awaited lets in was not announced by any of them.
             Claimant::Outside => !self.gate.outside().any(|id| {
                 let peer = self.peers.get(id);
-                peer.is_some_and(|peer| route.hops.iter().any(|hop| peer.may_be_at(hop.gateway)))
+                peer.is_some_and(|peer| peer.may_announce(net))
             }),
             _ => self.gate.releases(claimant),
         };

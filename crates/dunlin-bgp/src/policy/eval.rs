@@ -43,14 +43,39 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// Whether some route to this prefix, whatever its attributes, could pass.
+    pub fn may_accept<F: Family>(&self, net: F::Net) -> bool {
+        let fitting = self.rules.iter().filter(|rule| rule.matches.fits::<F>(net));
+        for rule in fitting {
+            match rule.action {
+                FilterAction::Accept => return true,
+                FilterAction::Reject if rule.matches.is_of_prefix_alone() => return false,
+                FilterAction::Reject => {}
+            }
+        }
+        false
+    }
+}
+
 impl Match {
-    /// Whether all conditions hold for a route.
-    pub fn holds<F: Family>(&self, net: F::Net, attrs: Attrs<'_>, peer_type: PeerType) -> bool {
+    /// Whether the conditions on the prefix hold.
+    fn fits<F: Family>(&self, net: F::Net) -> bool {
         let len = F::len(net);
-        self.peer_type.is_none_or(|wanted| wanted == peer_type)
-            && self.length_min.is_none_or(|min| len >= min)
+        self.length_min.is_none_or(|min| len >= min)
             && self.length_max.is_none_or(|max| len <= max)
             && self.cidr.is_none_or(|cidr| contains::<F>(cidr, net))
+    }
+
+    /// Whether there are no other conditions.
+    fn is_of_prefix_alone(&self) -> bool {
+        self.peer_type.is_none() && self.communities.is_empty() && self.as_path_prefix.is_empty()
+    }
+
+    /// Whether all conditions hold for a route.
+    pub fn holds<F: Family>(&self, net: F::Net, attrs: Attrs<'_>, peer_type: PeerType) -> bool {
+        self.peer_type.is_none_or(|wanted| wanted == peer_type)
+            && self.fits::<F>(net)
             && self.communities.iter().all(|&value| carries(attrs, value))
             && (self.as_path_prefix.is_empty() || attrs.as_path().starts_with(&self.as_path_prefix))
     }

@@ -132,6 +132,31 @@ fn the_first_rule_that_matches_decides_and_is_named() {
 }
 
 #[test]
+fn what_no_route_could_pass_for_is_known_by_its_prefix() {
+    let within = |cidr: &str, peer_type| Match {
+        cidr: Some(cidr.parse().unwrap()),
+        peer_type,
+        ..Match::default()
+    };
+    let filter = Filter {
+        name: "f".into(),
+        rules: vec![
+            rule(within("10.0.0.0/8", None), FilterAction::Reject),
+            rule(
+                within("192.168.0.0/16", Some(PeerType::Internal)),
+                FilterAction::Reject,
+            ),
+            rule(within("0.0.0.0/0", None), FilterAction::Accept),
+        ],
+    };
+    let may = |net: &str| filter.may_accept::<V4>(net.parse().unwrap());
+    assert!(!may("10.1.0.0/16"), "rejected whatever it carries");
+    assert!(may("192.168.1.0/24"), "an external peer's would pass");
+    assert!(may("172.16.0.0/12"));
+    assert!(!filter.may_accept::<V6>("2001:db8::/32".parse().unwrap()));
+}
+
+#[test]
 fn reasons_survive_their_codes_and_read_differently() {
     let all = (0..=21u32)
         .map(|kind| RejectReason::from_code((kind << 16) | (u32::from(kind == 0) * 65_535)));
