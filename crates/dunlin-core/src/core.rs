@@ -175,7 +175,7 @@ impl Core {
     pub fn on_time(&mut self, now: Instant) {
         if self.gate.on_time(now) {
             self.release_due = true;
-            self.on_gate_moved(now);
+            self.on_gate_moved();
         }
         if self.forwarding.retry_at.is_some_and(|at| at <= now) {
             self.ask_forwarding();
@@ -240,7 +240,7 @@ impl Core {
             Change::Originate(net, origination) => self.originate(net, &origination),
             Change::OriginateGone(net) => self.originate_gone(net),
             Change::PeerWanted(key, intent) => self.on_peer_wanted(now, key, intent),
-            Change::PeerGone(key) => self.on_peer_gone(now, &key),
+            Change::PeerGone(key) => self.on_peer_gone(&key),
             Change::OwnerChanged(net) => self.on_owner_changed(net),
             Change::ProtectionChanged(net) => self.on_protection_changed(net),
             Change::EgressExclusionChanged(_) => self.egress.dirty = true,
@@ -271,7 +271,7 @@ impl Core {
             .collect();
         self.gate.on_synced(now, peers);
         self.release_due = true;
-        self.on_gate_moved(now);
+        self.on_gate_moved();
     }
 
     pub(crate) fn command(&mut self, command: Command) {

@@ -376,7 +376,7 @@ impl Core {
     }
 
     /// A peer has told all it has, or is wanted no longer: what it alone could have announced may go.
-    pub(crate) fn on_peer_complete(&mut self, now: Instant, id: PeerId, key: &PeerKey) {
+    pub(crate) fn on_peer_complete(&mut self, id: PeerId, key: &PeerKey) {
         if !self.gate.on_complete(id) {
             return;
         }
@@ -388,7 +388,7 @@ impl Core {
             self.release_soon
                 .extend(subnets.iter().map(|subnet| subnet.net));
         }
-        self.on_gate_moved(now);
+        self.on_gate_moved();
     }
 }
 

@@ -154,7 +154,7 @@ impl Core {
         self.command(Command::Start { peer: id });
     }
 
-    pub(crate) fn on_peer_gone(&mut self, now: Instant, key: &PeerKey) {
+    pub(crate) fn on_peer_gone(&mut self, key: &PeerKey) {
         self.waiting.remove(key);
         let Some(id) = self.peers.id_of(key) else {
             return;
@@ -167,7 +167,7 @@ impl Core {
         if let Some(routing) = &mut self.routing {
             routing.exports.forget(key);
         }
-        self.on_peer_complete(now, id, key);
+        self.on_peer_complete(id, key);
     }
 
     fn forget_peer(&mut self, id: PeerId) {
@@ -196,7 +196,7 @@ impl Core {
                 conn,
                 negotiated,
             } => self.on_up(now, peer, conn, negotiated),
-            SessionEvent::Routes { peer, conn, batch } => self.on_routes(now, peer, conn, &batch),
+            SessionEvent::Routes { peer, conn, batch } => self.on_routes(peer, conn, &batch),
             SessionEvent::RefreshRequested { peer, conn, afi } => {
                 if self.peers.established(peer, conn).is_some()
                     && let Some(routing) = &mut self.routing
@@ -311,7 +311,7 @@ impl Core {
         }
     }
 
-    fn on_routes(&mut self, now: Instant, id: PeerId, conn: ConnId, batch: &RouteBatch) {
+    fn on_routes(&mut self, id: PeerId, conn: ConnId, batch: &RouteBatch) {
         let installs = self.installs();
         let source = match self.peers.established(id, conn) {
             Some(peer) => peer.source,
@@ -328,12 +328,12 @@ impl Core {
         let applied = routing.rib.apply(&import, source, batch);
         for afi in Afi::ALL {
             if *applied.end_of_rib.get(afi) {
-                self.on_end_of_rib(now, id, afi);
+                self.on_end_of_rib(id, afi);
             }
         }
     }
 
-    fn on_end_of_rib(&mut self, now: Instant, id: PeerId, afi: Afi) {
+    fn on_end_of_rib(&mut self, id: PeerId, afi: Afi) {
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
@@ -348,7 +348,7 @@ impl Core {
             peer.stale_until = None;
             peer.complete_at = None;
             let key = peer.key().clone();
-            self.on_peer_complete(now, id, &key);
+            self.on_peer_complete(id, &key);
         }
     }
 
@@ -397,11 +397,11 @@ impl Core {
                 break;
             }
             self.timers.pop_first();
-            self.on_peer_timer(now, at, id);
+            self.on_peer_timer(at, id);
         }
     }
 
-    fn on_peer_timer(&mut self, now: Instant, at: Instant, id: PeerId) {
+    fn on_peer_timer(&mut self, at: Instant, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
@@ -416,12 +416,12 @@ impl Core {
         }
         if peer.complete_at == Some(at) {
             peer.complete_at = None;
-            self.on_peer_complete(now, id, &key);
+            self.on_peer_complete(id, &key);
         }
     }
 
     /// What waits for the gate besides kernel routes: End-of-RIB, and what OPENs say of our restart.
-    pub(crate) fn on_gate_moved(&mut self, _now: Instant) {
+    pub(crate) fn on_gate_moved(&mut self) {
         let open = self.gate.is_open();
         let relays = self.peers.iter().any(Peer::is_told_learned_routes);
         if let Some(routing) = &mut self.routing {
