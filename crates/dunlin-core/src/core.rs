@@ -245,7 +245,7 @@ impl Core {
             Change::ProtectionChanged(net) => self.on_protection_changed(net),
             Change::EgressExclusionChanged(_) => self.egress.dirty = true,
             // They are read from the cluster when asked for.
-            Change::ProblemsChanged => {}
+            Change::ProblemsChanged | Change::ServiceRangesChanged => {}
             Change::Synced => self.synced = true,
         }
     }

@@ -115,6 +115,11 @@ impl Cluster {
             Fact::Advertisement(fact) => self.apply_advertisement(fact),
             Fact::Filter(fact) => self.apply_filter(fact),
             Fact::Secret(fact) => self.set_secret(fact.at, Some(fact.password)),
+            Fact::Service(_)
+            | Fact::EndpointSlice(_)
+            | Fact::Namespace(_)
+            | Fact::ServiceCidr(_)
+            | Fact::Pool(_) => {}
             Fact::Unbuilt(object) => {
                 let message = format!(
                     "{} is not built yet, so this object has no effect: remove it",
@@ -135,6 +140,11 @@ impl Cluster {
             Key::Advertisement(name) => self.remove_advertisement(name),
             Key::Filter(name) => self.remove_filter(name),
             Key::Secret(at) => self.set_secret(at.clone(), None),
+            Key::Service(_)
+            | Key::EndpointSlice(_)
+            | Key::Namespace(_)
+            | Key::ServiceCidr(_)
+            | Key::Pool(_) => {}
             Key::Unbuilt(object) => self.set_object_problems(object.clone(), Vec::new()),
         }
     }
@@ -152,7 +162,14 @@ impl Cluster {
                 self.mark_all_configured();
                 self.dirty.mesh = true;
             }
-            Kind::Node | Kind::Peer | Kind::Advertisement => {}
+            Kind::Node
+            | Kind::Peer
+            | Kind::Advertisement
+            | Kind::Service
+            | Kind::EndpointSlice
+            | Kind::Namespace
+            | Kind::ServiceCidr
+            | Kind::Pool => {}
         }
     }
 
@@ -208,6 +225,12 @@ impl Cluster {
     /// All destinations kept from masquerade: pod subnets, node addresses and `podEgress.exclude`.
     pub fn egress_exclusions(&self) -> impl Iterator<Item = IpNet> {
         self.egress.keys().copied()
+    }
+
+    /// The prefixes that only Services may have addresses in: `ServiceCIDR`s, pools, announced aggregates and service
+    /// addresses outside all of them. A forwarded packet to one of them that nobody translated goes nowhere.
+    pub fn service_ranges(&self) -> impl Iterator<Item = IpNet> {
+        std::iter::empty()
     }
 
     /// All problems, by object, then as found.

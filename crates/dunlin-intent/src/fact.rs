@@ -5,6 +5,7 @@
 
 mod objects;
 mod secret;
+mod service;
 mod timestamp;
 
 use std::net::IpAddr;
@@ -14,9 +15,14 @@ use dunlin_net::IpNet;
 pub use objects::{
     AdvertisementFact, Attributes, ConfigurationFact, FilterFact, FilterRuleFact,
     GracefulRestartFact, MaxPrefixesFact, PeerAsn, PeerFact, PodEgressFact, Prepend,
-    ReflectorsFact, ServicesFact, TimersFact, TopologyMode,
+    ReflectorsFact, ServiceAddressKind, ServicesFact, TimersFact, TopologyMode,
 };
 pub use secret::{Secret, SecretFact, SecretRef};
+pub use service::{
+    AddressRange, EndpointFact, EndpointSliceFact, IngressFact, IpFamilyPolicy, NamespaceFact,
+    NamespacedName, PoolFact, Protocol, ServiceCidrFact, ServiceFact, ServicePortFact, ServiceType,
+    TrafficPolicy,
+};
 pub use timestamp::Timestamp;
 
 use crate::problem::{ObjectRef, Problem};
@@ -53,6 +59,16 @@ pub enum Fact {
     Filter(FilterFact),
     /// A Secret.
     Secret(SecretFact),
+    /// A Service.
+    Service(ServiceFact),
+    /// An EndpointSlice.
+    EndpointSlice(EndpointSliceFact),
+    /// A Namespace.
+    Namespace(NamespaceFact),
+    /// A `ServiceCIDR`.
+    ServiceCidr(ServiceCidrFact),
+    /// A `LoadBalancerPool`.
+    Pool(PoolFact),
     /// An object of one of our kinds that nothing acts on yet.
     Unbuilt(ObjectRef),
 }
@@ -67,6 +83,11 @@ impl Fact {
             Fact::Advertisement(fact) => Key::Advertisement(fact.name.clone()),
             Fact::Filter(fact) => Key::Filter(fact.name.clone()),
             Fact::Secret(fact) => Key::Secret(fact.at.clone()),
+            Fact::Service(fact) => Key::Service(fact.name.clone()),
+            Fact::EndpointSlice(fact) => Key::EndpointSlice(fact.name.clone()),
+            Fact::Namespace(fact) => Key::Namespace(fact.name.clone()),
+            Fact::ServiceCidr(fact) => Key::ServiceCidr(fact.name.clone()),
+            Fact::Pool(fact) => Key::Pool(fact.name.clone()),
             Fact::Unbuilt(object) => Key::Unbuilt(object.clone()),
         }
     }
@@ -87,6 +108,16 @@ pub enum Key {
     Filter(String),
     /// A Secret.
     Secret(SecretRef),
+    /// A Service.
+    Service(NamespacedName),
+    /// An EndpointSlice.
+    EndpointSlice(NamespacedName),
+    /// A Namespace, by name.
+    Namespace(String),
+    /// A `ServiceCIDR`, by name.
+    ServiceCidr(String),
+    /// A `LoadBalancerPool`, by name.
+    Pool(String),
     /// An object that nothing acts on yet.
     Unbuilt(ObjectRef),
 }
@@ -102,6 +133,11 @@ impl Key {
             Key::Advertisement(name) => ObjectRef::new(K::BgpAdvertisement, name),
             Key::Filter(name) => ObjectRef::new(K::BgpFilter, name),
             Key::Secret(at) => ObjectRef::new(K::Secret, at.to_string()),
+            Key::Service(name) => ObjectRef::new(K::Service, name.to_string()),
+            Key::EndpointSlice(name) => ObjectRef::new(K::EndpointSlice, name.to_string()),
+            Key::Namespace(name) => ObjectRef::new(K::Namespace, name),
+            Key::ServiceCidr(name) => ObjectRef::new(K::ServiceCidr, name),
+            Key::Pool(name) => ObjectRef::new(K::LoadBalancerPool, name),
             Key::Unbuilt(object) => object.clone(),
         }
     }
@@ -122,17 +158,32 @@ pub enum Kind {
     Filter,
     /// Secrets.
     Secret,
+    /// Services.
+    Service,
+    /// EndpointSlices.
+    EndpointSlice,
+    /// Namespaces.
+    Namespace,
+    /// `ServiceCIDR`s.
+    ServiceCidr,
+    /// `LoadBalancerPool`s.
+    Pool,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Node,
         Kind::Configuration,
         Kind::Peer,
         Kind::Advertisement,
         Kind::Filter,
         Kind::Secret,
+        Kind::Service,
+        Kind::EndpointSlice,
+        Kind::Namespace,
+        Kind::ServiceCidr,
+        Kind::Pool,
     ];
 }
 

@@ -30,6 +30,8 @@ pub enum Change {
     ProtectionChanged(IpNet),
     /// Whether this destination is kept from masquerade changed; ask [`crate::Cluster::egress_excluded`].
     EgressExclusionChanged(IpNet),
+    /// [`crate::Cluster::service_ranges`] changed.
+    ServiceRangesChanged,
     /// [`crate::Cluster::problems`] changed.
     ProblemsChanged,
     /// Every kind of fact has been told in full once. Comes after all other changes of that moment, and once.
@@ -96,7 +98,14 @@ pub struct Origination {
 pub enum OriginKind {
     /// A pod subnet of this node.
     PodSubnet,
+    /// A Service's address, or an aggregate of such, by the advertisements that announce it.
+    Service(ServiceClass),
 }
+
+/// A set of `BGPAdvertisement`s that announce the same service addresses: what tells one address from another where
+/// export is decided. The number stands for the same set for as long as anything is originated in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceClass(pub u32);
 
 /// Which peer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -21,16 +21,18 @@ mod settings;
 
 pub use cluster::{Cluster, NodeView, PodSubnet, SubnetStanding};
 pub use fact::{
-    AdvertisementFact, Attributes, ConfigurationFact, Fact, FilterFact, FilterRuleFact,
-    GracefulRestartFact, Key, Kind, Malformed, MaxPrefixesFact, NodeFact, PeerAsn, PeerFact,
-    PodEgressFact, Prepend, ReflectorsFact, Secret, SecretFact, SecretRef, ServicesFact,
-    SourceEvent, TimersFact, Timestamp, TopologyMode,
+    AddressRange, AdvertisementFact, Attributes, ConfigurationFact, EndpointFact,
+    EndpointSliceFact, Fact, FilterFact, FilterRuleFact, GracefulRestartFact, IngressFact,
+    IpFamilyPolicy, Key, Kind, Malformed, MaxPrefixesFact, NamespaceFact, NamespacedName, NodeFact,
+    PeerAsn, PeerFact, PodEgressFact, PoolFact, Prepend, Protocol, ReflectorsFact, Secret,
+    SecretFact, SecretRef, ServiceAddressKind, ServiceCidrFact, ServiceFact, ServicePortFact,
+    ServiceType, ServicesFact, SourceEvent, TimersFact, Timestamp, TopologyMode, TrafficPolicy,
 };
 pub use filters::MAX_FILTER_RULES;
 pub use intent::{
     Auth, Change, ExportFilter, ExportPolicy, GracefulRestart, ImportPolicy, LocalIntent,
     NextHopMode, OriginKind, Origination, PeerIntent, PeerKey, PodEgress, PolicyIntent, Remote,
-    RemoteAsn, RouteInstallation, SessionIntent, Timers,
+    RemoteAsn, RouteInstallation, ServiceClass, SessionIntent, Timers,
 };
 pub use origin::{OriginValidation, Owner, Protected, RouteSource};
 pub use problem::{ObjectKind, ObjectRef, Problem, Reason};

@@ -22,6 +22,14 @@ pub enum ObjectKind {
     BfdProfile,
     /// `LoadBalancerPool`.
     LoadBalancerPool,
+    /// A Kubernetes Service, as `namespace/name`.
+    Service,
+    /// An EndpointSlice, as `namespace/name`.
+    EndpointSlice,
+    /// A Kubernetes Namespace.
+    Namespace,
+    /// `ServiceCIDR`.
+    ServiceCidr,
     /// A file of the manifest directory, by its path.
     File,
 }
@@ -38,6 +46,10 @@ impl ObjectKind {
             ObjectKind::BgpFilter => "BGPFilter",
             ObjectKind::BfdProfile => "BFDProfile",
             ObjectKind::LoadBalancerPool => "LoadBalancerPool",
+            ObjectKind::Service => "Service",
+            ObjectKind::EndpointSlice => "EndpointSlice",
+            ObjectKind::Namespace => "Namespace",
+            ObjectKind::ServiceCidr => "ServiceCIDR",
             ObjectKind::File => "File",
         }
     }

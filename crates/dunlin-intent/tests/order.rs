@@ -58,7 +58,7 @@ impl Wanted {
                         false => self.egress.remove(&net),
                     };
                 }
-                Change::ProblemsChanged => {
+                Change::ProblemsChanged | Change::ServiceRangesChanged => {
                     self.problems = cluster.problems().into_iter().cloned().collect();
                 }
                 Change::ProtectionChanged(_) => {}

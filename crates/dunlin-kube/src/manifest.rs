@@ -92,6 +92,11 @@ pub fn mentioned_kinds(text: &str) -> Vec<Kind> {
             Kind::Advertisement => "BGPAdvertisement",
             Kind::Filter => "BGPFilter",
             Kind::Secret => "Secret",
+            Kind::Service => "Service",
+            Kind::EndpointSlice => "EndpointSlice",
+            Kind::Namespace => "Namespace",
+            Kind::ServiceCidr => "ServiceCIDR",
+            Kind::Pool => "LoadBalancerPool",
         };
         text.contains(name)
     };

@@ -172,7 +172,7 @@ pub struct AdvertisementFact {
     pub name: String,
     /// Whether the node's pod subnets are announced.
     pub pod_cidrs: bool,
-    /// Whether services' addresses are announced; not built yet.
+    /// The Services whose addresses are announced.
     pub services: Option<ServicesFact>,
     /// The nodes that announce; none given means all.
     pub node_selector: Option<Selector>,
@@ -188,11 +188,37 @@ pub struct AdvertisementFact {
     pub malformed: Vec<Malformed>,
 }
 
-/// `services` of a `BGPAdvertisement`: seen, not acted on.
+/// `services` of a `BGPAdvertisement`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServicesFact {
-    /// The kinds of addresses asked for.
-    pub addresses: Vec<String>,
+    /// The kinds of addresses that are announced, without repeats.
+    pub addresses: Vec<ServiceAddressKind>,
+    /// The Services, by their labels; none given means all.
+    pub selector: Option<Selector>,
+    /// The Namespaces, by their labels; none given means all.
+    pub namespace_selector: Option<Selector>,
+}
+
+/// What an address of a Service is to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ServiceAddressKind {
+    /// One of `spec.clusterIPs`.
+    ClusterIp,
+    /// One of `spec.externalIPs`.
+    ExternalIp,
+    /// One of `status.loadBalancer.ingress`.
+    LoadBalancerIp,
+}
+
+impl ServiceAddressKind {
+    /// The kind as a `BGPAdvertisement` spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServiceAddressKind::ClusterIp => "ClusterIP",
+            ServiceAddressKind::ExternalIp => "ExternalIP",
+            ServiceAddressKind::LoadBalancerIp => "LoadBalancerIP",
+        }
+    }
 }
 
 /// Attributes that an advertisement or a filter's rule sets.

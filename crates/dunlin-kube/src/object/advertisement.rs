@@ -1,6 +1,7 @@
-use dunlin_intent::{AdvertisementFact, ServicesFact};
+use std::collections::BTreeSet;
+
+use dunlin_intent::{AdvertisementFact, ServiceAddressKind, ServicesFact};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::meta::Meta;
 use super::shared::{AttributesSpec, SelectorSpec};
@@ -31,11 +32,41 @@ struct PodCidrsSpec {}
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ServicesSpec {
     #[serde(default)]
-    addresses: Vec<String>,
-    #[serde(rename = "selector")]
-    _selector: Option<IgnoredAny>,
-    #[serde(rename = "namespaceSelector")]
-    _namespace_selector: Option<IgnoredAny>,
+    addresses: Vec<AddressKind>,
+    selector: Option<SelectorSpec>,
+    namespace_selector: Option<SelectorSpec>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+enum AddressKind {
+    #[serde(rename = "ClusterIP")]
+    ClusterIp,
+    #[serde(rename = "ExternalIP")]
+    ExternalIp,
+    #[serde(rename = "LoadBalancerIP")]
+    LoadBalancerIp,
+}
+
+impl From<AddressKind> for ServiceAddressKind {
+    fn from(kind: AddressKind) -> ServiceAddressKind {
+        match kind {
+            AddressKind::ClusterIp => ServiceAddressKind::ClusterIp,
+            AddressKind::ExternalIp => ServiceAddressKind::ExternalIp,
+            AddressKind::LoadBalancerIp => ServiceAddressKind::LoadBalancerIp,
+        }
+    }
+}
+
+impl From<ServicesSpec> for ServicesFact {
+    fn from(spec: ServicesSpec) -> ServicesFact {
+        let kinds: BTreeSet<ServiceAddressKind> =
+            spec.addresses.into_iter().map(Into::into).collect();
+        ServicesFact {
+            addresses: kinds.into_iter().collect(),
+            selector: spec.selector.map(Into::into),
+            namespace_selector: spec.namespace_selector.map(Into::into),
+        }
+    }
 }
 
 impl Spec {
@@ -44,9 +75,7 @@ impl Spec {
         AdvertisementFact {
             name: metadata.name,
             pod_cidrs: self.pod_cidrs.is_some(),
-            services: self.services.map(|services| ServicesFact {
-                addresses: services.addresses,
-            }),
+            services: self.services.map(Into::into),
             node_selector: self.node_selector.map(Into::into),
             peer_selector: self.peer_selector.map(Into::into),
             attributes: self.attributes.read("spec.attributes", &mut values),

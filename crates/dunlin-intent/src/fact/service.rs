@@ -1,0 +1,259 @@
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use dunlin_net::{Afi, IpNet};
+
+use super::{Malformed, Timestamp};
+use crate::selector::{Labels, Selector};
+
+/// The place of an object that lives in a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NamespacedName {
+    /// `metadata.namespace`.
+    pub namespace: Arc<str>,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+}
+
+impl NamespacedName {
+    /// An object's place.
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> NamespacedName {
+        NamespacedName {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for NamespacedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A Kubernetes Service, as far as its addresses go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceFact {
+    /// Where it is.
+    pub name: NamespacedName,
+    /// `metadata.uid`.
+    pub uid: Option<String>,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// `spec.type`.
+    pub service_type: ServiceType,
+    /// `spec.clusterIPs`; empty for a headless Service.
+    pub cluster_ips: Vec<IpAddr>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress`.
+    pub ingress: Vec<IngressFact>,
+    /// `spec.internalTrafficPolicy`.
+    pub internal_traffic_policy: TrafficPolicy,
+    /// `spec.externalTrafficPolicy`.
+    pub external_traffic_policy: TrafficPolicy,
+    /// `spec.publishNotReadyAddresses`.
+    pub publish_not_ready_addresses: bool,
+    /// `spec.ipFamilies`.
+    pub ip_families: Vec<Afi>,
+    /// `spec.ipFamilyPolicy`.
+    pub ip_family_policy: IpFamilyPolicy,
+    /// `spec.loadBalancerClass`.
+    pub load_balancer_class: Option<String>,
+    /// The addresses asked for: the annotation `dunlin.dev/load-balancer-ips`, else `spec.loadBalancerIP`.
+    pub requested_ips: Vec<IpAddr>,
+    /// The pool asked for: the annotation `dunlin.dev/load-balancer-pool`.
+    pub requested_pool: Option<String>,
+    /// The annotation `dunlin.dev/sharing-key`: Services with the same one may share an address.
+    pub sharing_key: Option<String>,
+    /// `spec.ports`.
+    pub ports: Vec<ServicePortFact>,
+    /// `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
+    /// Fields that do not parse.
+    pub malformed: Vec<Malformed>,
+}
+
+impl ServiceFact {
+    /// A Service of type ClusterIP with nothing but a name.
+    pub fn new(namespace: &str, name: &str) -> ServiceFact {
+        ServiceFact {
+            name: NamespacedName::new(namespace, name),
+            uid: None,
+            created: None,
+            labels: Labels::default(),
+            service_type: ServiceType::ClusterIp,
+            cluster_ips: Vec::new(),
+            external_ips: Vec::new(),
+            ingress: Vec::new(),
+            internal_traffic_policy: TrafficPolicy::Cluster,
+            external_traffic_policy: TrafficPolicy::Cluster,
+            publish_not_ready_addresses: false,
+            ip_families: Vec::new(),
+            ip_family_policy: IpFamilyPolicy::SingleStack,
+            load_balancer_class: None,
+            requested_ips: Vec::new(),
+            requested_pool: None,
+            sharing_key: None,
+            ports: Vec::new(),
+            deleting: false,
+            malformed: Vec::new(),
+        }
+    }
+}
+
+/// `spec.type` of a Service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceType {
+    /// Reached by its cluster IPs.
+    ClusterIp,
+    /// And by a port of each node.
+    NodePort,
+    /// And by addresses from outside the cluster.
+    LoadBalancer,
+    /// A DNS alias, without addresses.
+    ExternalName,
+    /// A type that is not known here.
+    Unknown,
+}
+
+/// `internalTrafficPolicy` and `externalTrafficPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrafficPolicy {
+    /// Any endpoint.
+    #[default]
+    Cluster,
+    /// Only endpoints on the node that the packet came to.
+    Local,
+}
+
+/// `spec.ipFamilyPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IpFamilyPolicy {
+    /// One family.
+    #[default]
+    SingleStack,
+    /// Both where the cluster has both.
+    PreferDualStack,
+    /// Both, or none.
+    RequireDualStack,
+}
+
+/// One entry of `status.loadBalancer.ingress`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngressFact {
+    /// Its address; none for a host name.
+    pub ip: Option<IpAddr>,
+    /// Whether packets come with this address as destination (`ipMode: VIP`), or by a proxy with a node's (`Proxy`).
+    pub vip: bool,
+}
+
+/// One entry of `spec.ports` of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePortFact {
+    /// `name`; empty if it has none.
+    pub name: String,
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// `port`.
+    pub port: u16,
+    /// `nodePort`.
+    pub node_port: Option<u16>,
+}
+
+/// A transport protocol of Services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSliceFact {
+    /// Where it is.
+    pub name: NamespacedName,
+    /// The Service it belongs to, in the same namespace: the label `kubernetes.io/service-name`.
+    pub service: Option<Arc<str>>,
+    /// `addressType`; none for one that is not of addresses.
+    pub address_type: Option<Afi>,
+    /// `endpoints`.
+    pub endpoints: Vec<EndpointFact>,
+    /// Fields that do not parse.
+    pub malformed: Vec<Malformed>,
+}
+
+/// One endpoint of an EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointFact {
+    /// The first of `addresses`, the only one that means anything.
+    pub address: Option<IpAddr>,
+    /// `nodeName`.
+    pub node: Option<Arc<str>>,
+    /// `conditions.ready`; one that is not given counts as true.
+    pub ready: bool,
+    /// `conditions.serving`; one that is not given counts as `ready`.
+    pub serving: bool,
+    /// `conditions.terminating`.
+    pub terminating: bool,
+}
+
+/// A Namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceFact {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.labels`.
+    pub labels: Labels,
+}
+
+/// A `ServiceCIDR` (networking.k8s.io/v1): ranges that cluster IPs are taken from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceCidrFact {
+    /// `metadata.name`.
+    pub name: String,
+    /// `spec.cidrs`.
+    pub cidrs: Vec<IpNet>,
+    /// Fields that do not parse.
+    pub malformed: Vec<Malformed>,
+}
+
+/// A `LoadBalancerPool`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolFact {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// `spec.addresses`, in order.
+    pub addresses: Vec<AddressRange>,
+    /// The Services that may have an address of it; none given means all.
+    pub service_selector: Option<Selector>,
+    /// The Namespaces, by their labels, whose Services may; none given means all.
+    pub namespace_selector: Option<Selector>,
+    /// Whether Services get an address of it without asking for this pool or one of its addresses. Default true.
+    pub auto_assign: bool,
+    /// Whether the first and last address of each IPv4 CIDR are left out. Default false.
+    pub avoid_first_last: bool,
+    /// Fields that do not parse.
+    pub malformed: Vec<Malformed>,
+}
+
+/// One entry of a pool's addresses: both ends are in it, and of one family, the first not above the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AddressRange {
+    /// The first address.
+    pub first: IpAddr,
+    /// The last address.
+    pub last: IpAddr,
+    /// It was written as a CIDR, whose ends `avoidFirstLast` leaves out.
+    pub is_cidr: bool,
+}
