@@ -31,7 +31,7 @@ const fn room(name: &'static str, ours: &'static [&'static str]) -> Room {
     }
 }
 
-const ROOMS: [Room; 18] = [
+const ROOMS: [Room; 19] = [
     pure("dunlin-net", &[]),
     pure("dunlin-bgp", &["dunlin-net"]),
     pure("dunlin-intent", &["dunlin-net", "dunlin-bgp"]),
@@ -91,6 +91,7 @@ const ROOMS: [Room; 18] = [
     // They run the agent and other daemons, as a lab does.
     room("dunlin-abuse", &["dunlin-api", "dunlin-lab"]),
     room("dunlin-peers", &["dunlin-net", "dunlin-api", "dunlin-lab"]),
+    room("dunlin-e2e", &["dunlin-api", "dunlin-lab"]),
     room("xtask", &[]),
 ];
 

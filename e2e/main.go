@@ -1,0 +1,59 @@
+// The control plane that Dunlin's tests talk to: etcd, kube-apiserver, kube-controller-manager and
+// kubectl in one program, so that the code they share is compiled, linked and stored once. The
+// first argument, or the name it is called by, says which of them it is; `keys` makes their keys.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/server/v3/etcdmain"
+	"k8s.io/component-base/cli"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo"
+	_ "k8s.io/component-base/metrics/prometheus/version"
+	kubectl "k8s.io/kubectl/pkg/cmd"
+	"k8s.io/kubectl/pkg/cmd/util"
+	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+)
+
+func main() {
+	if !known(filepath.Base(os.Args[0])) {
+		if len(os.Args) < 2 || !known(os.Args[1]) {
+			fmt.Fprintln(os.Stderr, "say which: etcd, kube-apiserver, kube-controller-manager, kubectl or keys")
+			os.Exit(2)
+		}
+		os.Args = os.Args[1:]
+	}
+	switch filepath.Base(os.Args[0]) {
+	case "etcd":
+		etcdmain.Main(os.Args)
+	case "kube-apiserver":
+		run(apiserver.NewAPIServerCommand())
+	case "kube-controller-manager":
+		run(controllers.NewControllerManagerCommand())
+	case "keys":
+		if err := makeKeys(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	case "kubectl":
+		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
+			util.CheckErr(err)
+		}
+	}
+}
+
+func known(name string) bool {
+	switch name {
+	case "etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "keys":
+		return true
+	}
+	return false
+}
+
+func run(command *cobra.Command) {
+	os.Exit(cli.Run(command))
+}

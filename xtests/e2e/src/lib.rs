@@ -1,0 +1,67 @@
+//! A real Kubernetes control plane for tests: etcd, kube-apiserver and kube-controller-manager in a network namespace,
+//! asked through `kubectl`, and hosts on one bridge with it.
+//!
+//! The programs are built from the modules that `e2e/go.mod` pins, by `script/build-control-plane.sh`.
+#![forbid(unsafe_code)]
+
+pub mod control;
+pub mod kubectl;
+pub mod network;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Long enough for anything that happens at all on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks again and again until there is an answer.
+///
+/// # Panics
+/// With what was missing last, when the time is over.
+#[track_caller]
+pub fn wait_for<T>(
+    what: &str,
+    patience: Duration,
+    mut found: impl FnMut() -> Result<T, String>,
+) -> T {
+    let deadline = Instant::now() + patience;
+    // Many questions are a process each.
+    let mut pause = Duration::from_millis(10);
+    loop {
+        match found() {
+            Ok(value) => return value,
+            Err(missing) if Instant::now() > deadline => {
+                panic!("{what}: not within {patience:?}: {missing}")
+            }
+            Err(_) => std::thread::sleep(pause),
+        }
+        pause = (pause * 2).min(Duration::from_millis(200));
+    }
+}
+
+/// The control plane's program, built if need be; else why these tests cannot run here.
+///
+/// # Errors
+/// If a test with it cannot run here: no root, no Go.
+///
+/// # Panics
+/// If it does not build.
+pub fn control_plane() -> Result<PathBuf, String> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT.get_or_init(build).clone()
+}
+
+fn build() -> Result<PathBuf, String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("needs root, to make network namespaces".into());
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../script/build-control-plane.sh");
+    let output = Command::new(&script).output().expect("bash");
+    match output.status.code() {
+        Some(0) => Ok(String::from_utf8_lossy(&output.stdout).trim().into()),
+        Some(3) => Err("needs Go, to build a Kubernetes control plane".into()),
+        _ => panic!("{}: {output:?}", script.display()),
+    }
+}

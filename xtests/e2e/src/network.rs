@@ -1,0 +1,144 @@
+//! Hosts on one bridge, each a network namespace.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use dunlin_lab::iproute::{self, Batch};
+use dunlin_lab::netns::{self, Netns};
+
+/// The host of the control plane.
+pub const CONTROL: &str = "control";
+/// The router outside the cluster, every host's default gateway.
+pub const ROUTER: &str = "tor";
+/// How many hosts can be nodes: `n1` to `n4`.
+pub const NODES: u8 = 4;
+
+const CONTROL_NUMBER: u8 = 200;
+const ROUTER_NUMBER: u8 = 254;
+
+/// Namespaces; all gone when dropped.
+#[derive(Debug)]
+pub struct Network {
+    prefix: String,
+}
+
+/// A host's addresses, IPv4 first.
+///
+/// # Panics
+/// If there is no such host.
+pub fn addresses(host: &str) -> [IpAddr; 2] {
+    let number = match host {
+        CONTROL => CONTROL_NUMBER,
+        ROUTER => ROUTER_NUMBER,
+        node => node[1..].parse().expect("a node's name"),
+    };
+    [
+        Ipv4Addr::new(192, 0, 2, number).into(),
+        Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, number.into()).into(),
+    ]
+}
+
+/// The names of the hosts that can be nodes.
+pub fn nodes() -> impl Iterator<Item = String> {
+    (1..=NODES).map(|number| format!("n{number}"))
+}
+
+fn hosts() -> Vec<String> {
+    let fixed = [CONTROL, ROUTER].map(str::to_owned);
+    fixed.into_iter().chain(nodes()).collect()
+}
+
+impl Network {
+    /// Makes the namespaces of this process, with addresses, links and default routes.
+    ///
+    /// # Panics
+    /// If the kernel refuses.
+    pub fn new() -> Network {
+        let network = Network {
+            prefix: format!("e2e{}", std::process::id()),
+        };
+        let names: Vec<String> = network.names().collect();
+        netns::create(&names).expect("namespaces");
+        let mut bridge = Batch::new();
+        bridge.push("link add br0 up type bridge stp_state 0 forward_delay 0 mcast_snooping 0");
+        for host in hosts() {
+            let space = network.netns(&host);
+            // Else every IPv6 address waits a second for duplicates.
+            space
+                .sysctls(&[
+                    ("net/ipv6/conf/all/accept_dad", "0"),
+                    ("net/ipv6/conf/default/accept_dad", "0"),
+                ])
+                .expect("sysctls");
+            bridge.push(format_args!(
+                "link add {host} up master br0 type veth peer name eth0 netns {}",
+                space.name()
+            ));
+        }
+        bridge.run(&network.netns("sw")).expect("a bridge");
+        for host in hosts() {
+            network.set_up(&host);
+        }
+        network
+    }
+
+    fn set_up(&self, host: &str) {
+        let mut batch = Batch::new();
+        batch.push("link set lo up");
+        batch.push("link set eth0 up");
+        for address in addresses(host) {
+            let (len, flag) = if address.is_ipv4() {
+                (24, "")
+            } else {
+                (64, " nodad")
+            };
+            batch.push(format_args!("addr add {address}/{len} dev eth0{flag}"));
+        }
+        if host != ROUTER {
+            for gateway in addresses(ROUTER) {
+                batch.push(format_args!("route add default via {gateway}"));
+            }
+        }
+        batch.run(&self.netns(host)).expect("addresses");
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
+        let hosts = hosts().into_iter().chain(["sw".to_owned()]);
+        hosts.map(|host| format!("{}-{host}", self.prefix))
+    }
+
+    /// The namespace of a host.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn netns(&self, host: &str) -> Netns {
+        Netns::open(&format!("{}-{host}", self.prefix)).expect("a host")
+    }
+
+    /// Runs `ip` commands on a host.
+    #[track_caller]
+    pub fn ip(&self, host: &str, lines: &[&str]) {
+        let mut batch = Batch::new();
+        lines.iter().for_each(|line| batch.push(line));
+        batch.run(&self.netns(host)).expect("ip");
+    }
+
+    /// What `ip` prints on a host.
+    #[track_caller]
+    pub fn ip_says(&self, host: &str, args: &[&str]) -> String {
+        iproute::output(&self.netns(host), args).expect("ip")
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Network::new()
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for name in self.names() {
+            let _ = netns::delete(&name);
+        }
+    }
+}
