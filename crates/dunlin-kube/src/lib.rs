@@ -3,9 +3,11 @@
 //! * [`manifest`]: the text of a file → objects → facts, or where the text does not parse.
 //! * [`store`]: files with the facts they hold → what a source of facts tells.
 //! * [`dir`]: a directory watched live.
+//! * [`api`]: the Kubernetes API.
 //! * [`cni_file`]: the CNI configuration file, written whole or not at all.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod cni_file;
 pub mod dir;
 pub mod manifest;
