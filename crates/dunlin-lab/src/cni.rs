@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use crate::netns::Netns;
+use crate::process::LAB_VARIABLE;
 
 /// Where distributions put the plugins.
 const PLUGIN_DIRS: [&str; 3] = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
@@ -31,6 +32,8 @@ pub struct Container {
     pub id: String,
     /// `CNI_NETNS`.
     pub netns: PathBuf,
+    /// The lab whose mark the plugins carry.
+    pub lab: String,
 }
 
 impl Chain {
@@ -129,6 +132,7 @@ impl Chain {
         let search = std::env::join_paths(PLUGIN_DIRS).context("plugin directories")?;
         let mut child = node
             .command(&path)
+            .env(LAB_VARIABLE, &container.lab)
             .env("CNI_COMMAND", verb)
             .env("CNI_CONTAINERID", &container.id)
             .env("CNI_NETNS", &container.netns)

@@ -7,17 +7,27 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::netns::Netns;
+use crate::process::LAB_VARIABLE;
 
 /// Commands of `ip`, one a line, to be run in one namespace by one process.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     lines: String,
+    lab: Option<String>,
 }
 
 impl Batch {
     /// No commands yet.
     pub fn new() -> Batch {
         Batch::default()
+    }
+
+    /// The same, run by a process that carries the mark of the lab called `name`: one that builds it.
+    pub(crate) fn of_lab(name: &str) -> Batch {
+        Batch {
+            lab: Some(name.to_owned()),
+            ..Batch::default()
+        }
     }
 
     /// Adds a command, without the leading `ip`.
@@ -34,8 +44,11 @@ impl Batch {
         if self.lines.is_empty() {
             return Ok(());
         }
-        let mut child = netns
-            .command(ip_program())
+        let mut command = netns.command(ip_program());
+        if let Some(lab) = &self.lab {
+            command.env(LAB_VARIABLE, lab);
+        }
+        let mut child = command
             .args(["-batch", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -55,7 +55,7 @@ impl Lab {
         before_pods: impl FnOnce(&Lab) -> Result<()>,
     ) -> Result<Lab> {
         config.validate()?;
-        let dir = LabDir::lock(&config.name)?;
+        let dir = LabDir::lock(&config.name, Duration::ZERO)?;
         if let Some(old) = dir.load()? {
             if old.complete && old.boot_id == boot_id() {
                 bail!(
@@ -67,7 +67,7 @@ impl Lab {
                 "rest",
                 "an earlier lab was not taken down: removing what it left",
             );
-            teardown::take_down(&old)?;
+            teardown::take_down(&dir, &old)?;
         }
         let state = State {
             boot_id: boot_id(),
@@ -116,7 +116,7 @@ impl Lab {
     pub fn open(name: &str) -> Result<Lab> {
         // Look before locking: locking makes the directory.
         Lab::view(name)?;
-        let dir = LabDir::lock(name)?;
+        let dir = LabDir::lock(name, Duration::ZERO)?;
         Lab::with(dir, name)
     }
 
@@ -335,7 +335,7 @@ impl Lab {
     /// # Errors
     /// If something cannot be removed.
     pub fn down(self) -> Result<Removed> {
-        let removed = teardown::take_down(&self.state)?;
+        let removed = teardown::take_down(&self.dir, &self.state)?;
         self.dir.remove()?;
         Ok(removed)
     }

@@ -47,6 +47,7 @@ fn container(state: &State, pod: PodName) -> Result<Container> {
     Ok(Container {
         id: netns.name().to_owned(),
         netns: netns.path(),
+        lab: state.config.name.clone(),
     })
 }
 
@@ -58,7 +59,10 @@ pub fn attach_by_hand(state: &State, pod: PodName) -> Result<PodRecord> {
     let plan = &state.config.plan;
     let node = Plan::node_name(pod.node);
     let netns = Netns::open(&state.namespace(&pod.to_string()))?;
-    let (mut outer, mut inner) = (Batch::new(), Batch::new());
+    let (mut outer, mut inner) = (
+        Batch::of_lab(&state.config.name),
+        Batch::of_lab(&state.config.name),
+    );
     let link = format!("pod{}", pod.index);
     outer.push(format_args!(
         "link add name {link} up type veth peer name eth0 netns {}",

@@ -1,6 +1,7 @@
 //! Processes of a lab, told apart from a later process with the same number by their start time.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -16,9 +17,14 @@ use serde::{Deserialize, Serialize};
 
 /// The environment variable every process of a lab carries, with the lab's name: what a crash leaves is found by it.
 pub const LAB_VARIABLE: &str = "DUNLIN_LAB";
+/// How long processes in the middle of an exec are waited for, all together, before one look leaves them out.
+const EXEC_PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of an environment that are asked for at first, and at most: the kernel gives no program more than 6 MiB.
+const USUAL_ENVIRONMENT: usize = 32 << 10;
+const MAX_ENVIRONMENT: usize = 8 << 20;
 
 /// A process, for certain: its number and when it started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProcessId {
     /// Its number.
     pub pid: i32,
@@ -154,13 +160,13 @@ pub fn start_daemon(command: &mut Command, log: &Path, dies_with_us: bool) -> Re
         .open(log)
         .with_context(|| format!("cannot write {}", log.display()))?;
     let errors = file.try_clone().context("cannot duplicate a file")?;
-    // SAFETY: the closure runs between fork and exec; it does two system calls and allocates nothing.
+    if dies_with_us {
+        end_with_us(command, Signal::KILL);
+    }
+    // SAFETY: the closure runs between fork and exec; it does one system call and allocates nothing.
     unsafe {
-        command.pre_exec(move || {
+        command.pre_exec(|| {
             rustix::process::setsid()?;
-            if dies_with_us {
-                rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            }
             Ok(())
         });
     }
@@ -181,10 +187,27 @@ pub fn start_daemon(command: &mut Command, log: &Path, dies_with_us: bool) -> Re
     })
 }
 
+/// The command's process will get the signal when the thread that starts it ends, whatever ends it.
+pub(crate) fn end_with_us(command: &mut Command, signal: Signal) {
+    let us = rustix::process::getpid();
+    // SAFETY: the closure runs between fork and exec; it does up to three system calls and allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::set_parent_process_death_signal(Some(signal))?;
+            // Who died before that was said sends no signal.
+            if rustix::process::getppid() != Some(us) {
+                libc::_exit(1);
+            }
+            Ok(())
+        });
+    }
+}
+
 /// Every process that carries the mark of the lab called `name`, other than this process and its ancestors.
 pub fn marked(name: &str) -> Vec<ProcessId> {
     let mark = format!("{LAB_VARIABLE}={name}");
     let own = ancestors();
+    let deadline = Instant::now() + EXEC_PATIENCE;
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -193,11 +216,53 @@ pub fn marked(name: &str) -> Vec<ProcessId> {
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| !own.contains(pid))
         .filter(|pid| {
-            fs::read(format!("/proc/{pid}/environ"))
-                .is_ok_and(|all| all.split(|byte| *byte == 0).any(|v| v == mark.as_bytes()))
+            let all = environment(*pid, deadline).unwrap_or_default();
+            all.split(|byte| *byte == 0).any(|v| v == mark.as_bytes())
         })
         .filter_map(ProcessId::of)
         .collect()
+}
+
+/// The environment with which a process runs its program. In the middle of an exec there is none to see for a moment:
+/// then what comes after is waited for. `None` if this process may not see it.
+fn environment(pid: i32, deadline: Instant) -> Option<Vec<u8>> {
+    loop {
+        let all = read_environment(pid).ok()?;
+        if !all.is_empty() || !may_be_in_exec(pid) || Instant::now() > deadline {
+            return Some(all);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// In one read: an exec between two would end the file early.
+fn read_environment(pid: i32) -> std::io::Result<Vec<u8>> {
+    let mut all = vec![0; USUAL_ENVIRONMENT];
+    loop {
+        let read = File::open(format!("/proc/{pid}/environ"))?.read(&mut all)?;
+        if read < all.len() || read >= MAX_ENVIRONMENT {
+            all.truncate(read);
+            return Ok(all);
+        }
+        all.resize(all.len() * 4, 0);
+    }
+}
+
+/// Whether a process whose environment was just seen empty is in the middle of an exec, or was.
+fn may_be_in_exec(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some((_, fields)) = stat.rsplit_once(')') else {
+        return false;
+    };
+    // The first one here is field 3 of proc_pid_stat(5).
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let number = |field: usize| -> u64 {
+        let text = fields.get(field - 3);
+        text.and_then(|text| text.parse().ok()).unwrap_or_default()
+    };
+    let (memory, code, environment) = (number(23), number(26), number(50)..number(51));
+    // A kernel thread and a zombie have no memory. The place of the code is set last, after the environment's.
+    memory > 0 && (code == 0 || !environment.is_empty())
 }
 
 fn ancestors() -> Vec<i32> {

@@ -1,12 +1,14 @@
 //! What a lab made, written down before it is made, so that a later `down` finds it whatever happened.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{LabConfig, validate_name};
@@ -15,6 +17,11 @@ use crate::process::ProcessId;
 /// Where the labs of this machine keep their state, a directory each.
 pub const LABS_DIR: &str = "/run/dunlin-lab";
 const STATE_FILE: &str = "state.json";
+const LOCK_FILE: &str = "lock";
+/// How long a child that a killed command had just forked may take to its exec.
+const EXEC_PATIENCE: Duration = Duration::from_secs(20);
+/// Neither kind of lock can be waited for with a deadline: how often it is tried.
+const LOCK_RETRY: Duration = Duration::from_millis(2);
 
 /// A process that a lab started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,10 +67,14 @@ pub struct State {
 }
 
 /// The directory of one lab, locked against other `dunlin lab` commands that change it.
+///
+/// The lock file bears two locks. A record lock belongs to the process: it is free as soon as a killed command can do
+/// nothing any more. A shared `flock` belongs to the open file, and so to every child just forked too, until its exec
+/// closes the file: it tells when those have become processes that carry the lab's mark ([`LabDir::await_children`]).
 #[derive(Debug)]
 pub struct LabDir {
     path: PathBuf,
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl LabDir {
@@ -75,28 +86,71 @@ impl LabDir {
         validate_name(name)?;
         Ok(LabDir {
             path: Path::new(LABS_DIR).join(name),
-            _lock: None,
+            lock: None,
         })
     }
 
-    /// Creates the directory if it is missing, and locks it until the value is dropped.
+    /// Creates the directory if it is missing, and locks it until the value is dropped. A command that holds the lock
+    /// now has so long to let go of it.
     ///
     /// # Errors
     /// If it cannot be created, or another command holds the lock.
-    pub fn lock(name: &str) -> Result<LabDir> {
+    pub fn lock(name: &str, patience: Duration) -> Result<LabDir> {
         validate_name(name)?;
         let path = Path::new(LABS_DIR).join(name);
-        fs::create_dir_all(&path)
-            .with_context(|| format!("cannot create {} (root is needed here)", path.display()))?;
-        let file = File::create(path.join("lock")).context("cannot create the lock")?;
-        // A record lock: unlike flock, a child just forked does not hold it on after this process was killed.
-        if fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!("another `dunlin lab` command works on lab `{name}` now");
+        let lock = path.join(LOCK_FILE);
+        let deadline = Instant::now() + patience;
+        loop {
+            fs::create_dir_all(&path).with_context(|| {
+                format!("cannot create {} (root is needed here)", path.display())
+            })?;
+            let file = match File::create(&lock) {
+                // A `down` that ends just now took the directory away again.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                other => other.context("cannot create the lock")?,
+            };
+            let exclusive = FlockOperation::NonBlockingLockExclusive;
+            if !try_until(deadline, || fcntl_lock(&file, exclusive).is_ok()) {
+                bail!("another `dunlin lab` command works on lab `{name}` now");
+            }
+            if !is_same(&file, &lock) {
+                continue;
+            }
+            let shared = FlockOperation::NonBlockingLockShared;
+            if !try_until(Instant::now() + EXEC_PATIENCE, || {
+                flock(&file, shared).is_ok()
+            }) {
+                bail!("cannot lock {}", lock.display());
+            }
+            return Ok(LabDir {
+                path,
+                lock: Some(file),
+            });
         }
-        Ok(LabDir {
-            path,
-            _lock: Some(file),
-        })
+    }
+
+    /// Waits until no process is left that an earlier command, now dead, forked and that is still on its way to its
+    /// own program: until then it does not carry the lab's mark, and nobody else knows of it.
+    ///
+    /// # Errors
+    /// If one does not get there.
+    pub fn await_children(&self) -> Result<()> {
+        let Some(file) = &self.lock else {
+            return Ok(());
+        };
+        let exclusive = FlockOperation::NonBlockingLockExclusive;
+        let gone = try_until(Instant::now() + EXEC_PATIENCE, || {
+            flock(file, exclusive).is_ok()
+        });
+        // The children that this command forks from now on must not keep a later command from locking.
+        flock(file, FlockOperation::LockShared).context("cannot lock the lab again")?;
+        if !gone {
+            bail!(
+                "a process that an earlier command on this lab was starting hangs before its exec; it holds {} open",
+                self.path.join(LOCK_FILE).display()
+            );
+        }
+        Ok(())
     }
 
     /// Its path.
@@ -112,7 +166,7 @@ impl LabDir {
         let path = self.path.join(STATE_FILE);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
@@ -148,6 +202,25 @@ impl LabDir {
         let _ = fs::remove_dir(LABS_DIR);
         Ok(())
     }
+}
+
+fn try_until(deadline: Instant, mut attempt: impl FnMut() -> bool) -> bool {
+    loop {
+        if attempt() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(LOCK_RETRY);
+    }
+}
+
+/// Whether the open file is the one that has the name now.
+fn is_same(file: &File, path: &Path) -> bool {
+    let number = |found: fs::Metadata| (found.dev(), found.ino());
+    let named = fs::metadata(path).map(number).ok();
+    named.is_some() && named == file.metadata().map(number).ok()
 }
 
 /// The names of the labs that have state here.

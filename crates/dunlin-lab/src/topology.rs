@@ -93,7 +93,7 @@ fn build_underlay(state: &State, plan: &Plan) -> Result<()> {
         ("net/ipv6/conf/all/disable_ipv6", "1"),
         ("net/ipv6/conf/default/disable_ipv6", "1"),
     ])?;
-    let mut batch = Batch::new();
+    let mut batch = Batch::of_lab(&state.config.name);
     batch.push("link set lo up");
     batch.push("link add br0 up type bridge stp_state 0 forward_delay 0 mcast_snooping 0");
     batch.push(port(ROUTER, &Plan::mac(0), &state.namespace(ROUTER)));
@@ -102,7 +102,7 @@ fn build_underlay(state: &State, plan: &Plan) -> Result<()> {
         batch.push(port(&name, &Plan::mac(node), &state.namespace(&name)));
     }
     batch.run(&netns)?;
-    let mut lan = Batch::new();
+    let mut lan = Batch::of_lab(&state.config.name);
     lan.push(format_args!(
         "link add lan0 type veth peer name eth0 netns {}",
         state.namespace(CLIENT)
@@ -120,7 +120,7 @@ fn port(name: &str, mac: &str, namespace: &str) -> String {
 
 fn build_host(state: &State, plan: &Plan, host: &str) -> Result<()> {
     let netns = Netns::open(&state.namespace(host))?;
-    let mut batch = Batch::new();
+    let mut batch = Batch::of_lab(&state.config.name);
     batch.push("link set lo up");
     let node = plan.node_numbers().find(|n| Plan::node_name(*n) == host);
     if let Some(node) = node {

@@ -18,7 +18,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::Signal;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-use crate::process::{ProcessId, wait_until_ended};
+use crate::process::{ProcessId, end_with_us, wait_until_ended};
 
 /// Set in the environment of the inner program: what it is there for.
 pub(crate) const INSIDE: &str = "DUNLIN_LAB_INSIDE";
@@ -59,14 +59,18 @@ pub fn run_holder(name: &str) -> Result<ExitCode> {
     command.env(READY_FD, theirs.as_raw_fd().to_string());
     let mut child = spawn_inside(&mut command)?;
     drop(theirs);
+    // Before it can outlive this process: a holder that nobody knows could never be ended.
+    if let Some(process) = ProcessId::of(child.id().cast_signed()) {
+        fs::write(holder_file(name)?, serde_json::to_vec(&process)?)
+            .context("cannot note the holder")?;
+    }
     let mut word = [0];
     if File::from(ready).read_exact(&mut word).is_err() {
         // It ended without the word, and has said why.
-        return wait(&mut child);
+        let code = wait(&mut child)?;
+        forget_holder(name)?;
+        return Ok(code);
     }
-    let process = ProcessId::of(child.id().cast_signed()).context("the holder ended")?;
-    fs::write(holder_file(name)?, serde_json::to_vec(&process)?)
-        .context("cannot note the holder")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -117,10 +121,21 @@ pub fn end_holder(name: &str) -> Result<bool> {
             process.pid
         );
     }
-    fs::remove_file(holder_file(name)?).context("cannot remove the note of the holder")?;
+    forget_holder(name)?;
+    Ok(true)
+}
+
+/// Removes the note of a holder that has ended, if nobody else did.
+fn forget_holder(name: &str) -> Result<()> {
+    match fs::remove_file(holder_file(name)?) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).context("cannot remove the note of the holder");
+        }
+        _ => {}
+    }
     // Goes with the last note; stays while there is another.
     let _ = fs::remove_dir(holder_dir()?);
-    Ok(true)
+    Ok(())
 }
 
 /// The names of this user's labs.
@@ -231,11 +246,11 @@ fn spawn_inside(command: &mut Command) -> Result<Child> {
         .get_envs()
         .find(|(key, _)| *key == READY_FD)
         .and_then(|(_, value)| value?.to_str()?.parse::<i32>().ok());
+    end_with_us(command, Signal::TERM);
     // SAFETY: the closure runs between fork and exec, in a process with one thread; the strings were made before.
     // It opens and writes three files of /proc, which allocates only for paths too long for the stack.
     unsafe {
         command.pre_exec(move || {
-            rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
             let all = UnshareFlags::NEWUSER | UnshareFlags::NEWNET | UnshareFlags::NEWNS;
             unshare_unsafe(all)?;
             fs::write("/proc/self/setgroups", "deny")?;

@@ -48,6 +48,7 @@ fn pods_are_attached_reachable_detached_and_their_addresses_free_again() {
     let container = |index: usize| Container {
         id: spaces[index].name().to_owned(),
         netns: spaces[index].path(),
+        lab: support::unique("cni"),
     };
     let first: Vec<IpAddr> = chain.add(node, &container(1)).expect("ADD");
     let second = chain.add(node, &container(2)).expect("ADD");
@@ -82,6 +83,7 @@ fn a_plugin_that_fails_is_named_with_its_reason() {
     let container = Container {
         id: "c".into(),
         netns: spaces[1].path(),
+        lab: support::unique("cnierr"),
     };
     let chain = Chain::read(&path).expect("a list");
     let error = chain

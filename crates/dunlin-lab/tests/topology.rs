@@ -4,8 +4,13 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use dunlin_lab::config::{PodNetwork, RouterKind};
@@ -131,6 +136,98 @@ fn what_a_killed_lab_leaves_is_removed_by_down() {
     (2..=4).for_each(|lines| killed_after(lines, "5"));
     // A single node awaits no routes. After the routes, and the pods.
     (5..=6).for_each(|lines| killed_after(lines, "1"));
+}
+
+/// A child whose exec waits until the value goes: the state in which a killed lab leaves what it was just starting.
+struct BeforeExec {
+    go: Option<OwnedFd>,
+    started: JoinHandle<std::io::Result<Child>>,
+}
+
+impl BeforeExec {
+    fn new(mut command: Command) -> BeforeExec {
+        let (forked, in_child) = rustix::pipe::pipe().expect("a pipe");
+        let (gate, go) = rustix::pipe::pipe().expect("a pipe");
+        let word = go.as_raw_fd();
+        // SAFETY: the closure runs between fork and exec; it does system calls and allocates nothing. The descriptor
+        // is the child's own copy.
+        unsafe {
+            command.pre_exec(move || {
+                rustix::io::write(&in_child, b"1")?;
+                rustix::io::close(word);
+                rustix::io::read(&gate, &mut [0])?;
+                Ok(())
+            });
+        }
+        let started = thread::spawn(move || command.spawn());
+        let mut word = [0];
+        assert_eq!(rustix::io::read(&forked, &mut word), Ok(1), "it is forked");
+        BeforeExec {
+            go: Some(go),
+            started,
+        }
+    }
+
+    fn go_on(mut self) -> Child {
+        rustix::io::write(self.go.take().expect("not yet"), b"1").expect("it waits");
+        let child = self.started.join().expect("no panic");
+        child.expect("it starts")
+    }
+}
+
+#[test]
+fn down_waits_for_the_exec_of_what_a_killed_lab_had_just_forked() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new("forked");
+    let config = idle_config("forked", 1, &scratch);
+    let name = config.name.clone();
+    let report = dunlin_lab::report::Report::quiet();
+    let lab = dunlin_lab::Lab::up(config, &report).expect("it comes up");
+    let mut command = lab.netns("n1").expect("a node").command("sleep");
+    command.arg("600").env(process::LAB_VARIABLE, &name);
+    let before = BeforeExec::new(command);
+    // As if the command had died: its lock is free, and nobody has written down what it forked.
+    drop(lab);
+    let (said, result) = mpsc::channel();
+    let down = {
+        let name = name.clone();
+        thread::spawn(move || said.send(lab::down(&name)).expect("somebody listens"))
+    };
+    let early = result.recv_timeout(Duration::from_millis(500));
+    let child = before.go_on();
+    if early.is_ok() {
+        process::stop_all(&process::marked(&name), Duration::from_secs(5));
+    }
+    assert!(early.is_err(), "down did not wait: {early:?}");
+    let removed = result.recv_timeout(Duration::from_secs(60));
+    down.join().expect("no panic");
+    let removed = removed.expect("it ends").expect("down works");
+    assert_eq!(removed.expect("there was a lab").processes, 2);
+    // This process is its parent, so `down` has reaped it.
+    drop(child);
+    assert_nothing_left(&name);
+}
+
+#[test]
+fn a_process_of_a_lab_is_found_in_the_middle_of_an_exec_too() {
+    let scratch = Scratch::new("execs");
+    let script = scratch.0.join("again");
+    fs::write(&script, "#!/bin/sh\nexec \"$0\"\n").expect("script");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("mode");
+    let name = support::unique("execs");
+    let mut child = Command::new(&script)
+        .env(process::LAB_VARIABLE, &name)
+        .spawn()
+        .expect("it starts");
+    let pid = child.id().cast_signed();
+    let missed = (0..300)
+        .filter(|_| process::marked(&name).iter().all(|found| found.pid != pid))
+        .count();
+    child.kill().expect("it is ours to end");
+    child.wait().expect("its end");
+    assert_eq!(missed, 0, "looks that did not find it");
 }
 
 #[test]
