@@ -1,5 +1,6 @@
 //! Kubernetes objects and the manifest directory, turned into facts.
 //!
+//! * [`object`]: one object of any kind, from a file or from an API server → the fact it states.
 //! * [`manifest`]: the text of a file → objects → facts, or where the text does not parse.
 //! * [`store`]: files with the facts they hold → what a source of facts tells.
 //! * [`dir`]: a directory watched live.
@@ -11,7 +12,7 @@ pub mod api;
 pub mod cni_file;
 pub mod dir;
 pub mod manifest;
-mod object;
+pub mod object;
 pub mod store;
 
 pub use dir::{DirError, ManifestDir};

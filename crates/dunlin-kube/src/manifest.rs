@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::{DefaultMessageFormatter, MessageFormatter};
 
-use crate::object::{Header, Readable, fact};
+use crate::object::{Header, Readable, Resource, fact, resource};
 
 /// What a file is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,19 +85,7 @@ pub fn read(text: &str, format: Format) -> Result<Vec<Located>, Fault> {
 /// The kinds that a text which does not parse may hold objects of, as far as can be told: one whose name appears.
 pub fn mentioned_kinds(text: &str) -> Vec<Kind> {
     let mentions = |kind: &Kind| {
-        let name = match kind {
-            Kind::Node => "Node",
-            Kind::Configuration => "BGPConfiguration",
-            Kind::Peer => "BGPPeer",
-            Kind::Advertisement => "BGPAdvertisement",
-            Kind::Filter => "BGPFilter",
-            Kind::Secret => "Secret",
-            Kind::Service => "Service",
-            Kind::EndpointSlice => "EndpointSlice",
-            Kind::Namespace => "Namespace",
-            Kind::ServiceCidr => "ServiceCIDR",
-            Kind::Pool => "LoadBalancerPool",
-        };
+        let name = Resource::of(*kind).kind.as_str();
         text.contains(name)
     };
     Kind::ALL.into_iter().filter(mentions).collect()
@@ -109,7 +97,11 @@ fn push<R: Readable>(
     line: usize,
     facts: &mut Vec<Located>,
 ) -> Result<(), R::Error> {
-    if let Some(fact) = fact(header, object)? {
+    let resource = resource(header).map_err(|message| object.refuse(message))?;
+    let name = header.metadata.checked_name();
+    name.map_err(|message| object.refuse(message))?;
+    if let Some(resource) = resource {
+        let fact = fact(resource, object)?;
         facts.push(Located { line, fact });
     }
     Ok(())

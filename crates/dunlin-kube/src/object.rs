@@ -1,24 +1,40 @@
 //! One object of any kind → the fact it states.
+//!
+//! The same code reads objects out of files ([`crate::manifest`]) and out of what an API server says ([`read_json`]).
 
 mod advertisement;
+mod bfd;
+mod cluster;
 mod configuration;
 mod filter;
+mod json;
 mod meta;
 mod node;
 mod peer;
+mod pool;
+mod resource;
 mod secret;
+mod service;
 mod shared;
+mod slice;
 mod value;
 
 use dunlin_intent::{Fact, ObjectKind, ObjectRef};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+pub use json::{ObjectFault, read_json, read_value};
 pub(crate) use meta::Header;
 use meta::Meta;
+pub use resource::{GROUP, Resource, VERSION};
 
-/// The group and version of our own kinds.
-const OUR_VERSION: &str = "dunlin.dev/v1alpha1";
+/// The kinds that may lie beside the others and say nothing to routing.
+const IGNORED: [(&str, &str); 4] = [
+    ("v1", "Pod"),
+    ("v1", "Endpoints"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("dunlin.dev/v1alpha1", "BGPNode"),
+];
 
 /// Something that an object can be read from, as often as needed.
 pub(crate) trait Readable {
@@ -38,10 +54,10 @@ pub(crate) trait Readable {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Ours<S> {
-    #[serde(rename = "apiVersion")]
-    _api_version: IgnoredAny,
-    #[serde(rename = "kind")]
-    _kind: IgnoredAny,
+    #[serde(default, rename = "apiVersion")]
+    _api_version: Option<IgnoredAny>,
+    #[serde(default, rename = "kind")]
+    _kind: Option<IgnoredAny>,
     metadata: Meta,
     #[serde(default)]
     spec: S,
@@ -49,76 +65,66 @@ struct Ours<S> {
     _status: Option<IgnoredAny>,
 }
 
-/// Which kind an object is of, and what we do with that kind.
-enum Known {
-    Node,
-    Secret,
-    Configuration,
-    Peer,
-    Advertisement,
-    Filter,
-    Unbuilt(ObjectKind),
-    /// A kind that may be there and says nothing to routing yet.
-    Ignored,
+/// The resource that an object with this header is of; `None` for a kind that says nothing to routing.
+pub(crate) fn resource(header: &Header) -> Result<Option<Resource>, String> {
+    let (version, kind) = (header.api_version.as_str(), header.kind.as_str());
+    if IGNORED.contains(&(version, kind)) {
+        return Ok(None);
+    }
+    Resource::named(version, kind).map(Some).ok_or_else(|| {
+        let known: Vec<String> = Resource::ALL
+            .iter()
+            .map(|r| format!("{} ({})", r.kind, r.api_version()))
+            .collect();
+        format!(
+            "kind {kind:?} of apiVersion {version:?} is not one that is read here: there are {}",
+            known.join(", ")
+        )
+    })
 }
 
-fn known(header: &Header) -> Result<Known, String> {
-    let known = match (header.api_version.as_str(), header.kind.as_str()) {
-        ("v1", "Node") => Known::Node,
-        ("v1", "Secret") => Known::Secret,
-        ("v1", "Service" | "Pod" | "Namespace" | "Endpoints")
-        | ("discovery.k8s.io/v1", "EndpointSlice")
-        | ("networking.k8s.io/v1", "NetworkPolicy")
-        | (OUR_VERSION, "BGPNode") => Known::Ignored,
-        (OUR_VERSION, "BGPConfiguration") => Known::Configuration,
-        (OUR_VERSION, "BGPPeer") => Known::Peer,
-        (OUR_VERSION, "BGPAdvertisement") => Known::Advertisement,
-        (OUR_VERSION, "BGPFilter") => Known::Filter,
-        (OUR_VERSION, "BFDProfile") => Known::Unbuilt(ObjectKind::BfdProfile),
-        (OUR_VERSION, "LoadBalancerPool") => Known::Unbuilt(ObjectKind::LoadBalancerPool),
-        (version, kind) => {
-            return Err(format!(
-                "kind {kind:?} of apiVersion {version:?} is not one that is read here: \
-                 there are Node, Secret, Service, Pod, Namespace of v1, EndpointSlice of discovery.k8s.io/v1, \
-                 NetworkPolicy of networking.k8s.io/v1, and BGPConfiguration, BGPPeer, BGPAdvertisement, BGPFilter \
-                 of {OUR_VERSION}"
-            ));
-        }
-    };
-    Ok(known)
-}
-
-/// The fact that an object states; `None` for a kind that says nothing to routing.
-pub(crate) fn fact<R: Readable>(header: &Header, object: &R) -> Result<Option<Fact>, R::Error> {
-    let known = known(header).map_err(|message| object.refuse(message))?;
-    let name = header
-        .metadata
-        .checked_name()
-        .map_err(|message| object.refuse(message))?;
-    let fact = match known {
-        Known::Ignored => return Ok(None),
-        Known::Unbuilt(kind) => Fact::Unbuilt(ObjectRef::new(kind, name)),
-        Known::Node => Fact::Node(object.read::<node::NodeObject>()?.into_fact()),
-        Known::Secret => {
+/// The fact that an object of a resource states.
+pub(crate) fn fact<R: Readable>(resource: Resource, object: &R) -> Result<Fact, R::Error> {
+    Ok(match resource.kind {
+        ObjectKind::Node => Fact::Node(object.read::<node::NodeObject>()?.into_fact()),
+        ObjectKind::Secret => {
             let secret: secret::SecretObject = object.read().map_err(R::redact)?;
             Fact::Secret(secret.into_fact())
         }
-        Known::Configuration => {
+        ObjectKind::Service => Fact::Service(object.read::<service::ServiceObject>()?.into_fact()),
+        ObjectKind::EndpointSlice => {
+            Fact::EndpointSlice(object.read::<slice::SliceObject>()?.into_fact())
+        }
+        ObjectKind::Namespace => {
+            Fact::Namespace(object.read::<cluster::NamespaceObject>()?.into_fact())
+        }
+        ObjectKind::ServiceCidr => {
+            Fact::ServiceCidr(object.read::<cluster::ServiceCidrObject>()?.into_fact())
+        }
+        ObjectKind::BgpConfiguration => {
             let Ours { metadata, spec, .. } = object.read::<Ours<configuration::Spec>>()?;
             Fact::Configuration(spec.into_fact(metadata))
         }
-        Known::Peer => {
+        ObjectKind::BgpPeer => {
             let Ours { metadata, spec, .. } = object.read::<Ours<peer::Spec>>()?;
             Fact::Peer(spec.into_fact(metadata))
         }
-        Known::Advertisement => {
+        ObjectKind::BgpAdvertisement => {
             let Ours { metadata, spec, .. } = object.read::<Ours<advertisement::Spec>>()?;
             Fact::Advertisement(spec.into_fact(metadata))
         }
-        Known::Filter => {
+        ObjectKind::BgpFilter => {
             let Ours { metadata, spec, .. } = object.read::<Ours<filter::Spec>>()?;
             Fact::Filter(spec.into_fact(metadata))
         }
-    };
-    Ok(Some(fact))
+        ObjectKind::LoadBalancerPool => {
+            let Ours { metadata, spec, .. } = object.read::<Ours<pool::Spec>>()?;
+            Fact::Pool(spec.into_fact(metadata))
+        }
+        ObjectKind::BfdProfile => {
+            let Ours { metadata, .. } = object.read::<Ours<bfd::Spec>>()?;
+            Fact::Unbuilt(ObjectRef::new(ObjectKind::BfdProfile, metadata.name))
+        }
+        kind => return Err(object.refuse(format!("kind {kind} is not one that is read here"))),
+    })
 }

@@ -233,10 +233,8 @@ fn kinds_and_versions_that_are_not_read_are_refused_by_name() {
 #[test]
 fn kinds_that_may_be_there_are_passed_over_and_unbuilt_ones_are_told() {
     for (version, kind) in [
-        ("v1", "Service"),
         ("v1", "Pod"),
-        ("v1", "Namespace"),
-        ("discovery.k8s.io/v1", "EndpointSlice"),
+        ("v1", "Endpoints"),
         ("networking.k8s.io/v1", "NetworkPolicy"),
         ("dunlin.dev/v1alpha1", "BGPNode"),
     ] {

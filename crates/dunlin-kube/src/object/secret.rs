@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use dunlin_intent::{Secret, SecretFact, SecretRef};
 use serde::Deserialize;
 
-use super::meta::Meta;
+use super::meta::{Meta, namespaced};
 
 /// The key that holds a password, as in Secrets of type `kubernetes.io/basic-auth`.
 const KEY: &str = "password";
@@ -27,13 +27,9 @@ impl SecretObject {
             (None, Some(encoded)) => decode_base64(&encoded).map(Secret::new),
             (None, None) => None,
         };
-        // The namespace of an object that names none is `default`, as with kubectl.
-        let namespace = self
-            .metadata
-            .namespace
-            .unwrap_or_else(|| "default".to_owned());
+        let at = namespaced(self.metadata.namespace, self.metadata.name);
         SecretFact {
-            at: SecretRef::new(namespace, self.metadata.name),
+            at: SecretRef::new(&*at.namespace, &*at.name),
             password,
         }
     }

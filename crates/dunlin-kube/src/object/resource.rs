@@ -1,0 +1,151 @@
+//! The kinds of objects that are read, as the API names them.
+
+use dunlin_intent::{Key, Kind, ObjectKind, ObjectRef, SecretRef};
+
+use super::meta::{Place, namespaced};
+
+/// The group of our own kinds.
+pub const GROUP: &str = "dunlin.dev";
+/// Their version.
+pub const VERSION: &str = "v1alpha1";
+
+/// A kind of object that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// The kind; its name is the `kind` of objects.
+    pub kind: ObjectKind,
+    /// The API group; empty for the core group.
+    pub group: &'static str,
+    /// The version within the group.
+    pub version: &'static str,
+    /// The name in paths: `bgppeers`.
+    pub plural: &'static str,
+    /// Whether its objects lie in namespaces.
+    pub namespaced: bool,
+    /// The kind of the facts that its objects state; none for a kind that nothing acts on yet.
+    pub facts: Option<Kind>,
+}
+
+impl Resource {
+    /// All of them.
+    pub const ALL: [Resource; 12] = [
+        core("nodes", ObjectKind::Node, false, Kind::Node),
+        core("secrets", ObjectKind::Secret, true, Kind::Secret),
+        core("services", ObjectKind::Service, true, Kind::Service),
+        core("namespaces", ObjectKind::Namespace, false, Kind::Namespace),
+        Resource {
+            group: "discovery.k8s.io",
+            ..core(
+                "endpointslices",
+                ObjectKind::EndpointSlice,
+                true,
+                Kind::EndpointSlice,
+            )
+        },
+        Resource {
+            group: "networking.k8s.io",
+            ..core(
+                "servicecidrs",
+                ObjectKind::ServiceCidr,
+                false,
+                Kind::ServiceCidr,
+            )
+        },
+        ours(
+            "bgpconfigurations",
+            ObjectKind::BgpConfiguration,
+            Some(Kind::Configuration),
+        ),
+        ours("bgppeers", ObjectKind::BgpPeer, Some(Kind::Peer)),
+        ours(
+            "bgpadvertisements",
+            ObjectKind::BgpAdvertisement,
+            Some(Kind::Advertisement),
+        ),
+        ours("bgpfilters", ObjectKind::BgpFilter, Some(Kind::Filter)),
+        ours(
+            "loadbalancerpools",
+            ObjectKind::LoadBalancerPool,
+            Some(Kind::Pool),
+        ),
+        ours("bfdprofiles", ObjectKind::BfdProfile, None),
+    ];
+
+    /// The resource whose objects state facts of this kind.
+    pub fn of(kind: Kind) -> Resource {
+        let found = Resource::ALL.into_iter().find(|r| r.facts == Some(kind));
+        found.expect("each kind of fact is stated by objects of one kind: a test holds it")
+    }
+
+    /// The resource of an object that says this of itself.
+    pub fn named(api_version: &str, kind: &str) -> Option<Resource> {
+        Resource::ALL
+            .into_iter()
+            .find(|r| r.kind.as_str() == kind && r.is_version(api_version))
+    }
+
+    /// `apiVersion` of its objects: `v1`, `dunlin.dev/v1alpha1`.
+    pub fn api_version(&self) -> String {
+        match self.group {
+            "" => self.version.to_owned(),
+            group => format!("{group}/{}", self.version),
+        }
+    }
+
+    fn is_version(&self, api_version: &str) -> bool {
+        match api_version.split_once('/') {
+            None => self.group.is_empty() && self.version == api_version,
+            Some((group, version)) => self.group == group && self.version == version,
+        }
+    }
+
+    /// The key of an object at a place; none if its place has no name.
+    pub(super) fn key(&self, place: Place) -> Option<Key> {
+        let Place { name, namespace } = place;
+        let name = name.filter(|name| !name.is_empty())?;
+        let Some(facts) = self.facts else {
+            return Some(Key::Unbuilt(ObjectRef::new(self.kind, name)));
+        };
+        Some(match facts {
+            Kind::Node => Key::Node(name),
+            Kind::Configuration => Key::Configuration(name),
+            Kind::Peer => Key::Peer(name),
+            Kind::Advertisement => Key::Advertisement(name),
+            Kind::Filter => Key::Filter(name),
+            Kind::Namespace => Key::Namespace(name),
+            Kind::ServiceCidr => Key::ServiceCidr(name),
+            Kind::Pool => Key::Pool(name),
+            Kind::Service => Key::Service(namespaced(namespace, name)),
+            Kind::EndpointSlice => Key::EndpointSlice(namespaced(namespace, name)),
+            Kind::Secret => {
+                let at = namespaced(namespace, name);
+                Key::Secret(SecretRef::new(&*at.namespace, &*at.name))
+            }
+        })
+    }
+}
+
+const fn core(plural: &'static str, kind: ObjectKind, namespaced: bool, facts: Kind) -> Resource {
+    Resource {
+        kind,
+        group: "",
+        version: "v1",
+        plural,
+        namespaced,
+        facts: Some(facts),
+    }
+}
+
+const fn ours(plural: &'static str, kind: ObjectKind, facts: Option<Kind>) -> Resource {
+    Resource {
+        kind,
+        group: GROUP,
+        version: VERSION,
+        plural,
+        namespaced: false,
+        facts,
+    }
+}
+
+#[cfg(test)]
+mod tests;

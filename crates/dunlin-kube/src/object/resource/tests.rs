@@ -1,0 +1,34 @@
+use super::*;
+
+#[test]
+fn each_kind_of_fact_is_stated_by_objects_of_one_kind() {
+    for kind in Kind::ALL {
+        let resource = Resource::of(kind);
+        assert_eq!(resource.facts, Some(kind));
+        let named = Resource::named(&resource.api_version(), resource.kind.as_str());
+        assert_eq!(named, Some(resource));
+        let place = Place {
+            name: Some("a".to_owned()),
+            namespace: Some("b".to_owned()),
+        };
+        let object = resource.key(place).unwrap().object();
+        let name = if resource.namespaced { "b/a" } else { "a" };
+        assert_eq!((object.kind, object.name.as_str()), (resource.kind, name));
+    }
+    let all = Resource::ALL.iter().filter(|r| r.facts.is_some());
+    assert_eq!(all.count(), Kind::ALL.len());
+}
+
+#[test]
+fn a_kind_of_another_group_or_version_is_another_kind() {
+    for (version, kind) in [
+        ("v2", "Node"),
+        ("discovery.k8s.io/v1", "Node"),
+        ("v1", "EndpointSlice"),
+        ("dunlin.dev/v1", "BGPPeer"),
+        ("v1alpha1", "BGPPeer"),
+        ("", ""),
+    ] {
+        assert_eq!(Resource::named(version, kind), None, "{version} {kind}");
+    }
+}
