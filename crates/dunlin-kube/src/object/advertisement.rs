@@ -40,19 +40,19 @@ struct ServicesSpec {
 #[derive(Clone, Copy, Deserialize)]
 enum AddressKind {
     #[serde(rename = "ClusterIP")]
-    ClusterIp,
+    Cluster,
     #[serde(rename = "ExternalIP")]
-    ExternalIp,
+    External,
     #[serde(rename = "LoadBalancerIP")]
-    LoadBalancerIp,
+    LoadBalancer,
 }
 
 impl From<AddressKind> for ServiceAddressKind {
     fn from(kind: AddressKind) -> ServiceAddressKind {
         match kind {
-            AddressKind::ClusterIp => ServiceAddressKind::ClusterIp,
-            AddressKind::ExternalIp => ServiceAddressKind::ExternalIp,
-            AddressKind::LoadBalancerIp => ServiceAddressKind::LoadBalancerIp,
+            AddressKind::Cluster => ServiceAddressKind::ClusterIp,
+            AddressKind::External => ServiceAddressKind::ExternalIp,
+            AddressKind::LoadBalancer => ServiceAddressKind::LoadBalancerIp,
         }
     }
 }

@@ -14,9 +14,7 @@ use super::{Readable, fact};
 /// Why an object cannot be read, although the text of it is JSON or not even that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectFault {
-    /// The object; none if not even its name can be read.
-    pub object: Option<ObjectRef>,
-    /// The key of the fact that it would state.
+    /// The key of the fact that it would state; none if not even the object's name can be read.
     pub key: Option<Key>,
     /// The field that is to blame, as a path: `spec.timers.holdTimeSeconds`.
     pub field: Option<String>,
@@ -25,6 +23,11 @@ pub struct ObjectFault {
 }
 
 impl ObjectFault {
+    /// The object, if its name can be read.
+    pub fn object(&self) -> Option<ObjectRef> {
+        self.key.as_ref().map(Key::object)
+    }
+
     /// The problem that this is of the object, if its name can be read. `kept` says whether an earlier fact of the
     /// object stays in force.
     pub fn problem(&self, kept: bool) -> Option<Problem> {
@@ -33,7 +36,7 @@ impl ObjectFault {
             false => "nothing is taken from it",
         };
         Some(Problem {
-            object: self.object.clone()?,
+            object: self.object()?,
             reason: Reason::Unreadable,
             field: self.field.clone(),
             message: format!("{}; {kept}", self.message),
@@ -43,7 +46,7 @@ impl ObjectFault {
 
 impl fmt::Display for ObjectFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(object) = &self.object {
+        if let Some(object) = self.object() {
             write!(f, "{object}: ")?;
         }
         if let Some(field) = &self.field {
@@ -126,7 +129,6 @@ impl Object<'_> {
         let place: Option<Placed> = self.source.read().ok();
         let key = place.and_then(|placed| self.resource.key(placed.metadata));
         ObjectFault {
-            object: key.as_ref().map(Key::object),
             key,
             field,
             message,
