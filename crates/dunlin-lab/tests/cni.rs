@@ -55,8 +55,8 @@ fn pods_are_attached_reachable_detached_and_their_addresses_free_again() {
     assert_eq!((first.len(), second.len()), (2, 2));
     for (address, other) in first.iter().zip(&second) {
         assert_ne!(address, other);
-        icmp::ping(node, *address, Duration::from_secs(3)).expect("node to pod");
-        icmp::ping(&spaces[1], *other, Duration::from_secs(3)).expect("pod to pod");
+        icmp::ping(node, *address, Duration::from_secs(20)).expect("node to pod");
+        icmp::ping(&spaces[1], *other, Duration::from_secs(20)).expect("pod to pod");
     }
     for index in [1, 2] {
         chain.del(node, &container(index)).expect("DEL");

@@ -82,7 +82,7 @@ fn echo_traceroute_and_tcp_reach_the_far_end_in_both_families() {
         return;
     }
     let spaces = line("probe");
-    let patience = Duration::from_secs(3);
+    let patience = Duration::from_secs(20);
     let routers = ["192.0.2.1", "2001:db8:a::1"];
     let own = ["192.0.2.2", "2001:db8:a::2"];
     for ((far, router), own) in FAR.into_iter().zip(routers).zip(own) {
@@ -107,7 +107,7 @@ fn a_pinger_counts_each_lost_echo_and_nothing_else() {
     for (far, hole) in FAR.into_iter().zip(holes) {
         let pinger = Pinger::start(&spaces[0], ip(far), 200).expect("pinger");
         let wait_for = |count: usize| {
-            let deadline = Instant::now() + Duration::from_secs(10);
+            let deadline = Instant::now() + Duration::from_secs(60);
             while pinger.report().sent < count {
                 assert!(Instant::now() < deadline, "too few echoes");
                 std::thread::yield_now();
@@ -115,19 +115,21 @@ fn a_pinger_counts_each_lost_echo_and_nothing_else() {
         };
         wait_for(50);
         let before = pinger.report();
+        let before_hole = pinger.report().sent;
         // The router drops the replies without a word.
         spaces.ip(1, &[&format!("route add blackhole {hole}")]);
         let hole_begins = pinger.report().sent;
         wait_for(hole_begins + 20);
         let hole_ends = pinger.report().sent;
         spaces.ip(1, &[&format!("route del blackhole {hole}")]);
-        wait_for(hole_ends + 50);
+        let after_hole = pinger.report().sent;
+        wait_for(after_hole + 50);
         let report = pinger.stop().expect("its report");
         assert!(before.lost() <= 2, "before the hole: {before}");
         assert_eq!(report.gaps.len(), 1, "one hole: {report}");
         assert!(report.lost() >= hole_ends - hole_begins - 2, "{report}");
         // The commands themselves take time, during which it may or may not be open.
-        assert!(report.lost() <= hole_ends - hole_begins + 30, "{report}");
+        assert!(report.lost() <= after_hole - before_hole + 2, "{report}");
         assert_eq!(report.received + report.lost(), report.sent);
     }
 }

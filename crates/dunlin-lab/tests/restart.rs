@@ -58,7 +58,7 @@ fn a_node_removed_meanwhile_is_gone_within_a_second_of_sync_and_nothing_else_mov
     let mut lab = up_and_settled(config("removed", 4, dunlin()));
     lab.stop_daemon("n1", Signal::KILL).expect("n1 ends");
     manifests::remove_node(&lab.manifest_dir(), 4).expect("node 4 goes");
-    wait_until("n2 and n3 drop n4", Duration::from_secs(10), || {
+    wait_until("n2 and n3 drop n4", Duration::from_secs(30), || {
         let on = |host| routes::installed_by(&lab.ns(host), lab.node_protocol()).expect("dump");
         let there: Vec<_> = ["n2", "n3"]
             .into_iter()
@@ -80,7 +80,7 @@ fn a_node_removed_meanwhile_is_gone_within_a_second_of_sync_and_nothing_else_mov
     lab.start_node(1).expect("n1 starts");
     let synced = wait_until(
         "n1 has read its objects",
-        Duration::from_secs(10),
+        Duration::from_secs(30),
         || match lab.agent_status("n1") {
             Ok(status) if status.source_synced => Ok(Instant::now()),
             Ok(status) => Err(format!("{status:?}")),
@@ -89,7 +89,7 @@ fn a_node_removed_meanwhile_is_gone_within_a_second_of_sync_and_nothing_else_mov
     );
     let gone = subnets(4);
     let mut deleted = Vec::new();
-    wait_until("n4's routes go", Duration::from_secs(5), || {
+    wait_until("n4's routes go", Duration::from_secs(30), || {
         for (host, event) in watches.events() {
             if event.change == Change::Deleted {
                 let late = event.at.saturating_duration_since(synced);

@@ -43,7 +43,7 @@ fn every_node_reaches_every_other_and_its_pods_and_nothing_stays_behind() {
     let scratch = Scratch::new("plain");
     let lab = TestLab::up(idle_config("plain", 3, &scratch));
     let name = lab.config().name.clone();
-    let patience = Duration::from_secs(2);
+    let patience = Duration::from_secs(20);
     for afi in Afi::ALL {
         for from in 1..=3 {
             let netns = lab.ns(&Plan::node_name(from));
@@ -85,16 +85,17 @@ fn three_hundred_namespaces_are_built_and_removed_in_seconds() {
     icmp::ping(
         &last,
         Plan::node_address(1, Afi::Ipv6),
-        Duration::from_secs(2),
+        Duration::from_secs(20),
     )
     .expect("far end");
     let began = Instant::now();
     lab.down();
     let removed = began.elapsed();
     assert_nothing_left(&name);
-    assert!(took < Duration::from_secs(20), "building took {took:?}");
+    // A fifth of a second each is what a slow and busy machine may take; one after the other, it would be a second each.
+    assert!(took < Duration::from_secs(60), "building took {took:?}");
     assert!(
-        removed < Duration::from_secs(10),
+        removed < Duration::from_secs(30),
         "removing took {removed:?}"
     );
 }

@@ -249,7 +249,7 @@ fn an_open_that_stops_half_way_holds_nothing_for_long() {
     // It stays, and says no more: the OPEN is waited for 15 s at most.
     let mut silent = Connection::dial(&attacker, peer_address(1), N1);
     silent.send(&open(1).encode()[..25]);
-    assert_eq!(silent.end_within(Duration::from_secs(25)), told(4, 0, &[]));
+    assert_eq!(silent.end_within(Duration::from_secs(40)), told(4, 0, &[]));
     is_shown(&n1, "p1", peer_address(1), 4, 0);
     wait_for("the connections are closed", PATIENCE, || {
         let now = n1.usage().files;

@@ -13,8 +13,8 @@ use dunlin_abuse::{PATIENCE, can_run, http, wait_for};
 /// More than either server takes at once.
 const CROWD: usize = 200;
 
-/// How long somebody who means well may have to wait in a crowd.
-const SOON: Duration = Duration::from_secs(2);
+/// How long somebody who means well may have to wait in a crowd: less than the slow ones are given.
+const SOON: Duration = Duration::from_secs(4);
 
 #[track_caller]
 fn closes(agent: &Agent, files: usize) {

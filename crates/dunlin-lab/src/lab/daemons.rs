@@ -18,6 +18,11 @@ use crate::router::{self, gobgp};
 use crate::state::DaemonRecord;
 use crate::{files, manifests, names, topology};
 
+/// How long a daemon may take to end: a killed one first gets what it waits for in the kernel.
+const END_PATIENCE: Duration = Duration::from_secs(60);
+/// How long an agent may take to say how it is.
+const STATUS_PATIENCE: Duration = Duration::from_secs(5);
+
 impl Lab {
     pub(super) fn start_daemons(&mut self, report: &Report) -> Result<()> {
         let began = Instant::now();
@@ -172,8 +177,8 @@ impl Lab {
     /// # Errors
     /// If it does not answer.
     pub fn agent_status(&self, host: &str) -> Result<Status> {
-        let client = Client::new(self.host_dir(host).join("agent.sock"))
-            .with_timeout(Duration::from_secs(2));
+        let client =
+            Client::new(self.host_dir(host).join("agent.sock")).with_timeout(STATUS_PATIENCE);
         match client.ask_blocking(&Query::Status)? {
             Answer::Status(status) => Ok(*status),
             _ => bail!("the agent of {host} answered something else"),
@@ -190,7 +195,7 @@ impl Lab {
         if !process.signal(signal) {
             bail!("{role} does not run");
         }
-        if !process::wait_until_ended(process, Instant::now() + Duration::from_secs(10)) {
+        if !process::wait_until_ended(process, Instant::now() + END_PATIENCE) {
             bail!("{role} did not end");
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::{netns, router};
 /// How long a daemon may take to end when asked, before it is killed.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long the command that works on the lab may take to let go of it: one that was just killed is still dying.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take until no process is left, however many were killed and whatever they still started.
 const END_PATIENCE: Duration = Duration::from_secs(60);
 

@@ -12,6 +12,8 @@ use anyhow::{Result, anyhow};
 use super::icmp::{Answer, EchoSocket, wait_readable};
 use crate::netns::Netns;
 
+/// How long the last replies may be under way.
+const LAST_REPLIES: Duration = Duration::from_secs(5);
 /// The most echoes one pinger sends; it then stops (28 hours at 100 a second).
 const MAX_ECHOES: usize = 10_000_000;
 
@@ -133,7 +135,7 @@ impl Pinger {
         summarise(&record, self.destination, self.interval)
     }
 
-    /// Stops sending, waits up to a second for replies under way, and reports.
+    /// Stops sending, waits for replies under way, for some seconds at most, and reports.
     ///
     /// # Errors
     /// If the thread panicked.
@@ -172,7 +174,7 @@ fn send_and_receive(
         record.replies.push(None);
         record.refused += u64::from(outcome.is_err());
     }
-    let deadline = Instant::now() + Duration::from_secs(1);
+    let deadline = Instant::now() + LAST_REPLIES;
     while open(shared) && wait_readable(socket.as_fd(), deadline) {
         take_replies(socket, &sent_at, shared);
     }

@@ -51,7 +51,7 @@ pub fn settle(lab: &Lab, nodes: &[u16]) {
         let host = Plan::node_name(*node);
         wait_until(
             &format!("{host} at rest"),
-            Duration::from_secs(30),
+            Duration::from_secs(60),
             || match lab.agent_status(&host) {
                 Ok(status) if is_settled(&status) => Ok(()),
                 Ok(status) => Err(format!("{status:?}")),
@@ -65,7 +65,7 @@ pub fn settle(lab: &Lab, nodes: &[u16]) {
 pub fn up_and_settled(config: dunlin_lab::LabConfig) -> TestLab {
     let nodes: Vec<u16> = config.plan.node_numbers().collect();
     let lab = TestLab::up(config);
-    check::await_routes(&lab, Instant::now() + Duration::from_secs(30)).expect("routes");
+    check::await_routes(&lab, Instant::now() + Duration::from_secs(60)).expect("routes");
     settle(&lab, &nodes);
     lab
 }
@@ -110,8 +110,15 @@ impl Pings {
     }
 
     pub fn stop(self) -> Vec<(String, PingReport)> {
-        let report = |(name, pinger): (String, Pinger)| (name, pinger.stop().expect("a report"));
-        self.0.into_iter().map(report).collect()
+        // All at once: each waits for replies that may be lost.
+        std::thread::scope(|scope| {
+            let stop = |(name, pinger): (String, Pinger)| {
+                scope.spawn(move || (name, pinger.stop().expect("a report")))
+            };
+            let stopping: Vec<_> = self.0.into_iter().map(stop).collect();
+            let report = stopping.into_iter().map(|one| one.join());
+            report.map(|one| one.expect("a report")).collect()
+        })
     }
 
     /// Stops, and panics unless every echo was answered.
@@ -227,7 +234,7 @@ impl Capture {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let tcpdump = Running(command.spawn().expect("tcpdump"));
-        wait_until("capture", Duration::from_secs(5), || {
+        wait_until("capture", Duration::from_secs(30), || {
             // The file's header is written once packets are being taken.
             std::fs::metadata(&file)
                 .ok()

@@ -66,7 +66,7 @@ impl Agent {
 
     fn ask(&self, query: &Query) -> Result<Answer> {
         let client =
-            Client::new(self.directory.join("agent.sock")).with_timeout(Duration::from_secs(5));
+            Client::new(self.directory.join("agent.sock")).with_timeout(Duration::from_secs(20));
         Ok(client.ask_blocking(query)?)
     }
 

@@ -26,7 +26,7 @@ use crate::wire::Wire;
 pub(crate) const AGENT: u16 = 1;
 pub(crate) const DAEMON: u16 = 2;
 
-const END_PATIENCE: Duration = Duration::from_secs(10);
+const END_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Route protocol numbers under which BIRD and zebra install what they learn by BGP.
 const PEER_PROTOCOLS: [u8; 2] = [12, 186];

@@ -13,7 +13,7 @@ use crate::bed::Bed;
 use crate::scenario::{Session, Step, Told};
 
 /// A machine that also compiles is slow; what fails here fails for another reason.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(90);
 /// How often a daemon is asked that cannot tell by itself.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
