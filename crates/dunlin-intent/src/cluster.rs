@@ -5,6 +5,7 @@ mod nodes;
 mod objects;
 mod peers;
 mod poll;
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -25,6 +26,11 @@ pub use nodes::{NodeView, PodSubnet, SubnetStanding};
 use objects::{Advertisement, Filter};
 use peers::{Configured, Places};
 use poll::{Dirty, Told};
+pub use services::{
+    AddressStanding, AnnouncedPrefix, EndpointCounts, ServiceAddressView, ServiceView,
+    WithheldReason,
+};
+use services::{Ranges, Services};
 
 /// All facts, and what this node wants because of them.
 ///
@@ -44,6 +50,8 @@ pub struct Cluster {
     places: Places,
     advertisements: BTreeMap<String, Advertisement>,
     filters: BTreeMap<String, Filter>,
+    services: Services,
+    ranges: Ranges,
     secrets: BTreeMap<SecretRef, Option<Secret>>,
     synced: BTreeSet<Kind>,
     claims: Claims,
@@ -69,8 +77,11 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster of which nothing is known, seen by the Node of this name.
     pub fn new(node_name: impl Into<Arc<str>>) -> Cluster {
+        let own: Arc<str> = node_name.into();
         Cluster {
-            own: node_name.into(),
+            services: Services::new(own.clone()),
+            ranges: Ranges::default(),
+            own,
             nodes: BTreeMap::new(),
             configurations: BTreeMap::new(),
             settings: None,
@@ -115,11 +126,11 @@ impl Cluster {
             Fact::Advertisement(fact) => self.apply_advertisement(fact),
             Fact::Filter(fact) => self.apply_filter(fact),
             Fact::Secret(fact) => self.set_secret(fact.at, Some(fact.password)),
-            Fact::Service(_)
-            | Fact::EndpointSlice(_)
-            | Fact::Namespace(_)
-            | Fact::ServiceCidr(_)
-            | Fact::Pool(_) => {}
+            Fact::Service(fact) => self.apply_service(fact),
+            Fact::EndpointSlice(fact) => self.apply_slice(&fact),
+            Fact::Namespace(fact) => self.apply_namespace(&fact),
+            Fact::ServiceCidr(fact) => self.apply_service_cidr(fact),
+            Fact::Pool(fact) => self.apply_pool(fact),
             Fact::Unbuilt(object) => {
                 let message = format!(
                     "{} is not built yet, so this object has no effect: remove it",
@@ -140,11 +151,11 @@ impl Cluster {
             Key::Advertisement(name) => self.remove_advertisement(name),
             Key::Filter(name) => self.remove_filter(name),
             Key::Secret(at) => self.set_secret(at.clone(), None),
-            Key::Service(_)
-            | Key::EndpointSlice(_)
-            | Key::Namespace(_)
-            | Key::ServiceCidr(_)
-            | Key::Pool(_) => {}
+            Key::Service(name) => self.remove_service(name),
+            Key::EndpointSlice(name) => self.remove_slice(name),
+            Key::Namespace(name) => self.remove_namespace(name),
+            Key::ServiceCidr(name) => self.remove_service_cidr(name),
+            Key::Pool(name) => self.remove_pool(name),
             Key::Unbuilt(object) => self.set_object_problems(object.clone(), Vec::new()),
         }
     }
@@ -162,12 +173,12 @@ impl Cluster {
                 self.mark_all_configured();
                 self.dirty.mesh = true;
             }
+            Kind::Namespace => self.namespaces_synced(),
             Kind::Node
             | Kind::Peer
             | Kind::Advertisement
             | Kind::Service
             | Kind::EndpointSlice
-            | Kind::Namespace
             | Kind::ServiceCidr
             | Kind::Pool => {}
         }
@@ -222,7 +233,8 @@ impl Cluster {
         self.egress.contains_key(&net)
     }
 
-    /// All destinations kept from masquerade: pod subnets, node addresses and `podEgress.exclude`.
+    /// All destinations kept from masquerade: pod subnets, node addresses, the ranges of Services and
+    /// `podEgress.exclude`.
     pub fn egress_exclusions(&self) -> impl Iterator<Item = IpNet> {
         self.egress.keys().copied()
     }
@@ -230,7 +242,7 @@ impl Cluster {
     /// The prefixes that only Services may have addresses in: `ServiceCIDR`s, pools, announced aggregates and service
     /// addresses outside all of them. A forwarded packet to one of them that nobody translated goes nowhere.
     pub fn service_ranges(&self) -> impl Iterator<Item = IpNet> {
-        std::iter::empty()
+        self.ranges.iter()
     }
 
     /// All problems, by object, then as found.

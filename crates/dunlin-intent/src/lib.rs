@@ -19,7 +19,10 @@ mod router_ids;
 pub mod selector;
 mod settings;
 
-pub use cluster::{Cluster, NodeView, PodSubnet, SubnetStanding};
+pub use cluster::{
+    AddressStanding, AnnouncedPrefix, Cluster, EndpointCounts, NodeView, PodSubnet,
+    ServiceAddressView, ServiceView, SubnetStanding, WithheldReason,
+};
 pub use fact::{
     AddressRange, AdvertisementFact, Attributes, ConfigurationFact, EndpointFact,
     EndpointSliceFact, Fact, FilterFact, FilterRuleFact, GracefulRestartFact, IngressFact,

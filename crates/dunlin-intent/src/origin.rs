@@ -145,6 +145,12 @@ impl OriginValidation {
             .map(|(addr, _)| *addr)
     }
 
+    /// The first pod subnet that shares addresses with a prefix: one that covers it, else one within it.
+    pub(crate) fn owner_overlapping(&self, net: IpNet) -> Option<IpNet> {
+        let mut overlapping = self.owners.covering(net).chain(self.owners.within(net));
+        overlapping.next().map(|(subnet, _)| subnet)
+    }
+
     pub(crate) fn set_owner(&mut self, net: IpNet, owner: Option<Owner>) -> bool {
         self.owners.set(net, owner)
     }

@@ -112,6 +112,12 @@ pub enum Reason {
     FilterMissing,
     /// A Secret that is referred to does not exist or holds no usable password.
     SecretMissing,
+    /// A Service's address is that of a Node or lies within a pod subnet.
+    ServiceAddressInUse,
+    /// An aggregate of service addresses would cover a Node's address or a pod subnet.
+    AggregateRefused,
+    /// A range of a `LoadBalancerPool` or `ServiceCIDR` overlaps what it must not.
+    OverlappingRange,
     /// The same object is declared twice.
     DuplicateObject,
     /// The file cannot be read or does not parse.
@@ -133,6 +139,9 @@ impl Reason {
             Reason::RouterIdCollision => "RouterIdCollision",
             Reason::FilterMissing => "FilterMissing",
             Reason::SecretMissing => "SecretMissing",
+            Reason::ServiceAddressInUse => "ServiceAddressInUse",
+            Reason::AggregateRefused => "AggregateRefused",
+            Reason::OverlappingRange => "OverlappingRange",
             Reason::DuplicateObject => "DuplicateObject",
             Reason::Unreadable => "Unreadable",
         }

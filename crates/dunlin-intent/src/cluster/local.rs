@@ -19,13 +19,29 @@ impl Cluster {
         let before = self.origin.set_own_pod_subnets(subnets.clone());
         let changed = before.symmetric_difference(&subnets).copied();
         self.dirty.protection.extend(changed);
-        self.originations = local.iter().flat_map(originations).collect();
-        let told = self.told.originations.keys().copied();
-        self.dirty.originations.extend(told);
-        self.dirty
-            .originations
-            .extend(self.originations.keys().copied());
+        self.originate_pods(local.iter().flat_map(originations).collect());
+        let hops = |local: Option<&LocalIntent>| local.map(|local| local.next_hops);
+        self.services.dirty.all |= hops(self.local.as_deref()) != hops(local.as_ref());
+        self.services.dirty.places = true;
         self.local = local.map(Arc::new);
+    }
+
+    fn originate_pods(&mut self, wanted: BTreeMap<IpNet, Origination>) {
+        let is_pods = |o: &Origination| o.kind == OriginKind::PodSubnet;
+        let before = self.originations.iter().filter(|(_, o)| is_pods(o));
+        let gone: Vec<IpNet> = before
+            .map(|(net, _)| *net)
+            .filter(|net| !wanted.contains_key(net))
+            .collect();
+        for net in gone {
+            self.originations.remove(&net);
+            self.dirty.originations.insert(net);
+            self.services.dirty.prefixes.insert(net);
+        }
+        for (net, origination) in wanted {
+            self.originations.insert(net, origination);
+            self.dirty.originations.insert(net);
+        }
     }
 
     fn wanted_local(&self) -> Option<LocalIntent> {

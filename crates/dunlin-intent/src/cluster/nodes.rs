@@ -220,6 +220,7 @@ impl Cluster {
             self.exclude_from_masquerade(IpNet::from(addr), add);
             if changed {
                 self.dirty.protection.insert(IpNet::from(addr));
+                self.services.dirty.nets.insert(IpNet::from(addr));
                 let origin = &self.origin;
                 self.claims
                     .recheck_covers(addr, |net| origin.node_address_in(net), touched);
@@ -262,6 +263,7 @@ impl Cluster {
         if labels_changed || had != has {
             self.dirty.selection = true;
         }
+        self.services.dirty.active |= labels_changed;
         if had != has {
             let changed = had
                 .symmetric_difference(&has)
@@ -287,6 +289,7 @@ impl Cluster {
                 self.dirty.owners.insert(net);
             }
             if had != has {
+                self.services.dirty.nets.insert(net);
                 self.exclude_from_masquerade(net, has);
             }
             self.dirty.local |= self.is_own(&name);

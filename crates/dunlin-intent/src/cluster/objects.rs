@@ -5,10 +5,11 @@ use std::sync::Arc;
 use dunlin_bgp::policy::Filter as Compiled;
 
 use super::Cluster;
+use super::services::advertisement_problems;
 use crate::fact::{
     AdvertisementFact, ConfigurationFact, FilterFact, Kind, Secret, SecretRef, TopologyMode,
 };
-use crate::filters::{check_attributes, compile};
+use crate::filters::compile;
 use crate::intent::Auth;
 use crate::problem::{ObjectKind, ObjectRef, Problem, Reason};
 use crate::selector::Labels;
@@ -122,10 +123,9 @@ impl Cluster {
     }
 
     pub(super) fn apply_advertisement(&mut self, fact: AdvertisementFact) {
-        let object = ObjectRef::new(ObjectKind::BgpAdvertisement, &fact.name);
-        let problems = advertisement_problems(&fact);
-        let usable = problems.is_empty();
-        self.set_object_problems(object, problems);
+        let usable = advertisement_problems(&fact).is_empty();
+        self.services.dirty.active = true;
+        self.services.dirty.advertisements = true;
         let name = fact.name.clone();
         let before = self
             .advertisements
@@ -144,6 +144,7 @@ impl Cluster {
 
     pub(super) fn remove_advertisement(&mut self, name: &str) {
         if let Some(gone) = self.advertisements.remove(name) {
+            self.services.dirty.active = true;
             let selector = gone.fact.peer_selector;
             self.mark_configured(|fact| selector.as_ref().is_none_or(|s| s.matches(&fact.labels)));
             let object = ObjectRef::new(ObjectKind::BgpAdvertisement, name);
@@ -241,40 +242,4 @@ impl Cluster {
 
 fn is_usable(password: &Secret) -> bool {
     (1..=MAX_PASSWORD_LEN).contains(&password.expose().len())
-}
-
-fn advertisement_problems(fact: &AdvertisementFact) -> Vec<Problem> {
-    let mut faults = Faults::new(ObjectRef::new(ObjectKind::BgpAdvertisement, &fact.name));
-    faults.malformed(&fact.malformed);
-    for (given, field) in [
-        (fact.services.is_some(), "spec.services"),
-        (
-            fact.aggregation_length_ipv4.is_some(),
-            "spec.aggregationLengthIPv4",
-        ),
-        (
-            fact.aggregation_length_ipv6.is_some(),
-            "spec.aggregationLengthIPv6",
-        ),
-    ] {
-        if given {
-            faults.unsupported(
-                field,
-                "is not built yet, so nothing of this advertisement is announced: remove it to announce the rest",
-            );
-        }
-    }
-    if !fact.pod_cidrs && fact.services.is_none() && faults.problems.is_empty() {
-        faults.invalid("spec", "names nothing to announce: give podCIDRs: {}");
-    }
-    for (selector, field) in [
-        (&fact.node_selector, "spec.nodeSelector"),
-        (&fact.peer_selector, "spec.peerSelector"),
-    ] {
-        if let Some(fault) = selector.as_ref().and_then(|s| s.fault()) {
-            faults.invalid(field, fault);
-        }
-    }
-    check_attributes(&fact.attributes, "spec.attributes", &mut faults);
-    faults.problems
 }

@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dunlin_bgp::policy::{AttrEdits, RejectReason};
+use dunlin_bgp::policy::RejectReason;
 use dunlin_net::IpNet;
 
 use super::Cluster;
 use crate::configured::{Place, session};
 use crate::fact::{Kind, PeerFact};
-use crate::filters::{edits, merge};
 use crate::intent::{
-    ExportFilter, ExportPolicy, ImportPolicy, OriginKind, PeerIntent, PeerKey, PolicyIntent,
-    Remote, SessionIntent,
+    ExportFilter, ExportPolicy, ImportPolicy, PeerIntent, PeerKey, PolicyIntent, Remote,
+    SessionIntent,
 };
 use crate::origin::Protected;
 use crate::problem::{ObjectKind, ObjectRef, Problem, Reason};
@@ -242,33 +241,6 @@ impl Cluster {
                 format!("there is no BGPFilter {name}, so {effect}: create it or remove the field"),
             );
         }
-    }
-
-    /// What the advertisements that select this node and the peer announce to it.
-    fn advertised(&self, peer: &PeerFact) -> BTreeMap<OriginKind, AttrEdits> {
-        let Some((settings, labels)) = self.settings.as_ref().zip(self.own_labels()) else {
-            return BTreeMap::new();
-        };
-        self.advertisements
-            .values()
-            .filter(|a| a.usable && a.fact.pod_cidrs)
-            .filter(|a| {
-                a.fact
-                    .node_selector
-                    .as_ref()
-                    .is_none_or(|s| s.matches(labels))
-            })
-            .filter(|a| {
-                a.fact
-                    .peer_selector
-                    .as_ref()
-                    .is_none_or(|s| s.matches(&peer.labels))
-            })
-            .map(|a| edits(&a.fact.attributes, settings.asn))
-            .reduce(merge)
-            .map(|edits| (OriginKind::PodSubnet, edits))
-            .into_iter()
-            .collect()
     }
 
     /// Makes a peer wanted as said, or not wanted.

@@ -61,6 +61,9 @@ impl Cluster {
         if let Some(net) = self.dirty.egress.pop_first() {
             return Some(Change::EgressExclusionChanged(net));
         }
+        if std::mem::take(&mut self.ranges.changed) {
+            return Some(Change::ServiceRangesChanged);
+        }
         if let Some(change) = self.next_peer() {
             return Some(change);
         }
@@ -85,6 +88,7 @@ impl Cluster {
         while let Some(name) = self.dirty.nodes.pop_first() {
             self.evaluate_node(&name);
         }
+        self.settle_services();
         if std::mem::take(&mut self.dirty.selection) {
             self.admit_all();
         }

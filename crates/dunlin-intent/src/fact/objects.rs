@@ -180,9 +180,9 @@ pub struct AdvertisementFact {
     pub peer_selector: Option<Selector>,
     /// What the announcement carries.
     pub attributes: Attributes,
-    /// `aggregationLengthIPv4`; not built yet.
+    /// `aggregationLengthIPv4`: the length of the prefix that service addresses are announced as.
     pub aggregation_length_ipv4: Option<u8>,
-    /// `aggregationLengthIPv6`; not built yet.
+    /// `aggregationLengthIPv6`: the same for IPv6.
     pub aggregation_length_ipv6: Option<u8>,
     /// Fields that do not parse.
     pub malformed: Vec<Malformed>,

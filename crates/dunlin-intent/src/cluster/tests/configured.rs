@@ -6,7 +6,7 @@ use crate::fact::{
     SecretFact, ServicesFact,
 };
 use crate::intent::{Auth, ExportFilter, ImportPolicy, NextHopMode, OriginKind};
-use crate::selector::Selector;
+use crate::selector::{Operator, Requirement, Selector};
 use dunlin_bgp::policy::{AttrEdits, CommunityValue, RejectReason};
 
 const ROUTER: &str = "192.0.2.254";
@@ -165,46 +165,57 @@ fn advertisements_that_meet_at_a_peer_are_merged() {
     );
 }
 
+fn external() -> Option<ServicesFact> {
+    Some(ServicesFact {
+        addresses: vec![crate::ServiceAddressKind::ExternalIp],
+        ..ServicesFact::default()
+    })
+}
+
 #[test]
 fn an_advertisement_that_cannot_be_followed_in_full_announces_nothing() {
     type Change = fn(&mut AdvertisementFact);
-    let table: [(Change, Reason); 6] = [
-        (
-            |a| a.services = Some(ServicesFact::default()),
-            Reason::Unsupported,
-        ),
-        (
-            |a| a.aggregation_length_ipv4 = Some(24),
-            Reason::Unsupported,
-        ),
-        (
-            |a| a.aggregation_length_ipv6 = Some(64),
-            Reason::Unsupported,
-        ),
-        (|a| a.pod_cidrs = false, Reason::Invalid),
-        (
-            |a| {
-                a.attributes.prepend = Some(Prepend {
-                    asn: None,
-                    count: 0,
-                })
-            },
-            Reason::Invalid,
-        ),
-        (
-            |a| {
-                a.malformed
-                    .push(crate::Malformed::new("spec.attributes", "x"))
-            },
-            Reason::Invalid,
-        ),
+    let table: [Change; 8] = [
+        |a| a.services = Some(ServicesFact::default()),
+        |a| a.aggregation_length_ipv4 = Some(24),
+        |a| {
+            a.services = external();
+            a.aggregation_length_ipv4 = Some(33);
+        },
+        |a| {
+            a.services = external();
+            a.aggregation_length_ipv6 = Some(129);
+        },
+        |a| {
+            a.services = external();
+            let selector = Selector {
+                match_expressions: vec![Requirement {
+                    key: "a".to_owned(),
+                    operator: Operator::In,
+                    values: Vec::new(),
+                }],
+                ..Selector::default()
+            };
+            if let Some(services) = &mut a.services {
+                services.namespace_selector = Some(selector);
+            }
+        },
+        |a| a.pod_cidrs = false,
+        |a| {
+            a.attributes.prepend = Some(Prepend {
+                asn: None,
+                count: 0,
+            })
+        },
+        |a| {
+            a.malformed
+                .push(crate::Malformed::new("spec.attributes", "x"))
+        },
     ];
-    for (change, reason) in table {
+    for change in table {
         let cluster = with([router(|_| {}), advertisement("pods", change)]);
-        assert_eq!(
-            reasons(&cluster),
-            [problem("BGPAdvertisement/pods", reason)]
-        );
+        let expected = [problem("BGPAdvertisement/pods", Reason::Invalid)];
+        assert_eq!(reasons(&cluster), expected);
         assert_eq!(advertised(&cluster), None);
     }
 }

@@ -1,0 +1,286 @@
+//! Whether an address of a Service is announced, and as what.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dunlin_net::{Afi, IpNet};
+
+use super::{Address, Cluster, Services, Spec, WithheldReason, service_object};
+use crate::configured::unicast_fault;
+use crate::fact::{NamespacedName, ServiceAddressKind, ServiceType, TrafficPolicy};
+use crate::intent::ServiceClass;
+use crate::problem::Reason;
+use crate::settings::Faults;
+
+/// A prefix that a Service asks for because of one of its addresses, through the advertisements of a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    /// Which of the Service's addresses.
+    pub(super) at: usize,
+    pub(super) net: IpNet,
+    pub(super) class: ServiceClass,
+    pub(super) state: RouteState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RouteState {
+    Announced,
+    /// Not now; the class is held all the same, so that peers need not be told of it again.
+    Withheld,
+    /// An aggregate that would cover what it must not.
+    Refused,
+}
+
+impl Route {
+    pub(super) fn is_aggregate(&self) -> bool {
+        is_aggregate(self.net)
+    }
+}
+
+pub(super) fn is_aggregate(net: IpNet) -> bool {
+    net.prefix_len() < net.max_prefix_len()
+}
+
+/// A [`Route`] before its class has a number: by which of the heeded advertisements.
+struct Asked {
+    at: usize,
+    net: IpNet,
+    by: Vec<usize>,
+    state: RouteState,
+}
+
+#[derive(Default)]
+struct Judged {
+    verdicts: Vec<Option<WithheldReason>>,
+    asked: Vec<Asked>,
+}
+
+impl Cluster {
+    /// Judges a Service again, and what it asks for.
+    pub(super) fn evaluate_service(&mut self, name: &NamespacedName) {
+        let Some(service) = self.services.services.get(name) else {
+            return;
+        };
+        let (spec, was_faulty) = (&service.spec, service.faulty);
+        let mut faults = Faults::new(service_object(name));
+        faults.malformed(&spec.malformed);
+        let judged = self.judge_service(name, spec, &mut faults);
+        let faulty = !faults.problems.is_empty();
+        if faulty || was_faulty {
+            self.set_object_problems(service_object(name), faults.problems);
+        }
+        let routes: Vec<Route> = judged
+            .asked
+            .into_iter()
+            .map(|a| self.hold_route(a))
+            .collect();
+        if let Some(service) = self.services.services.get_mut(name) {
+            service.faulty = faulty;
+            service.verdicts = judged.verdicts.into();
+            let before = std::mem::replace(&mut service.routes, routes.into());
+            self.services.release_routes(&before);
+        }
+    }
+
+    fn judge_service(&self, name: &NamespacedName, spec: &Spec, faults: &mut Faults) -> Judged {
+        let mut judged = Judged::default();
+        let selected = self.selecting(name, spec);
+        for (at, address) in spec.addresses.iter().enumerate() {
+            let active = &self.services.active;
+            let by = selected.iter().copied();
+            let by: Vec<usize> = by
+                .filter(|i| {
+                    active
+                        .get(*i)
+                        .is_some_and(|a| a.kinds.contains(&address.kind))
+                })
+                .collect();
+            let never = self.never(spec, address, by.is_empty(), faults);
+            let verdict = never.or_else(|| self.not_now(name, spec, address));
+            judged.verdicts.push(verdict);
+            if never.is_none() {
+                let state = match verdict {
+                    None => RouteState::Announced,
+                    Some(_) => RouteState::Withheld,
+                };
+                self.ask(at, address, by, state, &mut judged.asked);
+            }
+        }
+        judged
+    }
+
+    /// The heeded advertisements that select a Service.
+    fn selecting(&self, name: &NamespacedName, spec: &Spec) -> Vec<usize> {
+        let namespace = self.namespace_labels(&name.namespace);
+        let selects = |a: &super::Active| {
+            let by_service = a.selector.as_ref();
+            let by_namespace = a.namespace_selector.as_ref();
+            by_service.is_none_or(|s| spec.labels.are_selected(s))
+                && by_namespace.is_none_or(|s| {
+                    namespace.is_some_and(|labels| labels.select_namespace(&name.namespace, s))
+                })
+        };
+        let active = self.services.active.iter().enumerate();
+        active.filter(|(_, a)| selects(a)).map(|(i, _)| i).collect()
+    }
+
+    /// What keeps an address from being announced, however many endpoints there are.
+    fn never(
+        &self,
+        spec: &Spec,
+        address: &Address,
+        unselected: bool,
+        faults: &mut Faults,
+    ) -> Option<WithheldReason> {
+        match spec.service_type {
+            ServiceType::ExternalName => return Some(WithheldReason::ExternalName),
+            ServiceType::Unknown => return Some(WithheldReason::UnknownType),
+            ServiceType::ClusterIp | ServiceType::NodePort | ServiceType::LoadBalancer => {}
+        }
+        if spec.headless {
+            return Some(WithheldReason::Headless);
+        }
+        if !address.vip {
+            return Some(WithheldReason::IpModeProxy);
+        }
+        if unselected {
+            return Some(WithheldReason::NotSelected);
+        }
+        let addr = address.addr;
+        let field = match address.kind {
+            ServiceAddressKind::ClusterIp => "spec.clusterIPs",
+            ServiceAddressKind::ExternalIp => "spec.externalIPs",
+            ServiceAddressKind::LoadBalancerIp => "status.loadBalancer.ingress",
+        };
+        if let Some(fault) = unicast_fault(addr) {
+            faults.invalid(field, fault);
+            return Some(WithheldReason::NotUnicast);
+        }
+        if self.origin.node_address_in(IpNet::from(addr)).is_some() {
+            faults.add(
+                Reason::ServiceAddressInUse,
+                field,
+                format!("{addr} is the address of a Node and is not announced: give the Service another address"),
+            );
+            return Some(WithheldReason::NodeAddress);
+        }
+        if let Some((subnet, owner)) = self.origin.owner_covering(IpNet::from(addr)) {
+            faults.add(
+                Reason::ServiceAddressInUse,
+                field,
+                format!("{addr} lies within the pod subnet {subnet} of the Node {} and is not announced: give the Service another address", owner.node),
+            );
+            return Some(WithheldReason::WithinPodSubnet);
+        }
+        None
+    }
+
+    /// What keeps an address from being announced by this node at the moment.
+    fn not_now(
+        &self,
+        name: &NamespacedName,
+        spec: &Spec,
+        address: &Address,
+    ) -> Option<WithheldReason> {
+        let family = Afi::of(address.addr);
+        let external = address.kind != ServiceAddressKind::ClusterIp;
+        if external && self.services.excluded {
+            return Some(WithheldReason::NodeExcluded);
+        }
+        let Some(local) = &self.local else {
+            return Some(WithheldReason::NodeUnknown);
+        };
+        if local.next_hops.get(family).is_none() {
+            return Some(WithheldReason::NoNextHop);
+        }
+        let counts = self.services.endpoints.behind(name).of(family);
+        let (ready, local_ready) = match spec.publish_not_ready {
+            true => (counts.total, counts.local),
+            false => (counts.ready, counts.local_ready),
+        };
+        // Those that only finish what they have count if nobody else is there.
+        let (any, any_local) = match ready {
+            0 => (counts.terminating, counts.local_terminating),
+            _ => (ready, local_ready),
+        };
+        match (spec.policy(address.kind), external) {
+            (TrafficPolicy::Cluster, false) => None,
+            (TrafficPolicy::Cluster, true) => (any == 0).then_some(WithheldReason::NoReadyEndpoint),
+            (TrafficPolicy::Local, _) if any == 0 => Some(WithheldReason::NoReadyEndpoint),
+            (TrafficPolicy::Local, _) => {
+                (any_local == 0).then_some(WithheldReason::NoReadyLocalEndpoint)
+            }
+        }
+    }
+
+    /// What an address is announced as: its own prefix, or by some advertisements the aggregate that covers it.
+    fn ask(
+        &self,
+        at: usize,
+        address: &Address,
+        by: Vec<usize>,
+        state: RouteState,
+        asked: &mut Vec<Asked>,
+    ) {
+        let host = IpNet::from(address.addr);
+        let family = Afi::of(address.addr);
+        let mut by_net: BTreeMap<IpNet, Vec<usize>> = BTreeMap::new();
+        for i in by {
+            let active = self.services.active.get(i);
+            let length = active.and_then(|a| *a.aggregation.get(family));
+            let net = length.and_then(|len| IpNet::new(address.addr, len).ok());
+            let net = net.map_or(host, |net| net.trunc());
+            by_net.entry(net).or_default().push(i);
+        }
+        let mut refused = Vec::new();
+        for (net, by) in &by_net {
+            if is_aggregate(*net) && self.aggregate_conflict(*net).is_some() {
+                refused.push((*net, by.clone()));
+            }
+        }
+        for (net, by) in refused {
+            by_net.remove(&net);
+            by_net.entry(host).or_default().extend(by.iter().copied());
+            let state = RouteState::Refused;
+            asked.push(Asked { at, net, by, state });
+        }
+        for (net, mut by) in by_net {
+            by.sort_unstable();
+            asked.push(Asked { at, net, by, state });
+        }
+    }
+
+    fn hold_route(&mut self, asked: Asked) -> Route {
+        let services = &mut self.services;
+        let active = |i: &usize| services.active.get(*i).map(|a| a.name.clone());
+        let names: Vec<Arc<str>> = asked.by.iter().filter_map(active).collect();
+        let route = Route {
+            at: asked.at,
+            net: asked.net,
+            class: services.classes.hold(&names),
+            state: asked.state,
+        };
+        if route.is_aggregate() {
+            self.hold_aggregate(route.net, route.class);
+        }
+        if route.state == RouteState::Announced {
+            self.services.announce(route.net, route.class);
+        }
+        route
+    }
+}
+
+impl Services {
+    /// Undoes what holding the routes did.
+    pub(super) fn release_routes(&mut self, routes: &[Route]) {
+        for route in routes {
+            if route.state == RouteState::Announced {
+                self.withdraw(route.net, route.class);
+            }
+            if route.is_aggregate() {
+                self.release_aggregate(route.net, route.class);
+            }
+            self.classes.release(route.class);
+        }
+    }
+}
