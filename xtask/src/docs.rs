@@ -61,8 +61,8 @@ fn named(text: &str) -> Vec<String> {
 }
 
 fn looks_like_path(code: &str) -> bool {
-    const PLACES: [&str; 7] = [
-        "crates/", "docs/", "xtask/", "bench/", "script/", ".ci/", ".cargo/",
+    const PLACES: [&str; 8] = [
+        "crates/", "docs/", "xtask/", "bench/", "script/", "deploy/", ".ci/", ".cargo/",
     ];
     PLACES.iter().any(|place| code.starts_with(place)) && !code.contains([' ', '*', '<', '…', '{'])
 }

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use dunlin_kube::cni_file;
 use rustix::fs::{FlockOperation, flock};
 
+use crate::cni_plugins;
+
 /// Where the agent's things are.
 #[derive(Clone, Debug)]
 pub struct Places {
@@ -20,6 +22,10 @@ pub struct Places {
     pub protocol_names: PathBuf,
     /// The state directory.
     pub state_dir: PathBuf,
+    /// Where CNI plugins were installed; `None` leaves them there.
+    pub cni_bin_dir: Option<PathBuf>,
+    /// Whether addresses that pods still hold are forgotten, too.
+    pub leases: bool,
 }
 
 /// What was removed, and what could not be.
@@ -93,6 +99,7 @@ pub fn run(places: &Places) -> Result<Report> {
         ));
     }
     report.problems.extend(kernel.problems);
+    plugins(places, &mut report);
     for path in [
         places.socket.clone(),
         places.state_dir.join("boot-id"),
@@ -100,10 +107,24 @@ pub fn run(places: &Places) -> Result<Report> {
     ] {
         remove_file(&path, &mut report);
     }
-    remove_leases(&places.state_dir.join("cni"), &mut report);
+    remove_leases(&places.state_dir.join("cni"), places.leases, &mut report);
     // Only if nothing is left in it.
     let _ = fs::remove_dir(&places.state_dir);
     Ok(report)
+}
+
+fn plugins(places: &Places, report: &mut Report) {
+    let removed = match &places.cni_bin_dir {
+        Some(dir) => cni_plugins::remove(dir, &places.state_dir),
+        None => cni_plugins::forget(&places.state_dir).map(|_| Vec::new()),
+    };
+    match removed {
+        Ok(names) if names.is_empty() => {}
+        Ok(names) => report
+            .removed
+            .push(format!("the CNI plugins {}", names.join(", "))),
+        Err(error) => report.problems.push(format!("{error:#}")),
+    }
 }
 
 fn remove_file(path: &Path, report: &mut Report) {
@@ -115,9 +136,9 @@ fn remove_file(path: &Path, report: &mut Report) {
 }
 
 /// `host-local` keeps a file for each address that a pod holds. While there are any, their pods' removal needs them.
-fn remove_leases(dir: &Path, report: &mut Report) {
+fn remove_leases(dir: &Path, also_held: bool, report: &mut Report) {
     let Ok(leases) = leases(dir) else { return };
-    if leases > 0 {
+    if leases > 0 && !also_held {
         let (are, s) = if leases == 1 {
             ("is", "")
         } else {

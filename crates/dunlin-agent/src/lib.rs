@@ -4,6 +4,7 @@
 mod admin;
 pub mod cleanup;
 mod cni;
+pub mod cni_plugins;
 pub mod config;
 mod engine;
 pub mod engine_handle;
@@ -12,6 +13,7 @@ mod http;
 mod logging;
 mod metrics;
 mod overlay;
+mod pause;
 pub mod preflight;
 mod privileges;
 mod process;
@@ -19,6 +21,7 @@ mod run;
 mod source;
 mod start;
 
+pub use pause::pause;
 pub use run::run_with;
 
 /// Runs the agent until a signal.

@@ -129,13 +129,13 @@ async fn ended(engine: &EngineHandle) {
 }
 
 /// The signals that end an agent.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Signals> {
+    pub(crate) fn new() -> Result<Signals> {
         let on = |kind| signal(kind).context("cannot take signals");
         Ok(Signals {
             terminate: on(SignalKind::terminate())?,
@@ -143,7 +143,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

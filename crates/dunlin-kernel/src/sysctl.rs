@@ -41,16 +41,24 @@ pub struct Sysctl {
     root: PathBuf,
 }
 
+/// Where an unprivileged container is given the host's `/proc/sys/net`; its own is read-only.
+pub const OF_HOST: &str = "/host/proc/sys";
+
 impl Default for Sysctl {
+    /// The kernel's own, through [`OF_HOST`] if that is there.
     fn default() -> Sysctl {
-        Sysctl {
-            root: PathBuf::from("/proc/sys"),
-        }
+        let of_host = Path::new(OF_HOST);
+        let root = if of_host.join("net/ipv4").is_dir() {
+            of_host
+        } else {
+            Path::new("/proc/sys")
+        };
+        Sysctl::at(root)
     }
 }
 
-const READ_ONLY: &str =
-    " (/proc/sys is read-only here: set it on the host, or run the container privileged)";
+const READ_ONLY: &str = " (/proc/sys is read-only here: set it on the host, or mount the host's /proc/sys/net at \
+                         /host/proc/sys/net)";
 const NO_FAMILY: &str = " (the kernel was booted without this address family, or it is disabled)";
 
 impl Sysctl {

@@ -12,6 +12,9 @@ use dunlin_agent::config::{
 use dunlin_api::{DEFAULT_SOCKET, RouteFilter};
 use dunlin_net::{Afi, IpNet};
 
+use crate::install_cni::InstallCniOptions;
+use crate::manifests::ManifestOptions;
+
 /// Plain routing for Kubernetes: one agent a node, BGP between them, the kernel's own routes.
 #[derive(Debug, Parser)]
 #[command(
@@ -60,6 +63,13 @@ pub(crate) enum Command {
     Check(CheckOptions),
     /// Remove what the agent made on this machine, and nothing else.
     Cleanup(CleanupOptions),
+    /// Print the objects that put an agent on every node of a Kubernetes cluster.
+    Manifests(ManifestOptions),
+    /// Put the CNI plugins that pods need where the container runtime looks for them.
+    InstallCni(InstallCniOptions),
+    /// Do nothing until asked to end.
+    #[command(hide = true)]
+    Pause,
     /// A virtual cluster on this machine, in network namespaces.
     Lab(dunlin_lab::LabArgs),
     /// Print completions for a shell.
@@ -216,6 +226,12 @@ pub(crate) struct CleanupOptions {
     /// The directory for what must outlive the process.
     #[arg(long, env = "DUNLIN_STATE_DIR", value_name = "PATH", default_value = DEFAULT_STATE_DIR)]
     pub(crate) state_dir: PathBuf,
+    /// The directory that `dunlin install-cni` put plugins into: remove those that are still as it left them.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cni_bin_dir: Option<PathBuf>,
+    /// Forget the addresses of pods that still run, too; such pods must be made anew by another network plugin.
+    #[arg(long)]
+    pub(crate) leases: bool,
 }
 
 /// A family, as typed.

@@ -15,6 +15,8 @@ pub(crate) fn run(options: &CleanupOptions, socket: &Path, out: &mut dyn Write) 
         cni_conf_dir: options.cni_conf_dir.clone(),
         protocol_names: options.protocol_names.clone(),
         state_dir: options.state_dir.clone(),
+        cni_bin_dir: options.cni_bin_dir.clone(),
+        leases: options.leases,
     };
     if !options.force {
         cleanup::refuse_while_running(&places)?;

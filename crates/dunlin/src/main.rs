@@ -14,6 +14,8 @@ mod agent;
 mod args;
 mod check;
 mod cleanup;
+mod install_cni;
+mod manifests;
 mod output;
 mod query;
 mod show;
@@ -54,6 +56,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Explain(options) => print(|out| query::explain(&client, &options, style, out)),
         Command::Check(options) => print(|out| check::run(&client, &options, style, out)),
         Command::Cleanup(options) => print(|out| cleanup::run(&options, client.socket(), out)),
+        Command::Manifests(options) => print(|out| manifests::run(&options, out)),
+        Command::InstallCni(options) => print(|out| install_cni::run(&options, out)),
+        Command::Pause => dunlin_agent::pause().map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => print(|out| {
             // The generator takes a failed write for impossible.
             let mut text = Vec::new();

@@ -12,6 +12,8 @@ fn places(dir: &Dir) -> Places {
         cni_conf_dir: dir.0.join("cni"),
         protocol_names: dir.0.join("protocols"),
         state_dir: dir.0.join("state"),
+        cni_bin_dir: None,
+        leases: false,
     }
 }
 
@@ -44,7 +46,7 @@ fn leases_of_pods_that_still_run_stay() {
     fs::write(network.join("10.244.1.2"), "pod").unwrap();
     fs::write(network.join("fd00::2"), "pod").unwrap();
     let mut report = Report::default();
-    remove_leases(&dir.0.join("cni"), &mut report);
+    remove_leases(&dir.0.join("cni"), false, &mut report);
     assert!(
         report.problems[0].contains("2 addresses are still given to pods"),
         "{report:?}"
@@ -53,11 +55,22 @@ fn leases_of_pods_that_still_run_stay() {
     fs::remove_file(network.join("10.244.1.2")).unwrap();
     fs::remove_file(network.join("fd00::2")).unwrap();
     let mut report = Report::default();
-    remove_leases(&dir.0.join("cni"), &mut report);
+    remove_leases(&dir.0.join("cni"), false, &mut report);
     assert_eq!(
         (report.removed.len(), report.problems.len()),
         (1, 0),
         "{report:?}"
+    );
+    assert!(!dir.0.join("cni").exists());
+
+    fs::create_dir_all(&network).unwrap();
+    fs::write(network.join("10.244.1.2"), "pod").unwrap();
+    let mut report = Report::default();
+    remove_leases(&dir.0.join("cni"), true, &mut report);
+    assert_eq!(
+        (report.removed.len(), report.problems.len()),
+        (1, 0),
+        "they were asked to go"
     );
     assert!(!dir.0.join("cni").exists());
 }

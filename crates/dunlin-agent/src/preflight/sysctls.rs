@@ -1,5 +1,7 @@
 use std::fs::OpenOptions;
 
+use dunlin_kernel::sysctl::OF_HOST;
+
 use super::{Finding, Machine};
 
 /// The sysctls without which a node does not forward.
@@ -45,11 +47,17 @@ fn forwarding(machine: &Machine, name: &str, agent_runs: bool) -> Finding {
         );
     }
     // Opened for writing and nothing written: only whether it could be.
-    if let Err(error) = OpenOptions::new().write(true).open(machine.path(&file)) {
+    let of_host = machine.path(format!("{OF_HOST}/{name}"));
+    let place = if of_host.exists() {
+        of_host
+    } else {
+        machine.path(&file)
+    };
+    if let Err(error) = OpenOptions::new().write(true).open(place) {
         return Finding::fail(
             CHECK,
             format!("{shown} is off and cannot be turned on: {error}"),
-            "run as root, with /proc/sys writable (a container needs to be privileged for it)",
+            "run as root, with /proc/sys writable (give a container the host's /proc/sys/net at /host/proc/sys/net)",
         );
     }
     Finding::ok(CHECK, format!("{shown} is off; the agent turns it on"))

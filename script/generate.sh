@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Writes anew what is generated and checked in; tests fail where it is not up to date.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo build --quiet --locked -p dunlin
+dunlin=${CARGO_TARGET_DIR:-target}/debug/dunlin
+"$dunlin" manifests >deploy/dunlin.yaml
