@@ -109,6 +109,8 @@ pub enum RejectReason {
     NextHopNotOwner,
     /// A service address: relayed, never installed on a node.
     ServiceAddress,
+    /// From a router outside, and it is or lies within a range that only Services have addresses in.
+    WithinServiceRange,
     /// It covers a node address more specifically than allowed (`mechanics.md`, What is accepted).
     CoversNodeAddress,
     /// It covers the API server's address.
@@ -163,6 +165,7 @@ impl RejectReason {
             RejectReason::MaxPrefixes => 19 << 16,
             RejectReason::NoNextHop => 20 << 16,
             RejectReason::AttrsTooLong => 21 << 16,
+            RejectReason::WithinServiceRange => 22 << 16,
         }
     }
 
@@ -190,6 +193,7 @@ impl RejectReason {
             18 => RejectReason::FamilyNotNegotiated,
             19 => RejectReason::MaxPrefixes,
             20 => RejectReason::NoNextHop,
+            22 => RejectReason::WithinServiceRange,
             _ => RejectReason::AttrsTooLong,
         }
     }
@@ -209,6 +213,9 @@ impl fmt::Display for RejectReason {
             RejectReason::NotAPodSubnet => "not a pod subnet of any node",
             RejectReason::NextHopNotOwner => "its next hop is not the node that owns the prefix",
             RejectReason::ServiceAddress => "a service address: relayed, not installed",
+            RejectReason::WithinServiceRange => {
+                "within a range that only Services have addresses in: this node knows those by itself"
+            }
             RejectReason::CoversNodeAddress => "covers the address of a node",
             RejectReason::CoversApiServer => "covers the address of the API server",
             RejectReason::CoversSession => "covers the next hop of a session",

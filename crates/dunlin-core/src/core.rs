@@ -8,6 +8,7 @@ use dunlin_dataplane::{KernelCommand, KernelEvent};
 use dunlin_intent::{Change, Cluster, LocalIntent, PeerKey, SourceEvent};
 use dunlin_net::{Instant, IpNet, PeerId, PerFamily};
 
+use crate::announcing::Announcing;
 use crate::gate::{Awaited, Gate};
 use crate::local::{Egress, Forwarding};
 use crate::peer_config::Restart;
@@ -107,6 +108,7 @@ pub struct Core {
     pub(crate) listening: Option<u16>,
     pub(crate) pod_network: Option<PodNetwork>,
     pub(crate) counters: Counters,
+    pub(crate) announcing: Announcing,
     /// When the source last said anything.
     pub(crate) source_heard: Option<Instant>,
     /// When the kernel was last seen to hold all that is wanted.
@@ -152,6 +154,7 @@ impl Core {
             listening: None,
             pod_network: None,
             counters: Counters::default(),
+            announcing: Announcing::default(),
             source_heard: None,
             fib_settled: None,
             config,
@@ -163,6 +166,7 @@ impl Core {
         match input {
             Input::Source(event) => {
                 self.source_heard = Some(now);
+                self.announcing.on_source(now, &event);
                 self.cluster.on_source(event);
             }
             Input::Session(event) => self.on_session(now, event),
@@ -188,12 +192,14 @@ impl Core {
         while let Some(change) = self.cluster.poll_change() {
             self.on_change(now, change);
         }
+        self.announcing.begin(self.gate.is_synced());
         // Without our own Node nobody is wanted, which must not look as if nobody could announce anything.
         if self.synced && self.read_back && self.local.is_some() && !self.gate.is_synced() {
             self.on_synced(now);
         }
         self.start_waiting_peers(now);
         let more = self.settle_routing(WORK_BUDGET);
+        self.settle_announcing(more);
         // Only when nothing is left to be decided is it certain what nobody wants.
         if self.release_due && !more {
             self.release_due = false;
@@ -244,8 +250,9 @@ impl Core {
             Change::OwnerChanged(net) => self.on_owner_changed(net),
             Change::ProtectionChanged(net) => self.on_protection_changed(net),
             Change::EgressExclusionChanged(_) => self.egress.dirty = true,
+            Change::ServiceRangesChanged => self.egress.services_dirty = true,
             // They are read from the cluster when asked for.
-            Change::ProblemsChanged | Change::ServiceRangesChanged => {}
+            Change::ProblemsChanged => {}
             Change::Synced => self.synced = true,
         }
     }

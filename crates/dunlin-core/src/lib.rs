@@ -5,6 +5,7 @@
 //! same code on a virtual clock.
 #![forbid(unsafe_code)]
 
+mod announcing;
 mod core;
 mod gate;
 mod local;

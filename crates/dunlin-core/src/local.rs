@@ -4,22 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_dataplane::KernelCommand;
-use dunlin_dataplane::masquerade::Masquerade;
+use dunlin_dataplane::rules::{self, Ranges, Rules};
 use dunlin_intent::{LocalIntent, RouteInstallation};
-use dunlin_net::{Instant, PerFamily};
+use dunlin_net::{Afi, Instant, IpNet, PerFamily};
 
 use crate::core::{Action, Core, PodNetwork};
 use crate::gate::Gate;
 use crate::peer_config::Restart;
 use crate::routes::Routing;
 
-/// Masquerade of pods' traffic that leaves the cluster.
+/// Our nf_tables table: masquerade of pods' traffic that leaves the cluster, and the end of traffic to service addresses
+/// that nobody translated.
 #[derive(Debug, Default)]
 pub(crate) struct Egress {
-    /// Something changed that the rules follow from.
+    /// Something changed that masquerade follows from.
     pub(crate) dirty: bool,
+    /// Something changed that the ranges follow from that nothing is forwarded to.
+    pub(crate) services_dirty: bool,
+    /// What is wanted, as far as it has been looked at.
+    wanted: Rules,
     /// What was last asked of the kernel.
-    pub(crate) asked: Option<Option<Masquerade>>,
+    pub(crate) asked: Option<Option<Rules>>,
     /// An answer is awaited: one request at a time, so that changes gather meanwhile.
     pub(crate) in_flight: bool,
     /// The kernel's last answer.
@@ -137,32 +142,60 @@ impl Core {
             .is_some_and(|local| local.route_installation == RouteInstallation::Kernel)
     }
 
-    fn wanted_masquerade(&self) -> Option<Masquerade> {
-        let egress = &self.local.as_ref()?.pod_egress;
-        if !egress.masquerade || egress.sources.is_empty() || !self.installs() {
-            return None;
+    /// The sources that are masqueraded, and the destinations that are not; none of either where nothing is.
+    fn wanted_masquerade(&self) -> (PerFamily<Ranges>, PerFamily<Ranges>) {
+        let egress = self.local.as_ref().map(|local| &local.pod_egress);
+        let egress = egress.filter(|egress| egress.masquerade && !egress.sources.is_empty());
+        match egress {
+            Some(egress) if self.installs() => (
+                rules::ranges(egress.sources.iter().copied()),
+                rules::ranges(self.cluster.egress_exclusions()),
+            ),
+            _ => Default::default(),
         }
-        Some(Masquerade::new(
-            egress.sources.iter().copied(),
-            self.cluster.egress_exclusions(),
-        ))
+    }
+
+    /// The ranges that nothing is forwarded to. What is a Node's, a peer's or a pod's stays reachable, whatever a Service
+    /// or a pool says.
+    fn untranslatable(&self) -> PerFamily<Ranges> {
+        let services: Vec<IpNet> = self.cluster.service_ranges().collect();
+        let origin = self.cluster.origin();
+        let taken = services.iter().flat_map(|net| origin.taken_within(*net));
+        let taken = rules::ranges(taken);
+        let mut left = rules::ranges(services.iter().copied());
+        for afi in Afi::ALL {
+            let ranges = left.get(afi).without(taken.get(afi));
+            *left.get_mut(afi) = ranges;
+        }
+        left
     }
 
     pub(crate) fn settle_egress(&mut self) {
         // Before the sources have synced, a destination that is excluded may not be known yet, and what an earlier run
         // programmed is better than half of it.
         let known = self.synced && self.local.is_some();
-        if !self.egress.dirty || self.egress.in_flight || !known {
+        let dirty = self.egress.dirty || self.egress.services_dirty;
+        if !dirty || self.egress.in_flight || !known {
             return;
         }
-        self.egress.dirty = false;
-        let wanted = self.wanted_masquerade();
-        if self.egress.asked.as_ref() == Some(&wanted) && self.egress.result.is_some() {
+        if std::mem::take(&mut self.egress.dirty) {
+            let (pods, cluster) = self.wanted_masquerade();
+            self.egress.wanted.pods = pods;
+            self.egress.wanted.cluster = cluster;
+        }
+        if std::mem::take(&mut self.egress.services_dirty) {
+            self.egress.wanted.services = self.untranslatable();
+        }
+        let wanted = &self.egress.wanted;
+        let wanted = (!wanted.is_idle()).then_some(wanted);
+        let asked = self.egress.asked.as_ref().map(Option::as_ref);
+        if asked == Some(wanted) && self.egress.result.is_some() {
             return;
         }
+        let wanted = wanted.cloned();
         self.egress.asked = Some(wanted.clone());
         self.egress.in_flight = true;
-        self.kernel(KernelCommand::SetMasquerade(wanted));
+        self.kernel(KernelCommand::SetRules(wanted));
     }
 
     /// Tells when what the CNI configuration says has changed. Once it could be written it stays as it is while something is

@@ -54,6 +54,10 @@ pub(crate) struct Up {
     pub(crate) conn: ConnId,
     pub(crate) negotiated: Arc<Negotiated>,
     pub(crate) end_of_rib: PerFamily<bool>,
+    /// Octets of UPDATEs handed to the session.
+    pub(crate) sent: u64,
+    /// Of those, written to the socket.
+    pub(crate) written: u64,
 }
 
 impl Up {

@@ -1,6 +1,6 @@
 //! What the RIB asks the core: may this route be used, and is this peer told of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin_bgp::attrs::Attrs;
 use dunlin_bgp::batch::NextHop;
@@ -63,8 +63,79 @@ pub(crate) struct Exports {
     free: Vec<u32>,
     nodes: Option<u32>,
     configured: BTreeMap<PeerKey, u32>,
-    /// The kind of each prefix we originate.
-    pub(crate) originated: BTreeMap<IpNet, OriginKind>,
+    /// What we originate.
+    pub(crate) originated: Originated,
+}
+
+/// The kind of each prefix we originate.
+#[derive(Debug, Default)]
+pub(crate) struct Originated {
+    kinds: BTreeMap<IpNet, OriginKind>,
+    by_kind: BTreeMap<OriginKind, BTreeSet<IpNet>>,
+}
+
+impl Originated {
+    /// Sets or removes a prefix's kind, and gives the one before.
+    pub(crate) fn set(&mut self, net: IpNet, kind: Option<OriginKind>) -> Option<OriginKind> {
+        let before = match kind {
+            Some(kind) => {
+                self.by_kind.entry(kind).or_default().insert(net);
+                self.kinds.insert(net, kind)
+            }
+            None => self.kinds.remove(&net),
+        };
+        if let Some(before) = before
+            && Some(before) != kind
+            && let Some(nets) = self.by_kind.get_mut(&before)
+        {
+            nets.remove(&net);
+            if nets.is_empty() {
+                self.by_kind.remove(&before);
+            }
+        }
+        before
+    }
+
+    /// The kind of a prefix.
+    pub(crate) fn kind(&self, net: IpNet) -> Option<OriginKind> {
+        self.kinds.get(&net).copied()
+    }
+
+    /// The prefixes of a kind.
+    pub(crate) fn of(&self, kind: OriginKind) -> impl Iterator<Item = IpNet> {
+        self.by_kind.get(&kind).into_iter().flatten().copied()
+    }
+}
+
+/// What is to be looked at again because an export policy changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reexport {
+    /// Nothing.
+    Nothing,
+    /// What we originate of these kinds.
+    Kinds(Vec<OriginKind>),
+    /// All that the policy's peers are told.
+    All,
+}
+
+impl Reexport {
+    fn between(
+        before: &dunlin_intent::ExportPolicy,
+        after: &dunlin_intent::ExportPolicy,
+    ) -> Reexport {
+        if before == after {
+            return Reexport::Nothing;
+        }
+        if before.filter != after.filter || before.next_hop != after.next_hop {
+            return Reexport::All;
+        }
+        let of = |policy: &dunlin_intent::ExportPolicy| -> BTreeSet<OriginKind> {
+            policy.originated.keys().copied().collect()
+        };
+        let differs = |kind: &OriginKind| before.originated.get(kind) != after.originated.get(kind);
+        let kinds = of(before).union(&of(after)).copied().collect::<Vec<_>>();
+        Reexport::Kinds(kinds.into_iter().filter(|kind| differs(kind)).collect())
+    }
 }
 
 #[derive(Debug)]
@@ -91,17 +162,16 @@ impl Exports {
         }
     }
 
-    /// The number of a peer's export policy. Says whether what the number stands for has changed, so that its groups
-    /// have to be looked at again.
+    /// The number of a peer's export policy, and what is to be looked at again because what it stands for has changed.
     pub(crate) fn set(
         &mut self,
         key: &PeerKey,
         policy: &dunlin_intent::ExportPolicy,
-    ) -> (u32, bool) {
+    ) -> (u32, Reexport) {
         if let Some(number) = self.number(key) {
             let slot = &mut self.slots[number as usize];
-            let changed = slot.policy != *policy;
-            if changed {
+            let changed = Reexport::between(&slot.policy, policy);
+            if changed != Reexport::Nothing {
                 *slot = Slot::new(policy);
             }
             return (number, changed);
@@ -121,7 +191,7 @@ impl Exports {
         } else {
             self.configured.insert(key.clone(), number);
         }
-        (number, false)
+        (number, Reexport::Nothing)
     }
 }
 
@@ -171,9 +241,9 @@ impl ExportPolicy for Exports {
         let policy = &slot.policy;
         let to: PeerType = group.encoding.peer_type;
         let edits = if source.is_local() {
-            let kind = self.originated.get(&net.into());
+            let kind = self.originated.kind(net.into());
             let kind = kind.ok_or(RejectReason::NotAdvertised)?;
-            let edits = policy.originated.get(kind);
+            let edits = policy.originated.get(&kind);
             let edits = edits.ok_or(RejectReason::NotAdvertised)?;
             match &policy.filter {
                 ExportFilter::None => Some(edits),
@@ -185,7 +255,7 @@ impl ExportPolicy for Exports {
                     };
                     let of_rule = |rule: &FilterRule| std::ptr::eq(&rule.edits, passed);
                     let rule = filter.rules.iter().position(of_rule).unwrap_or_default();
-                    slot.merged.get(&(*kind, rule))
+                    slot.merged.get(&(kind, rule))
                 }
             }
         } else {

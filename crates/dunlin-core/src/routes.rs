@@ -5,20 +5,20 @@ use std::collections::BTreeSet;
 use dunlin_bgp::attrs::{AttrBuilder, Origin};
 use dunlin_bgp::batch::NextHop;
 use dunlin_bgp::rib::{
-    FibRoute, NextHopEvent, Resolution, Rib, RibConfig, RibFamily, SourceId, SourceInfo,
+    FibRoute, GroupId, NextHopEvent, Resolution, Rib, RibConfig, RibFamily, SourceId, SourceInfo,
 };
 use dunlin_bgp::session::Command;
 use dunlin_dataplane::KernelEvent;
 use dunlin_dataplane::fib::{Fib, Hop, RouteChange, RouteEvent, RouteState, Wanted};
 use dunlin_dataplane::links::{LinkChange, Links};
 use dunlin_dataplane::mark;
-use dunlin_intent::{LocalIntent, Origination, PeerKey, RouteInstallation};
+use dunlin_intent::{LocalIntent, OriginKind, Origination, PeerKey, RouteInstallation};
 use dunlin_net::{Family, Instant, IpNet, PeerId, PerFamily, V4, V6};
 
 use crate::core::Core;
 use crate::gate::Claimant;
 use crate::peers::Peers;
-use crate::policy::{Exports, Import};
+use crate::policy::{Exports, Import, Reexport};
 
 /// Octets of UPDATEs encoded at a time.
 const OUTPUT_BYTES: usize = 64 * 1024;
@@ -91,33 +91,77 @@ impl Routing {
         }
     }
 
+    fn wanted(&self, net: IpNet, route: Option<FibRoute>) -> Option<Wanted> {
+        match route? {
+            // What of our own pod subnets no pod has leads nowhere. A service address has no route: a connection from
+            // this node would fail before it is translated.
+            FibRoute::Local(_) => {
+                let kind = self.exports.originated.kind(net);
+                (kind == Some(OriginKind::PodSubnet)).then_some(Wanted::Blackhole)
+            }
+            FibRoute::Via(hops) => {
+                let hops = hops.iter().map(|hop| Hop {
+                    gateway: hop.next_hop.addr,
+                    ifindex: hop.ifindex,
+                });
+                Some(Wanted::Via(hops.collect()))
+            }
+        }
+    }
+
+    /// Notes what is told to a peer, and has what that concerns looked at again.
+    pub(crate) fn set_export(
+        &mut self,
+        key: &PeerKey,
+        policy: &dunlin_intent::ExportPolicy,
+        peers: &Peers,
+    ) {
+        let (number, what) = self.exports.set(key, policy);
+        match what {
+            Reexport::Nothing => {}
+            Reexport::Kinds(kinds) => {
+                for kind in kinds {
+                    let nets: Vec<IpNet> = self.exports.originated.of(kind).collect();
+                    self.reexport(&nets);
+                }
+            }
+            Reexport::All => {
+                let members = peers.iter().filter(|peer| peer.is_established());
+                let groups: BTreeSet<GroupId> = members
+                    .filter_map(|peer| self.rib.group_of(peer.id))
+                    .filter(|group| {
+                        let key = self.rib.group_key(*group);
+                        key.is_some_and(|key| key.policy == number)
+                    })
+                    .collect();
+                for group in groups {
+                    self.rib.reexport(group);
+                }
+            }
+        }
+    }
+
+    /// Has what peers are told of these prefixes looked at again.
+    fn reexport(&mut self, nets: &[IpNet]) {
+        let v4 = nets.iter().filter_map(|net| V4::from_net(*net));
+        self.rib.reexport_prefixes::<V4>(v4);
+        let v6 = nets.iter().filter_map(|net| V6::from_net(*net));
+        self.rib.reexport_prefixes::<V6>(v6);
+    }
+
     fn settle_fib<F: RibFamily>(&mut self, fib: &mut Fib, release: impl Fn(IpNet) -> bool) {
         while let Some((net, route)) = self.rib.poll_fib::<F>() {
             let net: IpNet = net.into();
-            match route {
-                None => {
-                    // What was wanted in this run is not left from an earlier one: it goes with whoever announced it, and
-                    // the gate has no say.
-                    let of_this_run = fib
-                        .route(net)
-                        .is_some_and(|route| route.state != RouteState::Stale);
-                    fib.want(net, None);
-                    if of_this_run {
-                        fib.release(net);
-                    }
-                }
-                // What we originate is our own pod subnets; what of them no pod has leads nowhere.
-                Some(FibRoute::Local(_)) => fib.want(net, Some(&Wanted::Blackhole)),
-                Some(FibRoute::Via(hops)) => {
-                    let hops = hops
-                        .iter()
-                        .map(|hop| Hop {
-                            gateway: hop.next_hop.addr,
-                            ifindex: hop.ifindex,
-                        })
-                        .collect();
-                    fib.want(net, Some(&Wanted::Via(hops)));
-                }
+            let wanted = self.wanted(net, route);
+            // What was wanted in this run is not left from an earlier one: it goes with whoever announced it, and
+            // the gate has no say.
+            let of_this_run = wanted.is_none()
+                && fib
+                    .route(net)
+                    .is_some_and(|route| route.state != RouteState::Stale);
+            fib.want(net, wanted.as_ref());
+            if of_this_run {
+                fib.release(net);
             }
             // Whoever could have wanted something else has spoken: this is the whole of it, less than before or not.
             if release(net) {
@@ -170,9 +214,11 @@ impl Core {
         while let Some(output) = routing.rib.poll_output(&routing.exports, OUTPUT_BYTES) {
             let messages = message_count(&output.bytes);
             for peer in output.members() {
-                let Some(up) = self.peers.get(peer).and_then(|peer| peer.up.as_ref()) else {
+                let Some(up) = self.peers.get_mut(peer).and_then(|peer| peer.up.as_mut()) else {
                     continue;
                 };
+                up.sent += output.bytes.len() as u64;
+                self.announcing.on_sent(peer, up);
                 let send = Command::Send {
                     peer,
                     conn: up.conn,
@@ -189,12 +235,23 @@ impl Core {
             return;
         };
         let Some(own) = routing.own else { return };
-        routing.exports.originated.insert(net, origination.kind);
+        let kind = origination.kind;
+        let before = routing.exports.originated.set(net, Some(kind));
         let attrs = AttrBuilder::originated(Origin::Igp).build();
         match net {
             IpNet::V4(net) => routing.rib.originate::<V4>(own, net, &attrs),
             IpNet::V6(net) => routing.rib.originate::<V6>(own, net, &attrs),
         };
+        // The attributes are the same for all; what is made of them is not.
+        if before.is_some_and(|before| before != kind) {
+            routing.reexport(&[net]);
+            let has_route = |kind| kind == OriginKind::PodSubnet;
+            if before.is_some_and(has_route) != has_route(kind) {
+                routing.rib.refresh_fib::<V4>();
+                routing.rib.refresh_fib::<V6>();
+            }
+        }
+        self.announcing.on_origination([before, Some(kind)]);
     }
 
     pub(crate) fn originate_gone(&mut self, net: IpNet) {
@@ -202,11 +259,12 @@ impl Core {
             return;
         };
         let Some(own) = routing.own else { return };
-        routing.exports.originated.remove(&net);
+        let before = routing.exports.originated.set(net, None);
         match net {
             IpNet::V4(net) => routing.rib.withdraw_origination::<V4>(own, net),
             IpNet::V6(net) => routing.rib.withdraw_origination::<V6>(own, net),
         }
+        self.announcing.on_origination([before, None]);
     }
 
     /// Who owns a pod subnet has changed: what was said of it is judged again, and if nobody owns it any more its route goes
@@ -214,10 +272,12 @@ impl Core {
     pub(crate) fn on_owner_changed(&mut self, net: IpNet) {
         self.rejudge.insert(net);
         self.release_soon.insert(net);
+        self.egress.services_dirty = true;
     }
 
     pub(crate) fn on_protection_changed(&mut self, net: IpNet) {
         self.rejudge.insert(net);
+        self.egress.services_dirty = true;
     }
 
     /// Judges again what is equal to the prefixes whose facts changed, within them, or covers them. Many facts that change
@@ -283,7 +343,7 @@ impl Core {
                 self.counters.overruns += 1;
                 self.fib.on_overrun(now);
             }
-            KernelEvent::MasqueradeDone(result) => {
+            KernelEvent::RulesDone(result) => {
                 self.egress.in_flight = false;
                 if result.as_ref().is_ok_and(|outcome| outcome.repaired) {
                     self.counters.repairs += 1;

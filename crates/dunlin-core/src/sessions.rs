@@ -1,12 +1,11 @@
 //! Peers come and go, and so do their sessions.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_bgp::batch::{NextHop, RouteBatch};
 use dunlin_bgp::policy::PeerType;
-use dunlin_bgp::rib::{GroupId, GroupKey, SourceInfo};
+use dunlin_bgp::rib::{GroupKey, SourceInfo};
 use dunlin_bgp::session::{
     Command, ConnId, DownReason, FsmState, Negotiated, SessionEvent, StaleInfo, Stop,
 };
@@ -29,20 +28,7 @@ impl Core {
     pub(crate) fn on_peer_wanted(&mut self, now: Instant, key: PeerKey, intent: Arc<PeerIntent>) {
         let (id, before) = self.peers.want(intent.clone(), now);
         if let Some(routing) = &mut self.routing {
-            let (number, changed) = routing.exports.set(&key, &intent.policy.export);
-            if changed {
-                let members = self.peers.iter().filter(|peer| peer.is_established());
-                let groups: BTreeSet<GroupId> = members
-                    .filter_map(|peer| routing.rib.group_of(peer.id))
-                    .filter(|group| {
-                        let key = routing.rib.group_key(*group);
-                        key.is_some_and(|key| key.policy == number)
-                    })
-                    .collect();
-                for group in groups {
-                    routing.rib.reexport(group);
-                }
-            }
+            routing.set_export(&key, &intent.policy.export, &self.peers);
         }
         let Some(before) = before else {
             self.waiting.insert(key);
@@ -205,6 +191,8 @@ impl Core {
                 }
             }
             SessionEvent::Drained { peer, conn, bytes } => {
+                self.announcing
+                    .on_written(now, &mut self.peers, peer, conn, bytes);
                 if self.peers.established(peer, conn).is_some()
                     && let Some(routing) = &mut self.routing
                 {
@@ -248,6 +236,8 @@ impl Core {
             conn,
             negotiated: negotiated.clone(),
             end_of_rib: PerFamily::default(),
+            sent: 0,
+            written: 0,
         });
         let info = source_info(id, &negotiated);
         let source = match peer.source {
@@ -364,6 +354,7 @@ impl Core {
             return;
         };
         peer.up = None;
+        self.announcing.on_down(id);
         peer.complete_at = None;
         peer.reason = Some(reason);
         peer.since = now;

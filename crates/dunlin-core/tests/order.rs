@@ -12,7 +12,7 @@ use dunlin_bgp::session::{Command, ConnId, Negotiated, SessionEvent};
 use dunlin_core::{Action, Core, CoreConfig, Input, Outside, Restart};
 use dunlin_dataplane::fib::BatchDone;
 use dunlin_dataplane::links::{Address, Link, LinkEvent};
-use dunlin_dataplane::masquerade::Outcome;
+use dunlin_dataplane::rules::Outcome;
 use dunlin_dataplane::{KernelCommand, KernelEvent};
 use dunlin_intent::{Fact, Key, Kind, NodeFact, SourceEvent};
 use dunlin_net::{Afi, Asn, Instant, IpNet, Ipv4Net, PeerId, PerFamily, RouterId};
@@ -179,8 +179,8 @@ impl Bench {
                 };
                 self.kernel(KernelEvent::BatchDone(done));
             }
-            Action::Kernel(KernelCommand::SetMasquerade(_)) => {
-                self.kernel(KernelEvent::MasqueradeDone(Ok(Outcome::default())));
+            Action::Kernel(KernelCommand::SetRules(_)) => {
+                self.kernel(KernelEvent::RulesDone(Ok(Outcome::default())));
             }
             Action::EnableForwarding(_) => self.core.on(NOW, Input::Forwarding(Ok(()))),
             Action::Session(_) | Action::Listen(_) | Action::PodNetwork(_) => {}

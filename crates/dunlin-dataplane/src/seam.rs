@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::fib::{Batch, BatchDone, DumpItem, RouteEvent};
 use crate::links::{self, LinkEvent};
-use crate::masquerade::{self, Masquerade};
+use crate::rules::{self, Rules};
 
 /// What the machines ask of the kernel. Executed strictly in order.
 #[derive(Clone, Debug)]
@@ -11,8 +11,8 @@ pub enum KernelCommand {
     Submit(Batch),
     /// Read everything back; answered by [`KernelEvent::DumpBegin`] … [`KernelEvent::DumpEnd`].
     Dump,
-    /// Make the masquerade rules be this (`None`: absent); answered by [`KernelEvent::MasqueradeDone`].
-    SetMasquerade(Option<Masquerade>),
+    /// Make our nf_tables table be this (`None`: absent); answered by [`KernelEvent::RulesDone`].
+    SetRules(Option<Rules>),
 }
 
 /// What the kernel tells the machines.
@@ -44,8 +44,8 @@ pub enum KernelEvent {
     BatchDone(BatchDone),
     /// Notifications were lost: a read-back is needed.
     Overrun,
-    /// The masquerade rules are as last asked, or not. Also told after a repair that nobody asked for.
-    MasqueradeDone(Result<masquerade::Outcome, KernelError>),
+    /// Our nf_tables table is as last asked, or not. Also told after a repair that nobody asked for.
+    RulesDone(Result<rules::Outcome, KernelError>),
 }
 
 /// The kernel refused something.

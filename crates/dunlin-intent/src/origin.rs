@@ -55,6 +55,8 @@ pub struct OriginValidation {
     addresses: BTreeMap<IpAddr, BTreeMap<Protected, u32>>,
     own_addresses: BTreeSet<IpAddr>,
     own_pod_subnets: BTreeSet<IpNet>,
+    /// The prefixes that only Services have addresses in.
+    service_ranges: PrefixMap<()>,
     /// The subnets on our links: an address in one of them is reached over the link, unless a longer route captures it.
     on_link: PrefixMap<()>,
 }
@@ -75,11 +77,23 @@ impl OriginValidation {
         self.owners.iter()
     }
 
+    /// What is surely no service's within a prefix: pod subnets, and the addresses of Nodes, of the API server and of
+    /// peers. Prefixes may overlap, and reach beyond.
+    pub fn taken_within(&self, net: IpNet) -> impl Iterator<Item = IpNet> {
+        let net = net.trunc();
+        let addresses = self.addresses.range(net.network()..=net.broadcast());
+        let covering = self.owners.covering(net).map(|(subnet, _)| subnet);
+        let within = self.owners.within(net).map(|(subnet, _)| subnet);
+        let addresses = addresses.map(|(addr, _)| IpNet::from(*addr));
+        covering.chain(within).chain(addresses)
+    }
+
     /// Whether a route may be installed.
     ///
     /// From a node: a prefix equal to one of a Node's pod subnets with an address of that Node as next hop. From a
     /// configured peer (after its filter): anything that does not lie within another Node's pod subnet, unless it
-    /// is that Node who is the next hop. From nobody: what lies within our own pod subnets, and what would capture
+    /// is that Node who is the next hop, nor within a range of service addresses: where those are, this node knows by
+    /// itself, and our own announcements come back. From nobody: what lies within our own pod subnets, and what would capture
     /// the traffic to a protected address, which is a prefix that contains the address and is longer than the
     /// on-link subnet it is reached by. A default route is longer than none and captures nothing.
     ///
@@ -109,10 +123,21 @@ impl OriginValidation {
                     Err(RejectReason::NextHopNotOwner)
                 }
             }
+            (RouteSource::Node(_), _) if self.is_service_address(net) => {
+                Err(RejectReason::ServiceAddress)
+            }
             (RouteSource::Node(_), _) => Err(RejectReason::NotAPodSubnet),
             (RouteSource::Configured, Some(_)) => Err(RejectReason::NextHopNotOwner),
+            (RouteSource::Configured, None) if self.is_service_address(net) => {
+                Err(RejectReason::WithinServiceRange)
+            }
             (RouteSource::Configured, None) => Ok(()),
         }
+    }
+
+    /// Whether a prefix is, or lies within, a range that only Services have addresses in.
+    pub fn is_service_address(&self, net: IpNet) -> bool {
+        self.service_ranges.longest_covering(net).is_some()
     }
 
     /// The first protected address whose traffic a route for `net` would capture.
@@ -192,6 +217,12 @@ impl OriginValidation {
 
     pub(crate) fn set_own_pod_subnets(&mut self, subnets: BTreeSet<IpNet>) -> BTreeSet<IpNet> {
         std::mem::replace(&mut self.own_pod_subnets, subnets)
+    }
+
+    /// Says whether only Services have addresses in a prefix; returns whether that is news. Routes that are it or lie
+    /// within it are to be judged again then.
+    pub(crate) fn set_service_range(&mut self, net: IpNet, is: bool) -> bool {
+        self.service_ranges.set(net.trunc(), is.then_some(()))
     }
 
     /// Returns the subnets that are there now and were not before, or the other way round.

@@ -4,14 +4,14 @@
 //! rules so far need and takes more.
 
 mod expr;
-mod masquerade;
 mod monitor;
 mod read;
+mod rules;
 mod transaction;
 
 pub use expr::{Cmp, Expr, Register, Verdict, reg};
-pub use masquerade::Masquerader;
 pub use monitor::Monitor;
+pub use rules::RuleKeeper;
 pub use transaction::{
     Chain, ChainBase, DataType, Element, ElementData, MapData, Set, Transaction,
 };

@@ -7,25 +7,25 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dunlin_dataplane::fib::{Batch, DumpItem};
-use dunlin_dataplane::masquerade::Masquerade;
+use dunlin_dataplane::rules::Rules;
 use dunlin_dataplane::{KernelCommand, KernelError, KernelEvent, mark};
 use dunlin_net::Afi;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 
 use crate::Error;
 use crate::netlink::DumpEnd;
-use crate::nft::{self, Masquerader};
+use crate::nft::{self, RuleKeeper};
 use crate::rtnl::{Monitor, Reader, Writer};
 
-/// Commands that may wait. A `Fib` has one outstanding; masquerade wishes do not queue, the last one counts.
+/// Commands that may wait. A `Fib` has one outstanding; wishes for the table do not queue, the last one counts.
 const QUEUE: usize = 8;
 /// Items of a read-back told at a time.
 const CHUNK: usize = 4096;
 /// How often a read-back that met changes is tried again before it is told as incomplete.
 const DUMP_ATTEMPTS: usize = 3;
-/// After a failed attempt at the masquerade rules, and between repairs; doubled up to the maximum while it goes on.
-const MASQUERADE_DELAY: Duration = Duration::from_millis(100);
-const MASQUERADE_MAX_DELAY: Duration = Duration::from_secs(10);
+/// After a failed attempt at the nf_tables table, and between repairs; doubled up to the maximum while it goes on.
+const RULES_DELAY: Duration = Duration::from_millis(100);
+const RULES_MAX_DELAY: Duration = Duration::from_secs(10);
 
 /// How to run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,7 +50,7 @@ pub struct KernelHandle {
 struct Shared {
     wake: OwnedFd,
     /// The last wish not yet taken.
-    masquerade: Mutex<Option<Option<Masquerade>>>,
+    table: Mutex<Option<Option<Rules>>>,
 }
 
 /// More commands wait than a `Fib` can have outstanding, or the thread is gone.
@@ -73,7 +73,7 @@ impl KernelThread {
             .map_err(|errno| error("making an eventfd")(errno.into()))?;
         let shared = Arc::new(Shared {
             wake,
-            masquerade: Mutex::new(None),
+            table: Mutex::new(None),
         });
         let (sender, receiver) = sync_channel(QUEUE);
         let writer = Writer::open()?;
@@ -85,7 +85,7 @@ impl KernelThread {
             reader: Reader::open()?,
             writer,
             monitor,
-            masquerade: None,
+            table: None,
             shared: shared.clone(),
             commands: receiver,
             sink,
@@ -105,10 +105,10 @@ impl KernelThread {
 impl KernelHandle {
     /// Gives a command. Never blocks.
     pub fn command(&self, command: KernelCommand) -> Result<(), QueueFull> {
-        if let KernelCommand::SetMasquerade(wanted) = command {
+        if let KernelCommand::SetRules(wanted) = command {
             let mut slot = self
                 .shared
-                .masquerade
+                .table
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             *slot = Some(wanted);
@@ -138,10 +138,10 @@ impl KernelHandle {
         self.command(KernelCommand::Dump)
     }
 
-    /// Makes the masquerade rules be this, and keeps them so; `None`: no table. Answered by
-    /// [`KernelEvent::MasqueradeDone`]; tried again where it fails.
-    pub fn set_masquerade(&self, wanted: Option<Masquerade>) -> Result<(), QueueFull> {
-        self.command(KernelCommand::SetMasquerade(wanted))
+    /// Makes our nf_tables table be this, and keeps them so; `None`: no table. Answered by
+    /// [`KernelEvent::RulesDone`]; tried again where it fails.
+    pub fn set_rules(&self, wanted: Option<Rules>) -> Result<(), QueueFull> {
+        self.command(KernelCommand::SetRules(wanted))
     }
 
     /// Whether the thread still runs. It ends on its own only if its sockets break or its sink panics.
@@ -172,17 +172,17 @@ struct Worker<S> {
     writer: Writer,
     monitor: Monitor,
     /// Opened when first asked for: a node without nf_tables can still route.
-    masquerade: Option<Keeper>,
+    table: Option<Keeper>,
     shared: Arc<Shared>,
     commands: Receiver<KernelCommand>,
     sink: S,
 }
 
-/// The masquerade rules and when to look at them again.
+/// Our nf_tables table and when to look at them again.
 struct Keeper {
-    masquerader: Masquerader,
+    rules: RuleKeeper,
     monitor: nft::Monitor,
-    wanted: Option<Masquerade>,
+    wanted: Option<Rules>,
     delay: Duration,
     /// Not before this; `None`: nothing to do.
     due: Option<Instant>,
@@ -199,7 +199,7 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
 
     fn work(&mut self) -> Result<(), Error> {
         loop {
-            let due = self.masquerade.as_ref().and_then(|keeper| keeper.due);
+            let due = self.table.as_ref().and_then(|keeper| keeper.due);
             self.wait(due.map(|due| due.saturating_duration_since(Instant::now())))?;
             // What was heard happened before what is done now.
             self.monitor.drain(&mut self.sink)?;
@@ -210,7 +210,7 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
                     Err(TryRecvError::Disconnected) => return Ok(()),
                 }
             }
-            self.keep_masquerade();
+            self.keep_rules();
         }
     }
 
@@ -222,7 +222,7 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
         let wake = self.shared.wake.as_fd();
         let monitor = self.monitor.socket().as_fd();
         let nft = self
-            .masquerade
+            .table
             .as_ref()
             .map(|keeper| keeper.monitor.socket().as_fd());
         let mut fds: Vec<PollFd<'_>> = [Some(wake), Some(monitor), nft]
@@ -256,7 +256,7 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
                 self.dump();
             }
             // These come by another way.
-            KernelCommand::SetMasquerade(_) => {}
+            KernelCommand::SetRules(_) => {}
         }
         Ok(())
     }
@@ -311,30 +311,30 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
     }
 
     /// Takes a new wish, hears of changes by others, and writes if it is time.
-    fn keep_masquerade(&mut self) {
+    fn keep_rules(&mut self) {
         let wish = self
             .shared
-            .masquerade
+            .table
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(wanted) = wish {
-            let keeper = match self.masquerade.take() {
+            let keeper = match self.table.take() {
                 Some(keeper) => Ok(Keeper { wanted, ..keeper }),
                 None => Keeper::open(wanted),
             };
             match keeper {
                 Ok(keeper) => {
-                    let keeper = self.masquerade.insert(keeper);
+                    let keeper = self.table.insert(keeper);
                     keeper.due = Some(Instant::now());
                 }
                 Err(error) => {
                     let error = KernelError::from(&error);
-                    (self.sink)(KernelEvent::MasqueradeDone(Err(error)));
+                    (self.sink)(KernelEvent::RulesDone(Err(error)));
                 }
             }
         }
-        let Some(keeper) = &mut self.masquerade else {
+        let Some(keeper) = &mut self.table else {
             return;
         };
         match keeper.monitor.drain() {
@@ -351,12 +351,12 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
 }
 
 impl Keeper {
-    fn open(wanted: Option<Masquerade>) -> Result<Keeper, Error> {
-        let masquerader = Masquerader::open()?;
-        let monitor = nft::Monitor::open(masquerader.port(), mark::NFT_TABLE)?;
-        let (delay, due, last) = (MASQUERADE_DELAY, None, None);
+    fn open(wanted: Option<Rules>) -> Result<Keeper, Error> {
+        let rules = RuleKeeper::open()?;
+        let monitor = nft::Monitor::open(rules.port(), mark::NFT_TABLE)?;
+        let (delay, due, last) = (RULES_DELAY, None, None);
         Ok(Keeper {
-            masquerader,
+            rules,
             monitor,
             wanted,
             delay,
@@ -368,7 +368,7 @@ impl Keeper {
 
     /// Somebody else changed the table. Repaired at once, but not in a busy fight.
     fn on_meddling(&mut self) {
-        self.masquerader.forget();
+        self.rules.forget();
         self.repair = true;
         let now = Instant::now();
         match self.last {
@@ -385,33 +385,33 @@ impl Keeper {
         let repair = std::mem::take(&mut self.repair);
         let calm = self
             .last
-            .is_none_or(|last| now.duration_since(last) > MASQUERADE_MAX_DELAY);
-        let result = self.masquerader.apply(self.wanted.as_ref());
+            .is_none_or(|last| now.duration_since(last) > RULES_MAX_DELAY);
+        let result = self.rules.apply(self.wanted.as_ref());
         self.last = Some(now);
         self.due = None;
-        let again = (self.delay * 2).min(MASQUERADE_MAX_DELAY);
+        let again = (self.delay * 2).min(RULES_MAX_DELAY);
         match result {
             Ok(outcome) => {
                 let changed = outcome.rebuilt || outcome.added > 0 || outcome.removed > 0;
                 let fighting = repair && changed && !calm;
-                self.delay = if fighting { again } else { MASQUERADE_DELAY };
+                self.delay = if fighting { again } else { RULES_DELAY };
                 let outcome = nft_outcome(outcome, repair && changed);
-                (changed || !repair).then_some(KernelEvent::MasqueradeDone(Ok(outcome)))
+                (changed || !repair).then_some(KernelEvent::RulesDone(Ok(outcome)))
             }
             Err(error) => {
                 self.due = Some(now + self.delay);
                 self.delay = again;
-                Some(KernelEvent::MasqueradeDone(Err(KernelError::from(&error))))
+                Some(KernelEvent::RulesDone(Err(KernelError::from(&error))))
             }
         }
     }
 }
 
 fn nft_outcome(
-    outcome: dunlin_dataplane::masquerade::Outcome,
+    outcome: dunlin_dataplane::rules::Outcome,
     repaired: bool,
-) -> dunlin_dataplane::masquerade::Outcome {
-    dunlin_dataplane::masquerade::Outcome {
+) -> dunlin_dataplane::rules::Outcome {
+    dunlin_dataplane::rules::Outcome {
         repaired,
         ..outcome
     }

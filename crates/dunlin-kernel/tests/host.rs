@@ -4,8 +4,8 @@ mod support;
 
 use std::time::Duration;
 
-use dunlin_dataplane::masquerade::{Masquerade, Outcome};
-use dunlin_kernel::nft::Masquerader;
+use dunlin_dataplane::rules::{Outcome, Rules};
+use dunlin_kernel::nft::RuleKeeper;
 use dunlin_kernel::{Error, check_net_admin, cleanup, sysctl};
 use dunlin_net::IpNet;
 use support::*;
@@ -14,8 +14,8 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-fn model() -> Masquerade {
-    Masquerade::new(
+fn model() -> Rules {
+    Rules::new(
         nets(&["10.244.1.0/24", "fd00:1::/64"]),
         nets(&[
             "10.244.0.0/16",
@@ -24,6 +24,7 @@ fn model() -> Masquerade {
             "fd00::/16",
             "2001:db8::/64",
         ]),
+        nets(&["10.96.0.0/12", "203.0.113.80/32", "fd10::/108"]),
     )
 }
 
@@ -41,6 +42,12 @@ const LISTING: &str = "table inet dunlin {
 			     198.51.100.7 }
 	}
 
+	set services4 {
+		type ipv4_addr
+		flags interval
+		elements = { 10.96.0.0/12, 203.0.113.80 }
+	}
+
 	set pods6 {
 		type ipv6_addr
 		flags interval
@@ -54,10 +61,22 @@ const LISTING: &str = "table inet dunlin {
 			     fd00::/16 }
 	}
 
+	set services6 {
+		type ipv6_addr
+		flags interval
+		elements = { fd10::/108 }
+	}
+
 	chain pod_egress {
 		type nat hook postrouting priority srcnat; policy accept;
 		ip saddr @pods4 ip daddr != @cluster4 masquerade comment \"dunlin pod egress 1\"
 		ip6 saddr @pods6 ip6 daddr != @cluster6 masquerade comment \"dunlin pod egress 1\"
+	}
+
+	chain service_drop {
+		type filter hook forward priority filter + 10; policy accept;
+		ip daddr @services4 counter packets 0 bytes 0 drop comment \"dunlin service drop 1\"
+		ip6 daddr @services6 counter packets 0 bytes 0 drop comment \"dunlin service drop 1\"
 	}
 }
 ";
@@ -69,12 +88,12 @@ fn table() -> String {
 #[test]
 fn the_rules_are_those_that_nft_shows() {
     in_netns(|| {
-        let mut masquerader = Masquerader::open().unwrap();
-        let outcome = masquerader.apply(Some(&model())).unwrap();
+        let mut keeper = RuleKeeper::open().unwrap();
+        let outcome = keeper.apply(Some(&model())).unwrap();
         assert_eq!(
             outcome,
             Outcome {
-                added: 7,
+                added: 10,
                 removed: 0,
                 rebuilt: true,
                 repaired: false
@@ -82,12 +101,12 @@ fn the_rules_are_those_that_nft_shows() {
         );
         assert_eq!(table(), LISTING);
         // Another process finds them as they should be and changes nothing.
-        let outcome = Masquerader::open().unwrap().apply(Some(&model())).unwrap();
+        let outcome = RuleKeeper::open().unwrap().apply(Some(&model())).unwrap();
         assert_eq!(outcome, Outcome::default());
         assert_eq!(table(), LISTING);
-        assert!(masquerader.apply(None).unwrap().rebuilt);
+        assert!(keeper.apply(None).unwrap().rebuilt);
         assert!(table().contains("No such file"), "{}", table());
-        assert_eq!(masquerader.apply(None).unwrap(), Outcome::default());
+        assert_eq!(keeper.apply(None).unwrap(), Outcome::default());
     });
 }
 
@@ -101,7 +120,7 @@ fn a_table_that_is_not_as_we_write_it_is_written_anew() {
         ] {
             feed("nft -f -", strange);
             assert!(
-                Masquerader::open()
+                RuleKeeper::open()
                     .unwrap()
                     .apply(Some(&model()))
                     .unwrap()
@@ -121,14 +140,10 @@ fn a_change_of_the_cluster_changes_elements_only() {
         };
         // Every other block, so that few ranges touch.
         let cluster = |count: u32| (0..count).map(|i| node(i * 2));
-        let mut masquerader = Masquerader::open().unwrap();
-        let with = |nets: Vec<IpNet>| Masquerade::new(vec![node(0)], nets);
-        masquerader
-            .apply(Some(&with(cluster(5000).collect())))
-            .unwrap();
-        let outcome = masquerader
-            .apply(Some(&with(cluster(5001).collect())))
-            .unwrap();
+        let mut keeper = RuleKeeper::open().unwrap();
+        let with = |nets: Vec<IpNet>| Rules::new(vec![node(0)], nets, Vec::new());
+        keeper.apply(Some(&with(cluster(5000).collect()))).unwrap();
+        let outcome = keeper.apply(Some(&with(cluster(5001).collect()))).unwrap();
         assert_eq!(
             outcome,
             Outcome {
@@ -138,7 +153,7 @@ fn a_change_of_the_cluster_changes_elements_only() {
         );
         // A gap closes: two ranges become one, in one transaction.
         let closed: Vec<IpNet> = cluster(5001).chain([node(1)]).collect();
-        let outcome = masquerader.apply(Some(&with(closed.clone()))).unwrap();
+        let outcome = keeper.apply(Some(&with(closed.clone()))).unwrap();
         assert_eq!(
             outcome,
             Outcome {
@@ -147,14 +162,12 @@ fn a_change_of_the_cluster_changes_elements_only() {
                 ..Outcome::default()
             }
         );
-        let outcome = Masquerader::open()
+        let outcome = RuleKeeper::open()
             .unwrap()
             .apply(Some(&with(closed)))
             .unwrap();
         assert_eq!(outcome, Outcome::default());
-        let outcome = masquerader
-            .apply(Some(&with(cluster(5000).collect())))
-            .unwrap();
+        let outcome = keeper.apply(Some(&with(cluster(5000).collect()))).unwrap();
         assert_eq!(
             outcome,
             Outcome {
@@ -172,20 +185,21 @@ fn a_change_of_the_cluster_changes_elements_only() {
 #[test]
 fn the_ends_of_the_address_space_are_kept() {
     in_netns(|| {
-        let edges = Masquerade::new(
+        let edges = Rules::new(
             nets(&["0.0.0.0/0", "::/0"]),
             nets(&["0.0.0.0/8", "240.0.0.0/4", "::/16", "ff00::/8"]),
+            Vec::new(),
         );
-        let mut masquerader = Masquerader::open().unwrap();
-        masquerader.apply(Some(&edges)).unwrap();
+        let mut keeper = RuleKeeper::open().unwrap();
+        keeper.apply(Some(&edges)).unwrap();
         assert_eq!(
-            Masquerader::open().unwrap().apply(Some(&edges)).unwrap(),
+            RuleKeeper::open().unwrap().apply(Some(&edges)).unwrap(),
             Outcome::default()
         );
         assert!(
             run("nft get element inet dunlin cluster4 { 255.255.255.255 }").contains("240.0.0.0/4")
         );
-        assert!(masquerader.apply(Some(&model())).is_ok());
+        assert!(keeper.apply(Some(&model())).is_ok());
         assert_eq!(table(), LISTING);
     });
 }
@@ -194,30 +208,26 @@ fn the_ends_of_the_address_space_are_kept() {
 fn damage_by_others_is_repaired_within_a_second() {
     in_netns(|| {
         let mut node = Node::start();
-        node.kernel.set_masquerade(Some(model())).unwrap();
-        node.until("the rules", |node| !node.masquerades.is_empty());
+        node.kernel.set_rules(Some(model())).unwrap();
+        node.until("the rules", |node| !node.rules.is_empty());
         assert_eq!(table(), LISTING);
         for damage in [
             "nft flush ruleset",
-            "nft flush chain inet dunlin pod_egress",
-            "nft delete element inet dunlin cluster4 { 192.0.2.0/24 }",
+            "nft flush chain inet dunlin service_drop",
+            "nft delete element inet dunlin services4 { 203.0.113.80 }",
         ] {
             run(damage);
             let took = node.until(damage, |_| table() == LISTING);
             assert!(took < Duration::from_secs(1), "{damage}: {took:?}");
         }
-        node.until("the repairs to be told", |node| node.masquerades.len() == 4);
+        node.until("the repairs to be told", |node| node.rules.len() == 4);
         let repaired =
             |result: &Result<Outcome, _>| result.as_ref().is_ok_and(|done| done.repaired);
-        assert!(
-            node.masquerades[1..].iter().all(repaired),
-            "{:?}",
-            node.masquerades
-        );
+        assert!(node.rules[1..].iter().all(repaired), "{:?}", node.rules);
         // Somebody else's table is not our business.
         run("nft add table inet other");
-        node.kernel.set_masquerade(None).unwrap();
-        node.until("the removal", |node| node.masquerades.len() == 5);
+        node.kernel.set_rules(None).unwrap();
+        node.until("the removal", |node| node.rules.len() == 5);
         assert_eq!(run("nft list tables").trim(), "table inet other");
     });
 }
@@ -245,16 +255,100 @@ fn pods_leave_the_cluster_with_the_nodes_address_and_stay_themselves_inside() {
         outside.run("ip addr add 203.0.113.9/32 dev u1");
         outside.run("ip link set u1 up");
         outside.run("ip route add 10.244.1.0/24 via 192.0.2.1");
-        let mut masquerader = Masquerader::open().unwrap();
-        masquerader
-            .apply(Some(&Masquerade::new(
+        let mut keeper = RuleKeeper::open().unwrap();
+        keeper
+            .apply(Some(&Rules::new(
                 nets(&["10.244.1.0/24"]),
                 nets(&["192.0.2.0/24", "10.244.0.0/16"]),
+                Vec::new(),
             )))
             .unwrap();
         assert_eq!(seen_source(&pod, &outside, "192.0.2.9:9001"), "10.244.1.2");
         assert_eq!(seen_source(&pod, &outside, "203.0.113.9:9001"), "192.0.2.1");
     });
+}
+
+#[test]
+fn what_nobody_translated_is_dropped_and_counted_instead_of_looping() {
+    in_netns(|| {
+        // router (192.0.2.9) – node (192.0.2.1): the router sends service addresses to the node, whose default route
+        // leads back. 192.0.2.9 stands for an endpoint as well: what is translated to it passes.
+        run("ip link add u0 type veth peer name u1");
+        let router = Space::new();
+        router.take("u1");
+        run("ip link set lo up");
+        for line in [
+            "ip addr add 192.0.2.1/24 dev u0",
+            "ip addr add 2001:db8::1/64 dev u0 nodad",
+            "ip link set u0 up",
+            "ip route add default via 192.0.2.9",
+            "ip -6 route add default via 2001:db8::9",
+        ] {
+            run(line);
+        }
+        let sysctl = sysctl::Sysctl::default();
+        sysctl.forward_ipv4().unwrap();
+        sysctl.forward_ipv6().unwrap();
+        for line in [
+            "ip link set lo up",
+            "ip addr add 192.0.2.9/24 dev u1",
+            "ip addr add 2001:db8::9/64 dev u1 nodad",
+            "ip link set u1 up",
+            "ip route add 198.51.100.0/24 via 192.0.2.1",
+            "ip -6 route add fd10::/108 via 2001:db8::1",
+        ] {
+            router.run(line);
+        }
+        let rules = Rules::new(
+            Vec::new(),
+            Vec::new(),
+            nets(&["198.51.100.0/24", "fd10::/108"]),
+        );
+        RuleKeeper::open().unwrap().apply(Some(&rules)).unwrap();
+        feed(
+            "nft -f -",
+            "table inet proxy { chain pre { type nat hook prerouting priority dstnat; \
+             ip daddr 198.51.100.1 udp dport 53 dnat to 192.0.2.9:9053; }; \
+             chain post { type nat hook postrouting priority srcnat; \
+             ip daddr 192.0.2.9 udp dport 9053 masquerade; }; }\n",
+        );
+        // Used: a datagram to the translated address arrives, and its answer comes back.
+        let endpoint = router.with(|| std::net::UdpSocket::bind("192.0.2.9:9053").unwrap());
+        let client = router.with(|| std::net::UdpSocket::bind("192.0.2.9:0").unwrap());
+        endpoint.set_read_timeout(Some(DEADLINE)).unwrap();
+        client.send_to(b"hello", "198.51.100.1:53").unwrap();
+        let (_, from) = endpoint.recv_from(&mut [0; 16]).unwrap();
+        assert_eq!(from.ip().to_string(), "192.0.2.1");
+        assert_eq!(dropped(), [0, 0]);
+        // Unused: gone at the first pass.
+        client.send_to(b"hello", "198.51.100.2:53").unwrap();
+        client.send_to(b"hello", "198.51.100.1:54").unwrap();
+        let client = router.with(|| std::net::UdpSocket::bind("[2001:db8::9]:0").unwrap());
+        client.send_to(b"hello", "[fd10::2]:53").unwrap();
+        let until = std::time::Instant::now() + DEADLINE;
+        while dropped() != [2, 1] {
+            assert!(std::time::Instant::now() < until, "{}", table());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // Had it looped, the hop limit would have sent it by some sixty times.
+        let back = || {
+            run("ip -s link show dev u0")
+                .lines()
+                .last()
+                .map(str::to_owned)
+        };
+        assert_eq!(dropped(), [2, 1], "{:?}", back());
+    });
+}
+
+/// How many packets the rules for service addresses have dropped, by family.
+fn dropped() -> [u64; 2] {
+    let text = table();
+    let mut counts = text
+        .lines()
+        .filter_map(|line| line.split_once("counter packets "))
+        .map(|(_, rest)| rest.split(' ').next().unwrap().parse().unwrap());
+    [counts.next().unwrap(), counts.next().unwrap()]
 }
 
 /// From which address a datagram of the pod arrives.
@@ -348,7 +442,7 @@ fn cleanup_removes_what_is_ours_and_nothing_else() {
         node.want("fd00:1::/64", &["2001:db8::2"]);
         node.settle();
         drop(node);
-        Masquerader::open().unwrap().apply(Some(&model())).unwrap();
+        RuleKeeper::open().unwrap().apply(Some(&model())).unwrap();
         run("nft add table inet other");
         run("ip nexthop add id 7 via 192.0.2.7 dev d0");
         run("ip route add 10.5.0.0/24 nhid 7 metric 512");

@@ -10,7 +10,7 @@ use dunlin_dataplane::fib::{
 };
 use dunlin_dataplane::links::{Address, Link, LinkEvent};
 use dunlin_dataplane::mark;
-use dunlin_dataplane::masquerade::{Masquerade, Outcome};
+use dunlin_dataplane::rules::{Outcome, Rules};
 use dunlin_net::{Afi, IpNet};
 
 const EEXIST: i32 = 17;
@@ -29,7 +29,8 @@ pub struct SimKernel {
     addresses: Vec<Address>,
     nexthops: BTreeMap<u32, (u8, NexthopContent)>,
     routes: BTreeMap<RouteKey, (u8, Target)>,
-    masquerade: Option<Masquerade>,
+    /// Our nf_tables table.
+    pub rules: Option<Rules>,
     /// The next so many operations fail with this error number.
     refuse: (u32, i32),
     /// Routes of ours that were deleted on request, since the counter was last reset.
@@ -91,9 +92,9 @@ impl SimKernel {
                     lost: false,
                 })]
             }
-            KernelCommand::SetMasquerade(wanted) => {
-                self.masquerade = wanted;
-                vec![KernelEvent::MasqueradeDone(Ok(Outcome::default()))]
+            KernelCommand::SetRules(wanted) => {
+                self.rules = wanted;
+                vec![KernelEvent::RulesDone(Ok(Outcome::default()))]
             }
         }
     }

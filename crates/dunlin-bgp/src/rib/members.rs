@@ -175,6 +175,15 @@ impl Rib {
         out.told - own.copied().unwrap_or(0)
     }
 
+    /// Whether all that a peer is to be told of a family now was handed out, whatever waits for the restart gate.
+    pub fn is_in_pace(&self, peer: PeerId, afi: Afi) -> bool {
+        let Some(group) = self.groups.of(peer) else {
+            return true;
+        };
+        let pace = |m: &Member| m.lag.is_none();
+        group.out.get(afi).is_quiet() && group.member(peer).is_none_or(pace)
+    }
+
     /// Whether a peer was told all there is to tell of a family, End-of-RIB included.
     pub fn is_told_all(&self, peer: PeerId, afi: Afi) -> bool {
         let Some(group) = self.groups.of(peer) else {

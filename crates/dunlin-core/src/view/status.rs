@@ -86,7 +86,11 @@ impl Core {
     }
 
     fn dataplane_status(&self, seen: &Seen<'_>, fib: &fib::Counters) -> DataplaneStatus {
-        let wanted = self.egress.asked.as_ref().is_some_and(Option::is_some);
+        let asked = self.egress.asked.as_ref().and_then(Option::as_ref);
+        let wanted = asked.is_some_and(|rules| {
+            let pods = |afi: Afi| rules.pods.get(afi).as_slice();
+            Afi::ALL.into_iter().any(|afi| !pods(afi).is_empty())
+        });
         DataplaneStatus {
             route_installation: self.installs(),
             read_back: self.read_back,
@@ -132,7 +136,9 @@ impl Core {
             problems.push(Problem {
                 object: "Masquerade".into(),
                 reason: "MasqueradeFailed".into(),
-                message: format!("{error}: pods cannot reach addresses outside the cluster"),
+                message: format!(
+                    "{error}: pods cannot reach addresses outside the cluster, and packets to unused service addresses may loop"
+                ),
             });
         }
         for problem in self.cluster.problems() {

@@ -118,6 +118,8 @@ pub enum Expr {
     },
     /// Ends the rule with a verdict.
     Verdict(Verdict),
+    /// Counts packets and octets.
+    Counter,
     /// Rewrites the source to the address of the link the packet leaves by.
     Masquerade,
 }
@@ -137,6 +139,7 @@ impl Expr {
             Expr::Cmp { .. } => "cmp",
             Expr::Lookup { .. } => "lookup",
             Expr::Immediate { .. } | Expr::Verdict(_) => "immediate",
+            Expr::Counter => "counter",
             Expr::Masquerade => "masq",
         }
     }
@@ -175,7 +178,7 @@ impl Expr {
                 attrs.put_be32(1, reg::VERDICT.0);
                 attrs.nest(2, |attrs| write_verdict(attrs, verdict));
             }
-            Expr::Masquerade => {}
+            Expr::Counter | Expr::Masquerade => {}
         }
     }
 }

@@ -106,6 +106,19 @@ impl Chain {
             base: Some(base),
         }
     }
+
+    /// A chain at `forward`, after those at the usual priority: what they refuse with a word, they refuse.
+    pub fn late_forward(name: &str) -> Chain {
+        let base = ChainBase {
+            kind: "filter",
+            hook: 2,
+            priority: 10,
+        };
+        Chain {
+            name: name.to_owned(),
+            base: Some(base),
+        }
+    }
 }
 
 /// An element of a set or map.

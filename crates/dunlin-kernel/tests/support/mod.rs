@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use dunlin_dataplane::fib::{Action, Fib, Hop, Wanted};
 use dunlin_dataplane::links::{LinkChange, Links};
-use dunlin_dataplane::masquerade::Outcome;
+use dunlin_dataplane::rules::Outcome;
 use dunlin_kernel::{KernelError, KernelEvent, KernelHandle, KernelThread, Options};
 use serde_json::Value;
 
@@ -148,7 +148,7 @@ pub struct Node {
     events: Receiver<KernelEvent>,
     start: Instant,
     pub overruns: usize,
-    pub masquerades: Vec<Result<Outcome, KernelError>>,
+    pub rules: Vec<Result<Outcome, KernelError>>,
 }
 
 impl Node {
@@ -170,7 +170,7 @@ impl Node {
             events,
             start: Instant::now(),
             overruns: 0,
-            masquerades: Vec::new(),
+            rules: Vec::new(),
         };
         node.until("the first read-back", |node| node.fib.is_synced());
         node
@@ -259,7 +259,7 @@ impl Node {
                 self.overruns += 1;
                 self.fib.on_overrun(now);
             }
-            KernelEvent::MasqueradeDone(result) => self.masquerades.push(result),
+            KernelEvent::RulesDone(result) => self.rules.push(result),
         }
     }
 

@@ -1,7 +1,9 @@
-//! Which pod traffic leaves with the node's address: pod sources to destinations outside the cluster, both families.
+//! What our nf_tables table holds: which pod traffic leaves with the node's address (pod sources to destinations outside
+//! the cluster), and which forwarded traffic goes nowhere (to a service address that nobody translated, so that it never
+//! loops between a router and a node), in both families.
 //!
-//! The rules are two and constant; only the sets they look into change. The model is data: disjoint address ranges per
-//! set, so a change of one node is a change of a few elements, whatever the cluster's size.
+//! The rules are few and constant; only the sets they look into change. The model is data: disjoint address ranges per
+//! set, so a change of one node or one range is a change of a few elements, whatever the cluster's size.
 
 use std::net::IpAddr;
 
@@ -12,23 +14,38 @@ mod tests;
 
 /// What is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Masquerade {
+pub struct Rules {
     /// Sources: the pod subnets whose traffic is rewritten.
     pub pods: PerFamily<Ranges>,
-    /// Destinations never rewritten: pod subnets, node addresses, service ranges, `podEgress.exclude`.
+    /// Destinations never rewritten: pod subnets, node addresses, `podEgress.exclude`. Service ranges need not be among
+    /// them: what goes to them untranslated is dropped before.
     pub cluster: PerFamily<Ranges>,
+    /// Destinations that nothing is forwarded to: service addresses, which only translation makes a destination of.
+    pub services: PerFamily<Ranges>,
 }
 
-impl Masquerade {
+impl Rules {
     /// From prefixes of either family, in any order, overlapping or not.
     pub fn new(
         pods: impl IntoIterator<Item = IpNet>,
         cluster: impl IntoIterator<Item = IpNet>,
-    ) -> Masquerade {
-        Masquerade {
-            pods: per_family(pods),
-            cluster: per_family(cluster),
+        services: impl IntoIterator<Item = IpNet>,
+    ) -> Rules {
+        Rules {
+            pods: ranges(pods),
+            cluster: ranges(cluster),
+            services: ranges(services),
         }
+    }
+
+    /// Whether no packet would be treated otherwise than without the table.
+    pub fn is_idle(&self) -> bool {
+        let none = |ranges: &PerFamily<Ranges>| {
+            Afi::ALL
+                .iter()
+                .all(|afi| ranges.get(*afi).as_slice().is_empty())
+        };
+        none(&self.pods) && none(&self.services)
     }
 
     /// The ranges of one set.
@@ -36,6 +53,7 @@ impl Masquerade {
         match set.role {
             Role::Pods => self.pods.get(set.afi),
             Role::Cluster => self.cluster.get(set.afi),
+            Role::Services => self.services.get(set.afi),
         }
     }
 
@@ -44,14 +62,14 @@ impl Masquerade {
         match set.role {
             Role::Pods => self.pods.get_mut(set.afi),
             Role::Cluster => self.cluster.get_mut(set.afi),
+            Role::Services => self.services.get_mut(set.afi),
         }
     }
 
     /// What to remove from and add to each set to come from `self` to `wanted`. Sets without a change are left out.
     /// Removals precede additions: ranges that touch are merged, so the two may overlap.
-    pub fn changes(&self, wanted: &Masquerade) -> Vec<SetChange> {
-        SetName::ALL
-            .into_iter()
+    pub fn changes(&self, wanted: &Rules) -> Vec<SetChange> {
+        SetName::all()
             .filter_map(|set| {
                 let (remove, add) = self.ranges(set).difference(wanted.ranges(set));
                 let change = SetChange { set, remove, add };
@@ -68,9 +86,16 @@ pub enum Role {
     Pods,
     /// Destinations that exempt from it.
     Cluster,
+    /// Destinations that nothing is forwarded to.
+    Services,
 }
 
-/// One of the four sets.
+impl Role {
+    /// All of them.
+    pub const ALL: [Role; 3] = [Role::Pods, Role::Cluster, Role::Services];
+}
+
+/// One of the sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SetName {
     /// The family of its addresses.
@@ -80,25 +105,11 @@ pub struct SetName {
 }
 
 impl SetName {
-    /// All sets.
-    pub const ALL: [SetName; 4] = [
-        SetName {
-            afi: Afi::Ipv4,
-            role: Role::Pods,
-        },
-        SetName {
-            afi: Afi::Ipv4,
-            role: Role::Cluster,
-        },
-        SetName {
-            afi: Afi::Ipv6,
-            role: Role::Pods,
-        },
-        SetName {
-            afi: Afi::Ipv6,
-            role: Role::Cluster,
-        },
-    ];
+    /// All sets: those of IPv4 first.
+    pub fn all() -> impl Iterator<Item = SetName> {
+        let of = |afi| Role::ALL.into_iter().map(move |role| SetName { afi, role });
+        Afi::ALL.into_iter().flat_map(of)
+    }
 
     /// Its name in the kernel.
     pub fn name(self) -> &'static str {
@@ -107,6 +118,8 @@ impl SetName {
             (Role::Pods, Afi::Ipv6) => "pods6",
             (Role::Cluster, Afi::Ipv4) => "cluster4",
             (Role::Cluster, Afi::Ipv6) => "cluster6",
+            (Role::Services, Afi::Ipv4) => "services4",
+            (Role::Services, Afi::Ipv6) => "services6",
         }
     }
 }
@@ -122,7 +135,7 @@ pub struct SetChange {
     pub add: Vec<Range>,
 }
 
-/// What applying a [`Masquerade`] did.
+/// What applying [`Rules`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Set elements added.
@@ -179,6 +192,31 @@ impl Ranges {
             .is_some_and(|range| addr <= range.last)
     }
 
+    /// The addresses of `self` that are not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &Ranges) -> Ranges {
+        let mut left = Vec::new();
+        for range in &self.0 {
+            let mut first = Some(range.first);
+            let from = other.0.partition_point(|taken| taken.last < range.first);
+            let taken = other.0.get(from..).unwrap_or_default();
+            for taken in taken.iter().take_while(|taken| taken.first <= range.last) {
+                if let Some(first) = first
+                    && first < taken.first
+                {
+                    let last = taken.first - 1;
+                    left.push(Range { first, last });
+                }
+                first = taken.last.checked_add(1);
+            }
+            if let Some(first) = first.filter(|first| *first <= range.last) {
+                let last = range.last;
+                left.push(Range { first, last });
+            }
+        }
+        Ranges(left)
+    }
+
     /// Ranges only in `self`, and ranges only in `wanted`.
     fn difference(&self, wanted: &Ranges) -> (Vec<Range>, Vec<Range>) {
         let only = |a: &Ranges, b: &Ranges| -> Vec<Range> {
@@ -199,7 +237,8 @@ pub fn bits(addr: IpAddr) -> u128 {
     }
 }
 
-fn per_family(nets: impl IntoIterator<Item = IpNet>) -> PerFamily<Ranges> {
+/// The addresses of prefixes of either family, in any order, overlapping or not.
+pub fn ranges(nets: impl IntoIterator<Item = IpNet>) -> PerFamily<Ranges> {
     let mut ranges: PerFamily<Vec<Range>> = PerFamily::default();
     for net in nets {
         let range = Range {

@@ -1,19 +1,40 @@
 use dunlin_dataplane::mark;
-use dunlin_dataplane::masquerade::{Masquerade, Outcome, Range, Ranges, Role, SetName};
+use dunlin_dataplane::rules::{Outcome, Range, Ranges, Role, Rules, SetName};
 use dunlin_net::Afi;
 
-use super::expr::{Cmp, Expr, reg};
+use super::expr::{Cmp, Expr, Verdict, reg};
 use super::{Chain, DataType, Element, Nft, Set, Transaction};
 use crate::Error;
 
-const CHAIN: &str = "pod_egress";
 const TABLE: &str = mark::NFT_TABLE;
-/// Tells by which rules a table was written: change it when they change.
-const COMMENT: &str = "dunlin pod egress 1";
 
-/// Keeps the masquerade rules as wanted. Knows what the kernel holds, so that a change costs its elements only.
+/// A chain of ours: one rule for each family.
+struct Rule {
+    chain: &'static str,
+    /// Tells by which rules a table was written: change it when they change.
+    comment: &'static str,
+    at: fn(&str) -> Chain,
+    exprs: fn(Afi) -> Vec<Expr>,
+}
+
+const RULES: [Rule; 2] = [
+    Rule {
+        chain: "pod_egress",
+        comment: "dunlin pod egress 1",
+        at: Chain::source_nat,
+        exprs: pod_egress,
+    },
+    Rule {
+        chain: "service_drop",
+        comment: "dunlin service drop 1",
+        at: Chain::late_forward,
+        exprs: service_drop,
+    },
+];
+
+/// Keeps our table as wanted. Knows what the kernel holds, so that a change costs its elements only.
 #[derive(Debug)]
-pub struct Masquerader {
+pub struct RuleKeeper {
     nft: Nft,
     /// `None`: unknown.
     believed: Option<State>,
@@ -25,13 +46,13 @@ enum State {
     Absent,
     /// There is a table with something else in it.
     Strange,
-    Ours(Masquerade),
+    Ours(Rules),
 }
 
-impl Masquerader {
+impl RuleKeeper {
     /// Opens a socket; reads nothing yet.
-    pub fn open() -> Result<Masquerader, Error> {
-        Ok(Masquerader {
+    pub fn open() -> Result<RuleKeeper, Error> {
+        Ok(RuleKeeper {
             nft: Nft::open()?,
             believed: None,
         })
@@ -48,7 +69,7 @@ impl Masquerader {
     }
 
     /// Makes the kernel hold exactly this; `None`: no table. What is there already is left alone.
-    pub fn apply(&mut self, wanted: Option<&Masquerade>) -> Result<Outcome, Error> {
+    pub fn apply(&mut self, wanted: Option<&Rules>) -> Result<Outcome, Error> {
         let believed = match self.believed.take() {
             Some(believed) => believed,
             None => self.read()?,
@@ -68,12 +89,15 @@ impl Masquerader {
         if !self.nft.has_table(TABLE)? {
             return Ok(State::Absent);
         }
-        let comments = self.nft.rule_comments(TABLE, CHAIN)?;
-        if comments.len() != Afi::ALL.len() || comments.iter().any(|comment| comment != COMMENT) {
-            return Ok(State::Strange);
+        for rule in &RULES {
+            let comments = self.nft.rule_comments(TABLE, rule.chain)?;
+            let ours = |comment: &String| comment == rule.comment;
+            if comments.len() != Afi::ALL.len() || !comments.iter().all(ours) {
+                return Ok(State::Strange);
+            }
         }
-        let mut found = Masquerade::default();
-        for set in SetName::ALL {
+        let mut found = Rules::default();
+        for set in SetName::all() {
             let Some(elements) = self.nft.elements(TABLE, set.name())? else {
                 return Ok(State::Strange);
             };
@@ -89,14 +113,14 @@ impl Masquerader {
         let mut transaction = Transaction::new();
         transaction.delete_table(TABLE);
         self.nft
-            .commit("removing the masquerade rules", transaction)?;
+            .commit("removing the nf_tables table", transaction)?;
         Ok(Outcome {
             rebuilt: true,
             ..Outcome::default()
         })
     }
 
-    fn change(&mut self, has: &Masquerade, wanted: &Masquerade) -> Result<Outcome, Error> {
+    fn change(&mut self, has: &Rules, wanted: &Rules) -> Result<Outcome, Error> {
         let mut outcome = Outcome::default();
         let mut writer = Writer::new(&mut self.nft);
         // What must not be rewritten grows before sources do.
@@ -116,7 +140,7 @@ impl Masquerader {
     }
 
     /// From nothing, or in place of whatever is there.
-    fn build(&mut self, wanted: &Masquerade) -> Result<Outcome, Error> {
+    fn build(&mut self, wanted: &Rules) -> Result<Outcome, Error> {
         let mut outcome = Outcome {
             rebuilt: true,
             ..Outcome::default()
@@ -125,7 +149,7 @@ impl Masquerader {
         writer.transaction.add_table(TABLE);
         writer.transaction.delete_table(TABLE);
         writer.transaction.add_table(TABLE);
-        for set in SetName::ALL {
+        for set in SetName::all() {
             let key = vec![address_type(set.afi)];
             let name = set.name().to_owned();
             writer.transaction.add_set(
@@ -138,19 +162,21 @@ impl Masquerader {
                 },
             );
         }
-        for set in SetName::ALL {
+        for set in SetName::all() {
             let ranges = wanted.ranges(set).as_slice();
             outcome.added += ranges.len();
             writer.add(set, ranges)?;
         }
         // Rules last: where the sets need several transactions, nothing is rewritten before they are full.
-        writer
-            .transaction
-            .add_chain(TABLE, &Chain::source_nat(CHAIN));
-        for afi in Afi::ALL {
-            writer
-                .transaction
-                .add_rule(TABLE, CHAIN, COMMENT, &rule(afi));
+        for rule in &RULES {
+            let chain = (rule.at)(rule.chain);
+            writer.transaction.add_chain(TABLE, &chain);
+            for afi in Afi::ALL {
+                let exprs = (rule.exprs)(afi);
+                writer
+                    .transaction
+                    .add_rule(TABLE, rule.chain, rule.comment, &exprs);
+            }
         }
         writer.commit()?;
         Ok(outcome)
@@ -183,7 +209,7 @@ impl Writer<'_> {
                 .add_elements(TABLE, set.name(), &elements(set.afi, some));
             if self.transaction.len() > self.limit / 2 {
                 let full = std::mem::take(&mut self.transaction);
-                self.nft.commit("writing the masquerade sets", full)?;
+                self.nft.commit("writing the nf_tables sets", full)?;
             }
         }
         Ok(())
@@ -191,43 +217,69 @@ impl Writer<'_> {
 
     fn commit(self) -> Result<(), Error> {
         self.nft
-            .commit("writing the masquerade rules", self.transaction)
+            .commit("writing the nf_tables rules", self.transaction)
     }
 }
 
 /// `ip saddr @pods4 ip daddr != @cluster4 masquerade`, or the same for IPv6.
-fn rule(afi: Afi) -> [Expr; 7] {
-    let (family, source, destination) = match afi {
-        Afi::Ipv4 => (libc::AF_INET, 12, 16),
-        Afi::Ipv6 => (libc::AF_INET6, 8, 24),
+fn pod_egress(afi: Afi) -> Vec<Expr> {
+    let mut exprs = of_family(afi);
+    exprs.extend(address_in(afi, Address::Source, Role::Pods, false));
+    exprs.extend(address_in(afi, Address::Destination, Role::Cluster, true));
+    exprs.push(Expr::Masquerade);
+    exprs
+}
+
+/// `ip daddr @services4 counter drop`, or the same for IPv6. What was translated has another destination by then.
+fn service_drop(afi: Afi) -> Vec<Expr> {
+    let mut exprs = of_family(afi);
+    exprs.extend(address_in(afi, Address::Destination, Role::Services, false));
+    exprs.push(Expr::Counter);
+    exprs.push(Expr::Verdict(Verdict::Drop));
+    exprs
+}
+
+fn of_family(afi: Afi) -> Vec<Expr> {
+    let family = match afi {
+        Afi::Ipv4 => libc::AF_INET,
+        Afi::Ipv6 => libc::AF_INET6,
     };
-    let len = u32::from(afi.bits() / 8);
-    let lookup = |role, invert| Expr::Lookup {
-        set: SetName { afi, role }.name().to_owned(),
-        sreg: reg::R1,
-        dreg: None,
-        invert,
-    };
-    [
+    vec![
         Expr::Nfproto { dreg: reg::R1 },
         Expr::Cmp {
             sreg: reg::R1,
             op: Cmp::Eq,
             value: vec![family as u8],
         },
+    ]
+}
+
+/// An address of a packet.
+#[derive(Clone, Copy)]
+enum Address {
+    Source,
+    Destination,
+}
+
+fn address_in(afi: Afi, which: Address, role: Role, invert: bool) -> [Expr; 2] {
+    let offset = match (afi, which) {
+        (Afi::Ipv4, Address::Source) => 12,
+        (Afi::Ipv4, Address::Destination) => 16,
+        (Afi::Ipv6, Address::Source) => 8,
+        (Afi::Ipv6, Address::Destination) => 24,
+    };
+    [
         Expr::NetworkHeader {
-            offset: source,
-            len,
+            offset,
+            len: u32::from(afi.bits() / 8),
             dreg: reg::R1,
         },
-        lookup(Role::Pods, false),
-        Expr::NetworkHeader {
-            offset: destination,
-            len,
-            dreg: reg::R1,
+        Expr::Lookup {
+            set: SetName { afi, role }.name().to_owned(),
+            sreg: reg::R1,
+            dreg: None,
+            invert,
         },
-        lookup(Role::Cluster, true),
-        Expr::Masquerade,
     ]
 }
 
@@ -322,8 +374,9 @@ mod tests {
             (Afi::Ipv4, ["10.0.0.0/8", "192.0.2.1/32", "240.0.0.0/4"]),
             (Afi::Ipv6, ["::/8", "fd00::/64", "ff00::/8"]),
         ] {
-            let model = Masquerade::new(Vec::new(), nets.map(|net| net.parse().unwrap()));
-            let has = model.cluster.get(afi);
+            let nets = nets.map(|net| net.parse().unwrap());
+            let of_both = dunlin_dataplane::rules::ranges(nets);
+            let has = of_both.get(afi);
             let mut elements = elements(afi, has.as_slice());
             elements.reverse();
             assert_eq!(ranges(afi, elements).as_ref(), Some(has));
