@@ -10,7 +10,7 @@ use std::time::Duration;
 use dunlin_lab::cni::{Chain, Container};
 use dunlin_lab::pods;
 use dunlin_lab::probe::icmp;
-use support::{Scratch, Spaces, installed, is_root};
+use support::{Scratch, Spaces, await_reply, installed, is_root};
 
 fn list(data_dir: &Path) -> String {
     format!(
@@ -55,8 +55,8 @@ fn pods_are_attached_reachable_detached_and_their_addresses_free_again() {
     assert_eq!((first.len(), second.len()), (2, 2));
     for (address, other) in first.iter().zip(&second) {
         assert_ne!(address, other);
-        icmp::ping(node, *address, Duration::from_secs(20)).expect("node to pod");
-        icmp::ping(&spaces[1], *other, Duration::from_secs(20)).expect("pod to pod");
+        await_reply(node, *address);
+        await_reply(&spaces[1], *other);
     }
     for index in [1, 2] {
         chain.del(node, &container(index)).expect("DEL");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use dunlin_lab::probe::pinger::Pinger;
 use dunlin_lab::probe::{icmp, tcp};
 use dunlin_lab::routes::{self, Change, RouteWatch};
-use support::{Spaces, is_root};
+use support::{Spaces, await_reply, is_root};
 
 /// a - r - b, both families.
 fn line(prefix: &str) -> Spaces {
@@ -67,6 +67,7 @@ fn line(prefix: &str) -> Spaces {
             ],
         );
     }
+    FAR.iter().for_each(|far| await_reply(&spaces[0], ip(far)));
     spaces
 }
 

@@ -16,11 +16,10 @@ use std::time::{Duration, Instant};
 use dunlin_lab::config::{PodNetwork, RouterKind};
 use dunlin_lab::lab;
 use dunlin_lab::plan::Plan;
-use dunlin_lab::probe::icmp;
 use dunlin_lab::process::{self, ProcessId};
 use dunlin_net::Afi;
 use rustix::process::Signal;
-use support::{Scratch, TestLab, config, idle_agent, is_root, namespaces_of};
+use support::{Scratch, TestLab, await_reply, config, idle_agent, is_root, namespaces_of};
 
 fn idle_config(name: &str, nodes: u16, scratch: &Scratch) -> dunlin_lab::LabConfig {
     let mut config = config(name, nodes, idle_agent(&scratch.0));
@@ -43,22 +42,21 @@ fn every_node_reaches_every_other_and_its_pods_and_nothing_stays_behind() {
     let scratch = Scratch::new("plain");
     let lab = TestLab::up(idle_config("plain", 3, &scratch));
     let name = lab.config().name.clone();
-    let patience = Duration::from_secs(20);
     for afi in Afi::ALL {
         for from in 1..=3 {
             let netns = lab.ns(&Plan::node_name(from));
             for to in 1..=3 {
-                icmp::ping(&netns, Plan::node_address(to, afi), patience).expect("node to node");
+                await_reply(&netns, Plan::node_address(to, afi));
             }
-            icmp::ping(&netns, Plan::router_address(afi), patience).expect("node to router");
-            icmp::ping(&netns, Plan::outside_address(2, afi), patience).expect("node to outside");
+            await_reply(&netns, Plan::router_address(afi));
+            await_reply(&netns, Plan::outside_address(2, afi));
             let pod = lab
                 .state()
                 .pods
                 .iter()
                 .find(|pod| pod.node == Plan::node_name(from));
             for address in &pod.expect("its pod").addresses {
-                icmp::ping(&netns, *address, patience).expect("node to its pod");
+                await_reply(&netns, *address);
             }
         }
     }
@@ -82,12 +80,7 @@ fn three_hundred_namespaces_are_built_and_removed_in_seconds() {
     assert_eq!(namespaces_of(&name).len(), 300);
     // The far ends see each other, past the machine's limit on learned neighbours.
     let last = lab.ns("n99");
-    icmp::ping(
-        &last,
-        Plan::node_address(1, Afi::Ipv6),
-        Duration::from_secs(20),
-    )
-    .expect("far end");
+    await_reply(&last, Plan::node_address(1, Afi::Ipv6));
     let began = Instant::now();
     lab.down();
     let removed = began.elapsed();

@@ -5,16 +5,19 @@
 pub mod cluster;
 
 use std::fs;
+use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use dunlin_lab::config::{LabConfig, NodeDaemon, PodNetwork, RouterKind};
 use dunlin_lab::iproute::Batch;
 use dunlin_lab::lab;
 use dunlin_lab::netns::{self, Netns};
 use dunlin_lab::plan::{Families, Plan};
+use dunlin_lab::probe::icmp;
 use dunlin_lab::report::Report;
 use dunlin_lab::{Lab, unprivileged};
 
@@ -157,6 +160,14 @@ impl Drop for Spaces {
             let _ = netns::delete(space.name());
         }
     }
+}
+
+/// Waits until an echo is answered. What is sent over a link before the kernel's work queue has seen its carrier is lost.
+pub fn await_reply(from: &Netns, to: IpAddr) {
+    cluster::wait_until(&format!("{to} answers"), Duration::from_secs(60), || {
+        let reply = icmp::ping(from, to, Duration::from_secs(1));
+        reply.map(drop).map_err(|error| format!("{error:#}"))
+    });
 }
 
 /// A program that takes an agent's options and does nothing, for tests of the lab itself.
