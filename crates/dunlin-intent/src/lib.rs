@@ -14,6 +14,7 @@ pub mod fact;
 mod filters;
 pub mod intent;
 pub mod origin;
+pub mod pools;
 pub mod problem;
 mod router_ids;
 pub mod selector;

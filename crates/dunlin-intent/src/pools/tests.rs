@@ -1,0 +1,629 @@
+use dunlin_net::IpNet;
+
+use super::*;
+use crate::fact::{
+    AddressRange, IngressFact, IpFamilyPolicy, Malformed, NamespaceFact, NodeFact, PoolFact,
+    Protocol, ServiceCidrFact, ServiceFact, ServicePortFact, ServiceType, Timestamp, TrafficPolicy,
+};
+use crate::selector::Selector;
+
+mod keep;
+mod share;
+
+/// A range as `spec.addresses` has it: `192.0.2.0/29` or `192.0.2.1-192.0.2.3`.
+fn range(text: &str) -> AddressRange {
+    match text.split_once('-') {
+        Some((first, last)) => AddressRange {
+            first: ip(first),
+            last: ip(last),
+            is_cidr: false,
+        },
+        None => {
+            let net: IpNet = text.parse().unwrap();
+            AddressRange {
+                first: net.network(),
+                last: net.broadcast(),
+                is_cidr: true,
+            }
+        }
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn ips(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().map(|text| ip(text)).collect()
+}
+
+fn pool(name: &str, addresses: &[&str]) -> PoolFact {
+    PoolFact {
+        name: name.to_owned(),
+        addresses: addresses.iter().map(|text| range(text)).collect(),
+        auto_assign: true,
+        ..PoolFact::default()
+    }
+}
+
+fn selector(key: &str, value: &str) -> Option<Selector> {
+    Some(Selector {
+        match_labels: [(key.to_owned(), value.to_owned())].into(),
+        ..Selector::default()
+    })
+}
+
+/// A Service of type LoadBalancer in the Namespace `ns`, of our class, IPv4 only.
+fn service(name: &str) -> ServiceFact {
+    ServiceFact {
+        uid: Some(format!("uid-{name}")),
+        service_type: ServiceType::LoadBalancer,
+        load_balancer_class: Some(LOAD_BALANCER_CLASS.to_owned()),
+        ip_families: vec![Afi::Ipv4],
+        ports: vec![port(80)],
+        ..ServiceFact::new("ns", name)
+    }
+}
+
+fn dual(name: &str, policy: IpFamilyPolicy) -> ServiceFact {
+    ServiceFact {
+        ip_families: vec![Afi::Ipv4, Afi::Ipv6],
+        ip_family_policy: policy,
+        ..service(name)
+    }
+}
+
+fn port(port: u16) -> ServicePortFact {
+    ServicePortFact {
+        name: String::new(),
+        protocol: Protocol::Tcp,
+        port,
+        node_port: None,
+    }
+}
+
+fn with_status(mut fact: ServiceFact, addresses: &[&str]) -> ServiceFact {
+    let shown = |text: &&str| IngressFact {
+        ip: Some(ip(text)),
+        vip: true,
+    };
+    fact.ingress = addresses.iter().map(shown).collect();
+    fact
+}
+
+/// The machine with a writer that always succeeds.
+struct World {
+    pools: Pools,
+    /// What the status of each Service that was ever decided upon was set to.
+    wrote: BTreeMap<String, Vec<IpAddr>>,
+}
+
+impl World {
+    fn new(facts: impl IntoIterator<Item = Fact>) -> World {
+        World::with_default_class(true, facts)
+    }
+
+    fn with_default_class(on: bool, facts: impl IntoIterator<Item = Fact>) -> World {
+        let mut world = World {
+            pools: Pools::new(on),
+            wrote: BTreeMap::new(),
+        };
+        let namespace = NamespaceFact {
+            name: "ns".to_owned(),
+            labels: [("team".to_owned(), "red".to_owned())].into(),
+        };
+        world
+            .pools
+            .handle(SourceEvent::Apply(Fact::Namespace(namespace)));
+        for fact in facts {
+            world.pools.handle(SourceEvent::Apply(fact));
+        }
+        assert_eq!(world.pools.poll_decision(), None, "before all is told");
+        for kind in NEEDED {
+            world.pools.handle(SourceEvent::Synced(kind));
+        }
+        world.run();
+        world
+    }
+
+    fn run(&mut self) {
+        while let Some(decision) = self.pools.poll_decision() {
+            let (name, addresses) = (decision.service, decision.outcome.addresses);
+            if decision.differs {
+                self.pools
+                    .written(&name, decision.uid.as_deref(), &addresses);
+                self.wrote.insert(name.name.to_string(), addresses);
+            }
+        }
+    }
+
+    fn apply(&mut self, fact: impl Into<Told>) {
+        let Told(fact) = fact.into();
+        self.pools.handle(SourceEvent::Apply(fact));
+        self.run();
+    }
+
+    fn remove(&mut self, key: Key) {
+        self.pools.handle(SourceEvent::Remove(key));
+        self.run();
+    }
+
+    fn remove_service(&mut self, name: &str) {
+        self.remove(Key::Service(NamespacedName::new("ns", name)));
+    }
+
+    fn outcome(&self, name: &str) -> Outcome {
+        let name = NamespacedName::new("ns", name);
+        self.pools.decision(&name).expect("it is ours").outcome
+    }
+
+    fn has(&self, name: &str) -> Vec<IpAddr> {
+        self.outcome(name).addresses
+    }
+
+    fn lacks(&self, name: &str) -> Shortfall {
+        self.outcome(name).shortfall.expect("it lacks something")
+    }
+}
+
+struct Told(Fact);
+
+impl From<ServiceFact> for Told {
+    fn from(fact: ServiceFact) -> Told {
+        Told(Fact::Service(fact))
+    }
+}
+
+impl From<PoolFact> for Told {
+    fn from(fact: PoolFact) -> Told {
+        Told(Fact::Pool(fact))
+    }
+}
+
+fn facts(pools: Vec<PoolFact>, services: Vec<ServiceFact>) -> Vec<Fact> {
+    let pools = pools.into_iter().map(Fact::Pool);
+    pools
+        .chain(services.into_iter().map(Fact::Service))
+        .collect()
+}
+
+#[test]
+fn services_of_age_come_first() {
+    let at = |name: &str, secs| ServiceFact {
+        created: Some(Timestamp::from_unix_secs(secs)),
+        ..service(name)
+    };
+    let services = vec![service("undated"), at("a", 20), at("b", 10), at("c", 10)];
+    let world = World::new(facts(vec![pool("p", &["192.0.2.0/30"])], services));
+    assert_eq!(world.has("b"), ips(&["192.0.2.0"]));
+    assert_eq!(world.has("c"), ips(&["192.0.2.1"]));
+    assert_eq!(world.has("a"), ips(&["192.0.2.2"]));
+    assert_eq!(world.has("undated"), ips(&["192.0.2.3"]));
+}
+
+#[test]
+fn exhaustion_and_release() {
+    let services = vec![service("a"), service("b"), service("c")];
+    let mut world = World::new(facts(vec![pool("p", &["192.0.2.1-192.0.2.2"])], services));
+    assert_eq!(world.has("c"), ips(&[]));
+    assert_eq!(
+        world.lacks("c"),
+        Shortfall::Exhausted(Afi::Ipv4, vec!["p".into()])
+    );
+    assert!(world.pools.pools()[0].exhausted.v4);
+    world.remove_service("a");
+    assert_eq!(world.has("c"), ips(&["192.0.2.1"]));
+    assert!(world.outcome("c").complete());
+    assert_eq!(world.wrote["c"], ips(&["192.0.2.1"]));
+    // A change of type releases as well.
+    world.apply(service("d"));
+    assert_eq!(world.lacks("d").reason(), "Exhausted");
+    world.apply(ServiceFact {
+        service_type: ServiceType::ClusterIp,
+        ..service("b")
+    });
+    assert_eq!(world.has("d"), ips(&["192.0.2.2"]));
+    // A pool that grows too.
+    world.apply(service("e"));
+    world.apply(pool("p", &["192.0.2.1-192.0.2.3"]));
+    assert_eq!(world.has("e"), ips(&["192.0.2.3"]));
+}
+
+#[test]
+fn a_service_made_anew_is_another() {
+    let mut world = World::new(facts(
+        vec![pool("p", &["192.0.2.0/31"])],
+        vec![service("a")],
+    ));
+    world.apply(ServiceFact {
+        uid: Some("another".to_owned()),
+        ..service("a")
+    });
+    assert_eq!(world.has("a"), ips(&["192.0.2.0"]));
+    let name = NamespacedName::new("ns", "a");
+    let decision = world.pools.decision(&name).unwrap();
+    assert_eq!(decision.uid.as_deref(), Some("another"));
+    assert!(!decision.differs, "it was written");
+}
+
+#[test]
+fn whose_services() {
+    let of_class = |name: &str, class: Option<&str>| ServiceFact {
+        load_balancer_class: class.map(str::to_owned),
+        ..service(name)
+    };
+    let services = || {
+        vec![
+            of_class("none", None),
+            of_class("ours", Some(LOAD_BALANCER_CLASS)),
+            of_class("other", Some("example.com/lb")),
+            ServiceFact {
+                service_type: ServiceType::NodePort,
+                ..service("type")
+            },
+        ]
+    };
+    let pools = || vec![pool("p", &["192.0.2.0/28"])];
+    let named = |world: &World| -> Vec<String> {
+        let outcomes = world.pools.outcomes();
+        outcomes.map(|(name, _)| name.name.to_string()).collect()
+    };
+    let world = World::with_default_class(true, facts(pools(), services()));
+    assert_eq!(named(&world), ["none", "ours"]);
+    let world = World::with_default_class(false, facts(pools(), services()));
+    assert_eq!(named(&world), ["ours"]);
+}
+
+#[test]
+fn what_others_hold_is_taken() {
+    let other = ServiceFact {
+        load_balancer_class: Some("example.com/lb".to_owned()),
+        ..with_status(service("other"), &["192.0.2.0"])
+    };
+    let pools = vec![pool("p", &["192.0.2.0/31"])];
+    let mut world = World::new(facts(pools, vec![other, service("a"), service("b")]));
+    assert_eq!(world.has("a"), ips(&["192.0.2.1"]));
+    assert_eq!(world.lacks("b").reason(), "Exhausted");
+    world.remove_service("other");
+    assert_eq!(world.has("b"), ips(&["192.0.2.0"]));
+}
+
+#[test]
+fn another_controller_of_services_without_class_is_left_alone() {
+    let mut fact = service("a");
+    fact.load_balancer_class = None;
+    fact.ingress = vec![IngressFact {
+        ip: None,
+        vip: true,
+    }];
+    let mut world = World::new(facts(
+        vec![pool("p", &["192.0.2.0/31"])],
+        vec![fact.clone()],
+    ));
+    assert_eq!(world.lacks("a"), Shortfall::AnotherController);
+    assert!(world.wrote.is_empty());
+    // With the class said, it is ours whatever the status shows.
+    fact.load_balancer_class = Some(LOAD_BALANCER_CLASS.to_owned());
+    world.apply(fact);
+    assert_eq!(world.has("a"), ips(&["192.0.2.0"]));
+}
+
+#[test]
+fn families() {
+    use IpFamilyPolicy::{PreferDualStack, RequireDualStack, SingleStack};
+    let v4 = || pool("four", &["192.0.2.0/31"]);
+    let v6 = || pool("six", &["2001:db8::/64"]);
+    let case =
+        |pools: Vec<PoolFact>, fact: ServiceFact| World::new(facts(pools, vec![fact])).outcome("a");
+    let both = ips(&["192.0.2.0", "2001:db8::"]);
+    for policy in [PreferDualStack, RequireDualStack] {
+        let outcome = case(vec![v4(), v6()], dual("a", policy));
+        assert_eq!((outcome.addresses, outcome.shortfall), (both.clone(), None));
+    }
+    // In the order of the Service.
+    let mut fact = dual("a", PreferDualStack);
+    fact.ip_families.reverse();
+    let outcome = case(vec![v4(), v6()], fact);
+    assert_eq!(outcome.addresses, ips(&["2001:db8::", "192.0.2.0"]));
+    // One family of two.
+    let outcome = case(vec![v4()], dual("a", PreferDualStack));
+    assert_eq!(outcome.addresses, ips(&["192.0.2.0"]));
+    assert_eq!(outcome.shortfall, Some(Shortfall::NoFamily(Afi::Ipv6)));
+    let outcome = case(vec![v4()], dual("a", RequireDualStack));
+    assert_eq!(outcome.addresses, ips(&[]));
+    assert_eq!(outcome.shortfall, Some(Shortfall::NoFamily(Afi::Ipv6)));
+    let mut fact = dual("a", RequireDualStack);
+    fact.ip_families.pop();
+    let outcome = case(vec![v4(), v6()], fact);
+    assert_eq!(outcome.addresses, ips(&[]));
+    assert_eq!(outcome.shortfall, Some(Shortfall::OneFamilyOnly));
+    // Only the first counts.
+    let outcome = case(vec![v4(), v6()], dual("a", SingleStack));
+    assert_eq!(outcome.addresses, ips(&["192.0.2.0"]));
+}
+
+#[test]
+fn what_requires_both_families_takes_no_half() {
+    use IpFamilyPolicy::RequireDualStack;
+    let pools = vec![pool(
+        "p",
+        &["192.0.2.1-192.0.2.1", "2001:db8::1-2001:db8::1"],
+    )];
+    let six = ServiceFact {
+        ip_families: vec![Afi::Ipv6],
+        ..service("six")
+    };
+    let mut world = World::new(facts(pools, vec![six]));
+    world.apply(dual("a", RequireDualStack));
+    assert_eq!(
+        world.lacks("a"),
+        Shortfall::Exhausted(Afi::Ipv6, vec!["p".into()])
+    );
+    // The IPv4 address was not taken for nothing.
+    world.apply(service("four"));
+    assert_eq!(world.has("four"), ips(&["192.0.2.1"]));
+    world.remove_service("six");
+    assert_eq!(
+        world.lacks("a"),
+        Shortfall::Exhausted(Afi::Ipv4, vec!["p".into()])
+    );
+    world.remove_service("four");
+    assert_eq!(world.has("a"), ips(&["192.0.2.1", "2001:db8::1"]));
+}
+
+#[test]
+fn the_second_family_comes_later() {
+    use IpFamilyPolicy::PreferDualStack;
+    let fact = with_status(dual("a", PreferDualStack), &["192.0.2.0"]);
+    let mut world = World::new(facts(vec![pool("p", &["192.0.2.0/31"])], vec![fact]));
+    assert_eq!(world.has("a"), ips(&["192.0.2.0"]));
+    world.apply(pool("six", &["2001:db8::/64"]));
+    assert_eq!(world.has("a"), ips(&["192.0.2.0", "2001:db8::"]));
+}
+
+#[test]
+fn the_ends_of_a_cidr_can_be_left_out() {
+    let first = |addresses: &[&str], afi| {
+        let pool = PoolFact {
+            avoid_first_last: true,
+            ..pool("p", addresses)
+        };
+        let fact = ServiceFact {
+            ip_families: vec![afi],
+            ..service("a")
+        };
+        let world = World::new(facts(vec![pool], vec![fact]));
+        (world.has("a"), *world.pools.pools()[0].total.get(afi))
+    };
+    assert_eq!(
+        first(&["192.0.2.0/30"], Afi::Ipv4),
+        (ips(&["192.0.2.1"]), 2)
+    );
+    assert_eq!(
+        first(&["192.0.2.0-192.0.2.3"], Afi::Ipv4),
+        (ips(&["192.0.2.0"]), 4)
+    );
+    assert_eq!(
+        first(&["192.0.2.0/31"], Afi::Ipv4),
+        (ips(&["192.0.2.0"]), 2)
+    );
+    assert_eq!(
+        first(&["192.0.2.7/32"], Afi::Ipv4),
+        (ips(&["192.0.2.7"]), 1)
+    );
+    assert_eq!(
+        first(&["2001:db8::/126"], Afi::Ipv6),
+        (ips(&["2001:db8::"]), 4)
+    );
+}
+
+#[test]
+fn which_pool() {
+    let plain = pool("a-plain", &["192.0.2.0/28"]);
+    let narrow = PoolFact {
+        service_selector: selector("app", "web"),
+        ..pool("b-narrow", &["198.51.100.0/28"])
+    };
+    let narrowest = PoolFact {
+        service_selector: selector("app", "web"),
+        namespace_selector: selector("team", "red"),
+        ..pool("c-narrowest", &["203.0.113.0/28"])
+    };
+    let asked_only = PoolFact {
+        auto_assign: false,
+        ..pool("d-asked", &["10.9.0.0/28"])
+    };
+    let pools = vec![plain, narrow, narrowest, asked_only];
+    let mut web = service("web");
+    web.labels.insert("app".into(), "web".into());
+    let asking = |name: &str, pool: &str| ServiceFact {
+        requested_pool: Some(pool.to_owned()),
+        ..service(name)
+    };
+    let elsewhere = ServiceFact {
+        name: NamespacedName::new("unknown", "web"),
+        ..web.clone()
+    };
+    let services = vec![
+        service("plain"),
+        web,
+        asking("asked", "d-asked"),
+        asking("missing", "nowhere"),
+        asking("refused", "b-narrow"),
+        elsewhere,
+    ];
+    let world = World::new(facts(pools, services));
+    assert_eq!(world.has("plain"), ips(&["192.0.2.0"]));
+    assert_eq!(world.has("web"), ips(&["203.0.113.0"]));
+    assert_eq!(world.has("asked"), ips(&["10.9.0.0"]));
+    assert_eq!(
+        world.lacks("missing"),
+        Shortfall::PoolMissing("nowhere".into())
+    );
+    assert_eq!(
+        world.lacks("refused"),
+        Shortfall::PoolNotForService("b-narrow".into())
+    );
+    // A Namespace nothing is known of satisfies no selector.
+    let there = world.pools.decision(&NamespacedName::new("unknown", "web"));
+    assert_eq!(there.unwrap().outcome.addresses, ips(&["198.51.100.0"]));
+}
+
+#[test]
+fn a_namespace_that_changes_its_labels() {
+    let blue = PoolFact {
+        namespace_selector: selector("team", "blue"),
+        ..pool("blue", &["192.0.2.0/28"])
+    };
+    let mut world = World::new(facts(vec![blue], vec![service("a")]));
+    assert_eq!(world.lacks("a"), Shortfall::NoPool);
+    let namespace = NamespaceFact {
+        name: "ns".to_owned(),
+        labels: [("team".to_owned(), "blue".to_owned())].into(),
+    };
+    world.apply(Told(Fact::Namespace(namespace)));
+    assert_eq!(world.has("a"), ips(&["192.0.2.0"]));
+}
+
+#[test]
+fn requests() {
+    let asking = |name: &str, addresses: &[&str]| ServiceFact {
+        requested_ips: ips(addresses),
+        ..service(name)
+    };
+    let blue = PoolFact {
+        namespace_selector: selector("team", "blue"),
+        ..pool("blue", &["203.0.113.0/28"])
+    };
+    let hidden = PoolFact {
+        auto_assign: false,
+        ..pool("hidden", &["198.51.100.0/28"])
+    };
+    let pools = vec![pool("p", &["192.0.2.0/28"]), blue, hidden];
+    let mut invalid = service("invalid");
+    let field = "metadata.annotations[dunlin.dev/load-balancer-ips]";
+    invalid.malformed = vec![Malformed::new(field, "is no address")];
+    let services = vec![
+        asking("a", &["192.0.2.5"]),
+        asking("b", &["192.0.2.5"]),
+        asking("hidden", &["198.51.100.3"]),
+        asking("outside", &["10.0.0.1"]),
+        asking("not-for", &["203.0.113.1"]),
+        asking("family", &["2001:db8::1"]),
+        asking("two", &["192.0.2.9", "192.0.2.8"]),
+        asking("half", &["192.0.2.7", "192.0.2.5"]),
+        invalid,
+    ];
+    let mut world = World::new(facts(pools, services));
+    assert_eq!(world.has("a"), ips(&["192.0.2.5"]));
+    let taken = Shortfall::RequestedTaken(ip("192.0.2.5"), NamespacedName::new("ns", "a"));
+    assert_eq!(world.lacks("b"), taken);
+    assert_eq!(world.lacks("half"), taken);
+    assert_eq!(world.has("half"), ips(&[]));
+    assert_eq!(world.has("hidden"), ips(&["198.51.100.3"]));
+    assert_eq!(
+        world.lacks("outside"),
+        Shortfall::RequestedOutsidePools(ip("10.0.0.1"))
+    );
+    let not_for = Shortfall::RequestedNotForService(ip("203.0.113.1"), "blue".into());
+    assert_eq!(world.lacks("not-for"), not_for);
+    assert_eq!(
+        world.lacks("family"),
+        Shortfall::RequestedFamily(ip("2001:db8::1"))
+    );
+    assert_eq!(world.has("two"), ips(&["192.0.2.9", "192.0.2.8"]));
+    assert_eq!(world.lacks("invalid"), Shortfall::RequestInvalid);
+    // Whoever waits for an address gets it.
+    world.remove_service("a");
+    assert_eq!(world.has("b"), ips(&["192.0.2.5"]));
+    let many: Vec<String> = (0..17).map(|n| format!("192.0.2.{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    world.apply(asking("many", &many));
+    assert_eq!(world.lacks("many"), Shortfall::RequestTooLong);
+}
+
+#[test]
+fn one_family_asked_for_and_the_other_found() {
+    let pools = vec![pool("p", &["192.0.2.0/28", "2001:db8::/64"])];
+    let fact = ServiceFact {
+        requested_ips: ips(&["2001:db8::77"]),
+        ..dual("a", IpFamilyPolicy::RequireDualStack)
+    };
+    let world = World::new(facts(pools, vec![fact]));
+    assert_eq!(world.has("a"), ips(&["192.0.2.0", "2001:db8::77"]));
+}
+
+#[test]
+fn what_the_cluster_uses_otherwise_is_not_given() {
+    let node = NodeFact::new("n")
+        .with_internal_ip(ip("192.0.2.0"))
+        .with_pod_cidr("192.0.2.2/31".parse().unwrap());
+    let cidr = ServiceCidrFact {
+        name: "kubernetes".to_owned(),
+        cidrs: vec!["192.0.2.4/31".parse().unwrap()],
+        malformed: Vec::new(),
+    };
+    let asking = ServiceFact {
+        requested_ips: ips(&["192.0.2.3"]),
+        ..service("b")
+    };
+    let mut all = facts(
+        vec![pool("p", &["192.0.2.0-192.0.2.6"])],
+        vec![service("a"), asking, service("c"), service("d")],
+    );
+    all.extend([Fact::Node(node), Fact::ServiceCidr(cidr)]);
+    let mut world = World::new(all);
+    assert_eq!(world.has("a"), ips(&["192.0.2.1"]));
+    assert_eq!(
+        world.lacks("b"),
+        Shortfall::RequestedReserved(ip("192.0.2.3"))
+    );
+    assert_eq!(world.has("c"), ips(&["192.0.2.6"]));
+    assert_eq!(world.lacks("d").reason(), "Exhausted");
+    assert_eq!(
+        world.pools.pools()[0].defects,
+        [PoolDefect::Reserved(Afi::Ipv4)]
+    );
+    world.remove(Key::Node("n".to_owned()));
+    assert_eq!(world.has("d"), ips(&["192.0.2.0"]));
+}
+
+#[test]
+fn pools_with_defects() {
+    let mut refused = pool("b", &["192.0.2.8/29"]);
+    refused.malformed = vec![Malformed::new("spec.serviceSelector", "is odd")];
+    let mut partly = pool("c", &["198.51.100.0/29"]);
+    partly.malformed = vec![Malformed::new("spec.addresses[1]", "is odd")];
+    let pools = vec![
+        pool("a", &["192.0.2.0/28"]),
+        refused,
+        partly,
+        pool("d", &[]),
+    ];
+    let asking = ServiceFact {
+        requested_pool: Some("b".to_owned()),
+        ..service("x")
+    };
+    let asking_c = ServiceFact {
+        requested_pool: Some("c".to_owned()),
+        ..service("y")
+    };
+    let world = World::new(facts(pools, vec![asking, asking_c]));
+    assert_eq!(world.lacks("x"), Shortfall::PoolRefused("b".to_owned()));
+    assert_eq!(world.has("y"), ips(&["198.51.100.0"]));
+    let defects: Vec<Vec<&str>> = world
+        .pools
+        .pools()
+        .iter()
+        .map(|view| view.defects.iter().map(PoolDefect::reason).collect())
+        .collect();
+    assert_eq!(
+        defects,
+        [
+            vec![],
+            vec!["Invalid", "Refused", "Overlaps"],
+            vec!["Invalid"],
+            vec!["Empty"]
+        ]
+    );
+}
