@@ -38,7 +38,8 @@ impl Pool {
         }
         let selectors = [&fact.service_selector, &fact.namespace_selector];
         let faulty = selectors.into_iter().flatten().any(|s| s.fault().is_some());
-        let unread = |field: &String| !field.starts_with("spec.addresses");
+        let unread =
+            |field: &String| field.starts_with("spec.") && !field.starts_with("spec.addresses");
         let malformed: Vec<String> = fact.malformed.into_iter().map(|m| m.field).collect();
         Pool {
             ranges,
