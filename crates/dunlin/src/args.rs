@@ -14,6 +14,7 @@ use dunlin_net::{Afi, IpNet};
 
 use crate::install_cni::InstallCniOptions;
 use crate::manifests::ManifestOptions;
+use crate::migrate::Migrate;
 
 /// Plain routing for Kubernetes: one agent a node, BGP between them, the kernel's own routes.
 #[derive(Debug, Parser)]
@@ -67,6 +68,9 @@ pub(crate) enum Command {
     Manifests(ManifestOptions),
     /// Put the CNI plugins that pods need where the container runtime looks for them.
     InstallCni(InstallCniOptions),
+    /// Tell another network plugin's configuration as Dunlin's objects.
+    #[command(subcommand)]
+    Migrate(Migrate),
     /// Do nothing until asked to end.
     #[command(hide = true)]
     Pause,

@@ -16,6 +16,7 @@ mod check;
 mod cleanup;
 mod install_cni;
 mod manifests;
+mod migrate;
 mod output;
 mod query;
 mod show;
@@ -58,6 +59,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Cleanup(options) => print(|out| cleanup::run(&options, client.socket(), out)),
         Command::Manifests(options) => print(|out| manifests::run(&options, out)),
         Command::InstallCni(options) => print(|out| install_cni::run(&options, out)),
+        Command::Migrate(command) => print(|out| migrate::run(&command, out)),
         Command::Pause => dunlin_agent::pause().map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => print(|out| {
             // The generator takes a failed write for impossible.
