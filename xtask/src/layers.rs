@@ -31,7 +31,7 @@ const fn room(name: &'static str, ours: &'static [&'static str]) -> Room {
     }
 }
 
-const ROOMS: [Room; 19] = [
+const ROOMS: [Room; 20] = [
     pure("dunlin-net", &[]),
     pure("dunlin-bgp", &["dunlin-net"]),
     pure("dunlin-intent", &["dunlin-net", "dunlin-bgp"]),
@@ -84,6 +84,8 @@ const ROOMS: [Room; 19] = [
             "dunlin-api",
         ],
     ),
+    // An API server for tests and benchmarks; it knows JSON alone.
+    room("dunlin-fakeapi", &[]),
     // It measures programs from outside.
     room("dunlin-bench", &["dunlin-net", "dunlin-bgp"]),
     // It compares the codec with other people's.

@@ -1,0 +1,161 @@
+//! The objects, their versions, and what happened to them lately.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+/// What happened to an object.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The version it made.
+    pub version: u64,
+    /// What happened.
+    pub kind: ChangeKind,
+    /// Where: `/api/v1/nodes`.
+    pub(crate) collection: Arc<str>,
+    /// The object as it is then; as it last was, if it is gone.
+    pub object: Arc<Value>,
+    /// The object as it was before.
+    pub(crate) before: Option<Arc<Value>>,
+}
+
+/// What can happen to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It was created.
+    Added,
+    /// It was changed.
+    Modified,
+    /// It was deleted.
+    Deleted,
+}
+
+/// `namespace/name`, or `/name` of an object without a namespace.
+pub(crate) type Place = String;
+
+/// A collection of objects, all namespaces of it.
+pub(crate) type Collection = BTreeMap<Place, Arc<Value>>;
+
+/// Everything. Versions count all changes, as with etcd.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    pub(crate) version: u64,
+    collections: BTreeMap<Arc<str>, Collection>,
+    /// The latest changes, oldest first; a watch from before them is told 410.
+    history: VecDeque<Change>,
+    /// Changes before this version are forgotten.
+    pub(crate) forgotten: u64,
+    /// How many changes are kept.
+    pub(crate) keep: usize,
+    /// Collections that are not there: their paths answer 404.
+    pub(crate) absent: Vec<String>,
+    uids: u64,
+}
+
+impl Store {
+    pub(crate) fn new() -> Store {
+        Store {
+            version: 1,
+            keep: 100_000,
+            ..Store::default()
+        }
+    }
+
+    pub(crate) fn get(&self, collection: &str, place: &str) -> Option<&Arc<Value>> {
+        self.collections.get(collection)?.get(place)
+    }
+
+    pub(crate) fn objects<'a>(
+        &'a self,
+        collection: &str,
+    ) -> impl Iterator<Item = (&'a Place, &'a Arc<Value>)> + use<'a> {
+        self.collections.get(collection).into_iter().flatten()
+    }
+
+    /// Puts an object, new or not, and gives it a version.
+    pub(crate) fn put(&mut self, collection: &str, place: &str, mut object: Value) -> Arc<Value> {
+        self.version += 1;
+        let version = self.version;
+        let key: Arc<str> = match self.collections.get_key_value(collection) {
+            Some((key, _)) => key.clone(),
+            None => collection.into(),
+        };
+        let objects = self.collections.entry(key.clone()).or_default();
+        let before = objects.get(place).cloned();
+        if let Some(meta) = object["metadata"].as_object_mut() {
+            meta.insert("resourceVersion".into(), version.to_string().into());
+            if let Some(before) = &before {
+                for field in ["uid", "creationTimestamp"] {
+                    if let Some(value) = before["metadata"].get(field) {
+                        meta.insert(field.into(), value.clone());
+                    }
+                }
+            } else {
+                self.uids += 1;
+                let uid = format!("00000000-0000-4000-8000-{:012x}", self.uids);
+                meta.entry("uid").or_insert(uid.into());
+                meta.entry("creationTimestamp")
+                    .or_insert("2026-01-01T00:00:00Z".into());
+            }
+        }
+        let object = Arc::new(object);
+        objects.insert(place.to_owned(), object.clone());
+        let kind = match before {
+            Some(_) => ChangeKind::Modified,
+            None => ChangeKind::Added,
+        };
+        self.note(kind, key, object.clone(), before);
+        object
+    }
+
+    pub(crate) fn delete(&mut self, collection: &str, place: &str) -> Option<Arc<Value>> {
+        let (key, _) = self.collections.get_key_value(collection)?;
+        let key = key.clone();
+        let gone = self.collections.get_mut(collection)?.remove(place)?;
+        self.version += 1;
+        let mut last = (*gone).clone();
+        last["metadata"]["resourceVersion"] = self.version.to_string().into();
+        let last = Arc::new(last);
+        self.note(ChangeKind::Deleted, key, last.clone(), Some(gone));
+        Some(last)
+    }
+
+    /// Forgets all changes so far: a watch from before now is told 410.
+    pub(crate) fn forget(&mut self) {
+        self.history.clear();
+        self.forgotten = self.version;
+    }
+
+    fn note(
+        &mut self,
+        kind: ChangeKind,
+        collection: Arc<str>,
+        object: Arc<Value>,
+        before: Option<Arc<Value>>,
+    ) {
+        self.history.push_back(Change {
+            version: self.version,
+            kind,
+            collection,
+            object,
+            before,
+        });
+        while self.history.len() > self.keep {
+            if let Some(change) = self.history.pop_front() {
+                self.forgotten = change.version;
+            }
+        }
+    }
+
+    /// What happened after a version; none if that is forgotten.
+    pub(crate) fn since(&self, version: u64) -> Option<Vec<Change>> {
+        if version < self.forgotten {
+            return None;
+        }
+        let begin = self
+            .history
+            .partition_point(|change| change.version <= version);
+        Some(self.history.iter().skip(begin).cloned().collect())
+    }
+}
