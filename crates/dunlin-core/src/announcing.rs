@@ -207,6 +207,6 @@ fn kind(event: &SourceEvent) -> Option<Kind> {
             Key::Pool(_) => Some(Kind::Pool),
             Key::Unbuilt(_) => None,
         },
-        SourceEvent::Synced(_) | SourceEvent::Problems(..) => None,
+        SourceEvent::Synced(_) | SourceEvent::Problems(..) | SourceEvent::ApiServers(_) => None,
     }
 }

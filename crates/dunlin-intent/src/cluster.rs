@@ -114,6 +114,7 @@ impl Cluster {
             SourceEvent::Remove(key) => self.remove(&key),
             SourceEvent::Synced(kind) => self.synced(kind),
             SourceEvent::Problems(object, problems) => self.set_source_problems(object, problems),
+            SourceEvent::ApiServers(addresses) => self.set_api_servers(addresses),
         }
     }
 

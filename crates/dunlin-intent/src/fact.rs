@@ -42,6 +42,8 @@ pub enum SourceEvent {
     /// What the source finds wrong with an object or a file; replaces what it said of it before, and none means that
     /// all is well.
     Problems(ObjectRef, Vec<Problem>),
+    /// The API server's addresses, which no route may capture; replaces those told before.
+    ApiServers(Vec<IpAddr>),
 }
 
 /// One object as a source gives it.

@@ -137,7 +137,10 @@ impl Pools {
                     self.begin();
                 }
             }
-            SourceEvent::Apply(_) | SourceEvent::Remove(_) | SourceEvent::Problems(..) => {}
+            SourceEvent::Apply(_)
+            | SourceEvent::Remove(_)
+            | SourceEvent::Problems(..)
+            | SourceEvent::ApiServers(_) => {}
         }
     }
 
