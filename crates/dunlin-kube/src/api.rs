@@ -1,11 +1,36 @@
 //! The Kubernetes API as a source of facts.
 //!
-//! * [`connect`]: where the API server is and who we are → a [`Client`] that finds its way to a server that answers, and
+//! * [`connect()`]: where the API server is and who we are → a [`Client`] that finds its way to a server that answers, and
 //!   takes up tokens and certificates that rotate.
+//! * [`ApiSource`]: one informer a resource lists and watches, tells what changes, and nothing twice; the last known state
+//!   lies in a file, and passwords in memory, for a start without the API server.
+//!
+//! ```text
+//!  Client ─► Exchange ─► Informer (one a resource) ─┬─► Teller ─► SourceEvents
+//!   servers   list,       diff by hash of the fact   ├─► Saver ─► state file (a thread of its own)
+//!   in turn   watch                                  └─► Health ─► status and metrics
+//! ```
 
+mod backoff;
 mod config;
 mod connect;
+mod exchange;
+mod health;
+mod informer;
+mod items;
+mod object;
+mod resource;
+mod secrets;
+mod seen;
+mod slim;
+mod source;
+mod state;
+mod teller;
+mod trouble;
+mod vault;
 
 pub use config::{ApiConfig, ApiServer};
 pub use connect::{ConnectError, connect};
+pub use health::{ResourceHealth, SourceHealth, StateAge};
 pub use kube::Client;
+pub use source::{ApiSource, FIRST_ANSWER, SourceOptions};

@@ -24,8 +24,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 pub use json::{ObjectFault, read_json, read_value};
-pub(crate) use meta::Header;
 use meta::Meta;
+pub(crate) use meta::{Header, Place};
 pub use resource::{GROUP, Resource, VERSION};
 
 /// The kinds that may lie beside the others and say nothing to routing.

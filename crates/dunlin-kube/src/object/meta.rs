@@ -23,8 +23,8 @@ pub(crate) struct Header {
 /// The place of an object.
 #[derive(Default, Deserialize)]
 pub(crate) struct Place {
-    pub(super) name: Option<String>,
-    pub(super) namespace: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) namespace: Option<String>,
 }
 
 impl Place {

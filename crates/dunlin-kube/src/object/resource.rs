@@ -100,7 +100,7 @@ impl Resource {
     }
 
     /// The key of an object at a place; none if its place has no name.
-    pub(super) fn key(&self, place: Place) -> Option<Key> {
+    pub(crate) fn key(&self, place: Place) -> Option<Key> {
         let Place { name, namespace } = place;
         let name = name.filter(|name| !name.is_empty())?;
         let Some(facts) = self.facts else {

@@ -1,0 +1,302 @@
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use tokio::sync::mpsc;
+
+use super::Item;
+use crate::api::health::{Health, StateAge};
+use crate::api::object::Envelope;
+use crate::object::Resource;
+
+/// `plural/namespace/name` → the object's text.
+const OBJECTS: TableDefinition<&str, &[u8]> = TableDefinition::new("objects");
+
+/// `plural` → the wall clock's seconds when all of it was first known to be here; under [`SAVED`] when anything was last
+/// written.
+const COMPLETE: TableDefinition<&str, u64> = TableDefinition::new("complete");
+const SAVED: &str = "";
+
+/// Memory for the file's pages, octets.
+const CACHE_OCTETS: usize = 2 << 20;
+
+/// How far the file may lag behind.
+const LAG: Duration = Duration::from_secs(5);
+
+/// Octets written before they are made durable at once.
+const BATCH_OCTETS: usize = 4 << 20;
+
+/// Objects larger than this are not saved.
+const MAX_OCTETS: usize = 1 << 20;
+
+/// After a failure nothing is written for so long.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// What the thread is asked to do.
+pub(super) enum Order {
+    Put {
+        resource: Resource,
+        text: Vec<u8>,
+    },
+    Delete {
+        resource: Resource,
+        name: String,
+    },
+    Complete {
+        resource: Resource,
+        names: HashSet<String>,
+    },
+    Load {
+        resource: Resource,
+        objects: mpsc::Sender<Item>,
+    },
+}
+
+type Outcome<T> = Result<T, redb::Error>;
+
+/// The thread that owns the file.
+pub(super) struct Writer {
+    path: PathBuf,
+    health: Health,
+    database: Option<Database>,
+    pending: Option<Pending>,
+    paused_until: Option<Instant>,
+}
+
+/// What is written and not yet durable.
+struct Pending {
+    transaction: WriteTransaction,
+    since: Instant,
+    octets: usize,
+}
+
+impl Writer {
+    pub(super) fn new(path: PathBuf, health: Health) -> Writer {
+        Writer {
+            path,
+            health,
+            database: None,
+            pending: None,
+            paused_until: None,
+        }
+    }
+
+    /// Does what is asked until nobody can ask any more.
+    pub(super) fn run(mut self, orders: &Receiver<Order>) {
+        loop {
+            let patience = self.pending.as_ref().map_or(Duration::MAX, |pending| {
+                LAG.saturating_sub(pending.since.elapsed())
+            });
+            let order = match patience {
+                Duration::MAX => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                patience => orders.recv_timeout(patience),
+            };
+            let ended = matches!(order, Err(RecvTimeoutError::Disconnected));
+            let mut batch: Vec<Order> = order.into_iter().collect();
+            batch.extend(orders.try_iter().take(64));
+            // The file's library may give up on a damaged file by panicking.
+            let done = catch_unwind(AssertUnwindSafe(|| self.work(batch, ended)));
+            match done {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => self.fail(&error.to_string()),
+                Err(_) => {
+                    self.fail("it is damaged");
+                    self.set_aside();
+                }
+            }
+            if ended {
+                return;
+            }
+        }
+    }
+
+    fn work(&mut self, batch: Vec<Order>, ended: bool) -> Outcome<()> {
+        for order in batch {
+            match order {
+                Order::Load { resource, objects } => self.load(resource, &objects)?,
+                order => self.write(order)?,
+            }
+        }
+        let due = self.pending.as_ref().is_some_and(|pending| {
+            ended || pending.since.elapsed() >= LAG || pending.octets >= BATCH_OCTETS
+        });
+        if due {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Outcome<()> {
+        if let Some(pending) = self.pending.take() {
+            let mut complete = pending.transaction.open_table(COMPLETE)?;
+            complete.insert(SAVED, wall_clock())?;
+            drop(complete);
+            pending.transaction.commit()?;
+            self.health.state(None);
+        }
+        Ok(())
+    }
+
+    fn open(&mut self) -> Outcome<Option<&Database>> {
+        if self
+            .paused_until
+            .is_some_and(|until| Instant::now() < until)
+        {
+            return Ok(None);
+        }
+        if self.database.is_none() {
+            self.database = Some(self.create()?);
+        }
+        Ok(self.database.as_ref())
+    }
+
+    /// Opens the file; one that is damaged is set aside.
+    fn create(&self) -> Outcome<Database> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_OCTETS);
+        let opened = catch_unwind(AssertUnwindSafe(|| builder.create(&self.path)));
+        let why = match opened {
+            Ok(Ok(database)) => return Ok(database),
+            Ok(Err(redb::DatabaseError::Storage(redb::StorageError::Io(error))))
+                if error.kind() != std::io::ErrorKind::InvalidData =>
+            {
+                return Err(redb::Error::Io(error));
+            }
+            Ok(Err(error @ redb::DatabaseError::DatabaseAlreadyOpen)) => return Err(error.into()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it is damaged".to_owned(),
+        };
+        tracing::error!(path = %self.path.display(), why, "the state file cannot be used: it is set aside, and a new one begun");
+        self.set_aside();
+        Ok(builder.create(&self.path)?)
+    }
+
+    fn set_aside(&self) {
+        let aside = self.path.with_extension("redb.damaged");
+        if let Err(error) = std::fs::rename(&self.path, &aside) {
+            tracing::warn!(path = %self.path.display(), %error, "the state file cannot be set aside");
+        }
+    }
+
+    fn fail(&mut self, why: &str) {
+        self.pending = None;
+        self.database = None;
+        self.paused_until = Some(Instant::now() + PAUSE);
+        self.health.state(Some(format!(
+            "the state file {}: {why}: nothing is saved for the next minute; a restart without the API server would begin \
+             with what it last held",
+            self.path.display()
+        )));
+    }
+
+    fn write(&mut self, order: Order) -> Outcome<()> {
+        if self.open()?.is_none() {
+            return Ok(());
+        }
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        if self.pending.is_none() {
+            self.pending = Some(Pending {
+                transaction: database.begin_write()?,
+                since: Instant::now(),
+                octets: 0,
+            });
+        }
+        let Some(pending) = &mut self.pending else {
+            return Ok(());
+        };
+        let mut objects = pending.transaction.open_table(OBJECTS)?;
+        match order {
+            Order::Put { resource, text } => {
+                let Some(name) = name(&text).filter(|_| text.len() <= MAX_OCTETS) else {
+                    return Ok(());
+                };
+                let key = format!("{}/{name}", resource.plural);
+                let same = objects
+                    .get(key.as_str())?
+                    .is_some_and(|old| old.value() == text);
+                if !same {
+                    pending.octets += text.len();
+                    objects.insert(key.as_str(), text.as_slice())?;
+                }
+            }
+            Order::Delete { resource, name } => {
+                objects.remove(format!("{}/{name}", resource.plural).as_str())?;
+            }
+            Order::Complete { resource, names } => {
+                let (first, last) = range(&resource);
+                let prefix = first.len();
+                objects.retain_in(first.as_str()..last.as_str(), |key, _| {
+                    key.get(prefix..).is_some_and(|name| names.contains(name))
+                })?;
+                let mut complete = pending.transaction.open_table(COMPLETE)?;
+                complete.insert(resource.plural, wall_clock())?;
+            }
+            Order::Load { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, resource: Resource, out: &mpsc::Sender<Item>) -> Outcome<()> {
+        self.commit()?;
+        let Some(database) = self.open()? else {
+            return Ok(());
+        };
+        let reading = database.begin_read()?;
+        let objects = match reading.open_table(OBJECTS) {
+            Ok(objects) => objects,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let (first, last) = range(&resource);
+        for entry in objects.range(first.as_str()..last.as_str())? {
+            let (_, text) = entry?;
+            if out
+                .blocking_send(Item::Object(text.value().to_vec()))
+                .is_err()
+            {
+                return Ok(());
+            }
+        }
+        let complete = match reading.open_table(COMPLETE) {
+            Ok(complete) => match complete.get(resource.plural)? {
+                Some(first) => complete.get(SAVED)?.or(Some(first)).map(|at| at.value()),
+                None => None,
+            },
+            Err(redb::TableError::TableDoesNotExist(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(at) = complete {
+            let age = wall_clock().checked_sub(at).map(Duration::from_secs);
+            let _ = out.blocking_send(Item::Complete(StateAge(age)));
+        }
+        Ok(())
+    }
+}
+
+/// An object's `name`, or `namespace/name`.
+fn name(text: &[u8]) -> Option<String> {
+    let meta = Envelope::read(text).ok()?.metadata;
+    Some(match meta.namespace {
+        Some(namespace) => format!("{namespace}/{}", meta.name),
+        None => meta.name,
+    })
+}
+
+/// The keys of a resource: from the first, up to and without the last.
+fn range(resource: &Resource) -> (String, String) {
+    // '0' follows '/'.
+    (
+        format!("{}/", resource.plural),
+        format!("{}0", resource.plural),
+    )
+}
+
+fn wall_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,8 @@
+//! The sources of facts: the manifest directory and the Kubernetes API tell the very same, and an API server that does
+//! everything wrong costs nothing but time.
+
+mod api;
+mod conformance;
+mod objects;
+mod state;
+mod world;
