@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+pub use dunlin_kube::api::{ApiConfig, ApiServer};
 
 /// Where the agent's directories and files are unless it was told otherwise.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/dunlin";
@@ -11,6 +12,9 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/dunlin";
 pub const DEFAULT_CNI_CONF_DIR: &str = "/etc/cni/net.d";
 /// Where metrics and health are served: this host only, until somebody says otherwise.
 pub const DEFAULT_METRICS_ADDR: &str = "127.0.0.1:9179";
+
+/// Where passwords are kept for a restart without the API server: a tmpfs.
+pub const DEFAULT_SECRETS_DIR: &str = "/run/dunlin/secrets";
 
 /// Where iproute2 looks for the names of route protocols.
 pub const DEFAULT_PROTOCOL_NAMES: &str = dunlin_kernel::protocol_name::DEFAULT_DIR;
@@ -22,6 +26,8 @@ pub struct AgentConfig {
     pub node_name: String,
     /// Where the objects come from.
     pub cluster: ClusterSource,
+    /// What the Kubernetes API as a source needs.
+    pub kube: KubeOptions,
     /// The admin socket.
     pub socket: PathBuf,
     /// Where metrics and health are served; `None` for nowhere.
@@ -47,6 +53,24 @@ pub enum ClusterSource {
     Kube,
     /// A directory of YAML files.
     Dir(PathBuf),
+}
+
+/// What the Kubernetes API as a source needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubeOptions {
+    /// Where it is, and who we are there.
+    pub api: ApiConfig,
+    /// The directory for passwords, on a tmpfs.
+    pub secrets_dir: PathBuf,
+}
+
+impl Default for KubeOptions {
+    fn default() -> KubeOptions {
+        KubeOptions {
+            api: ApiConfig::default(),
+            secrets_dir: DEFAULT_SECRETS_DIR.into(),
+        }
+    }
 }
 
 impl std::str::FromStr for ClusterSource {
@@ -79,9 +103,7 @@ impl AgentConfig {
     pub fn validate(&self) -> Result<()> {
         validate_node_name(&self.node_name)?;
         match &self.cluster {
-            ClusterSource::Kube => bail!(
-                "--cluster kube: the Kubernetes API is not supported by this version: use --cluster dir:PATH"
-            ),
+            ClusterSource::Kube => {}
             ClusterSource::Dir(path) if !path.is_dir() => bail!(
                 "--cluster dir:{}: no such directory: create it, and put the Node objects there as YAML files",
                 path.display()

@@ -1,12 +1,15 @@
 //! What the main thread knows and the core does not, laid over the core's answers.
 
 use dunlin_api::{Answer, CniState, CniStatus, Problem, Status};
+use dunlin_kube::api::{SourceHealth, StateAge};
 use tokio::sync::watch;
 
 /// The main thread's part of the status.
 #[derive(Clone, Debug)]
 pub(crate) struct Overlay {
     pub(crate) cni: watch::Receiver<CniStatus>,
+    /// How the Kubernetes API as a source stands; none with another source.
+    pub(crate) source: Option<watch::Receiver<SourceHealth>>,
 }
 
 impl Overlay {
@@ -21,6 +24,10 @@ impl Overlay {
     }
 
     fn apply(&self, status: &mut Status) {
+        if let Some(source) = &self.source {
+            let problems = source_problems(&source.borrow());
+            status.problems.splice(0..0, problems);
+        }
         let cni = self.cni.borrow().clone();
         match cni.state {
             CniState::Written => {}
@@ -53,3 +60,48 @@ impl Overlay {
         status.cni = cni;
     }
 }
+
+/// What people must know of the API as a source, the worst first.
+fn source_problems(health: &SourceHealth) -> Vec<Problem> {
+    let of = |object: &str, reason: &str, message: String| Problem {
+        object: object.into(),
+        reason: reason.into(),
+        message,
+    };
+    let mut problems = Vec::new();
+    if let Some(since) = health.unreachable_since {
+        let error = health.last_error.as_deref().unwrap_or("no answer");
+        let state = match health.running_on_state {
+            None => "the last known state stays in force".to_owned(),
+            Some(StateAge(None)) => "running on the saved state".to_owned(),
+            Some(StateAge(Some(age))) => format!(
+                "running on the saved state, last written {} s before it was loaded",
+                age.as_secs()
+            ),
+        };
+        problems.push(of(
+            "APIServer",
+            "Unreachable",
+            format!(
+                "no answer for {} s ({error}): {state}; it is tried again all the time; with a wrong address give \
+                 --api-server",
+                since.elapsed().as_secs()
+            ),
+        ));
+    }
+    for (name, resource) in &health.resources {
+        if let Some((reason, message)) = &resource.trouble {
+            problems.push(of(&format!("APIServer/{name}"), reason, message.clone()));
+        }
+    }
+    if let Some(message) = &health.state_problem {
+        problems.push(of("StateFile", "NotSaved", message.clone()));
+    }
+    if let Some(message) = &health.vault_problem {
+        problems.push(of("Secrets", "NotKept", message.clone()));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests;

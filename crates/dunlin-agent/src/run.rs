@@ -69,7 +69,7 @@ async fn supervise(
     host: Host,
     mut signals: Signals,
 ) -> Result<()> {
-    let source = source::open(&config.cluster)?;
+    let source = source::open(config, &engine).await?;
     let Claims {
         socket, metrics, ..
     } = &claims;
@@ -78,7 +78,10 @@ async fn supervise(
         path: Some(config.cni_conf_dir.display().to_string()),
         error: None,
     });
-    let overlay = Overlay { cni };
+    let overlay = Overlay {
+        cni,
+        source: source.health(),
+    };
     let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
     let admin = admin::router(engine.clone(), overlay.clone());
     tokio::spawn(http::serve(listener, admin, http::Limits::MODEST));

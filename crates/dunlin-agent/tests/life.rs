@@ -35,6 +35,7 @@ fn agent() {
     let config = AgentConfig {
         node_name: "n1".into(),
         cluster: ClusterSource::Dir(home.join("cluster")),
+        kube: Default::default(),
         socket: home.join("agent.sock"),
         metrics_addr: None,
         cni_conf_dir: home.join("cni"),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use dunlin_agent::config::{AgentConfig, LogFormat};
+use dunlin_agent::config::{AgentConfig, KubeOptions, LogFormat};
 
 use crate::args::{AgentOptions, LogFormatName, Switch};
 
@@ -13,6 +13,10 @@ pub(crate) fn run(options: AgentOptions, socket: PathBuf) -> Result<ExitCode> {
     let config = AgentConfig {
         node_name,
         cluster: options.cluster,
+        kube: KubeOptions {
+            api: options.api.into(),
+            secrets_dir: options.secrets_dir,
+        },
         socket,
         metrics_addr: options.metrics_addr.0,
         cni_conf_dir: options.cni_conf_dir,

@@ -7,10 +7,12 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dunlin_agent::config::{
     ClusterSource, DEFAULT_CNI_CONF_DIR, DEFAULT_METRICS_ADDR, DEFAULT_PROTOCOL_NAMES,
-    DEFAULT_STATE_DIR,
+    DEFAULT_SECRETS_DIR, DEFAULT_STATE_DIR,
 };
 use dunlin_api::{DEFAULT_SOCKET, RouteFilter};
 use dunlin_net::{Afi, IpNet};
+
+use crate::api_args::ApiOptions;
 
 use crate::install_cni::InstallCniOptions;
 use crate::manifests::ManifestOptions;
@@ -303,15 +305,15 @@ impl FromStr for Subject {
     after_help = "The agent runs in the foreground and logs to standard error. SIGTERM and SIGINT end it: kernel
 routes stay, and peers are asked to keep theirs; a second signal ends it at once.
 
-Example:
-  dunlin agent --node-name n1 --cluster dir:/etc/dunlin/cluster"
+Examples:
+  dunlin agent --node-name n1 --cluster dir:/etc/dunlin/cluster
+  dunlin agent --node-name n1 --cluster kube --api-server 192.0.2.1:6443 --api-server 192.0.2.2:6443"
 )]
 pub(crate) struct AgentOptions {
     /// The Node object this agent stands for; this machine's host name if not given.
     #[arg(long, env = "DUNLIN_NODE_NAME", value_name = "NAME")]
     pub(crate) node_name: Option<String>,
-    /// Where the objects come from: `dir:PATH`, a directory of YAML files that is watched, or `kube` (not supported by
-    /// this version).
+    /// Where the objects come from: `kube`, the Kubernetes API, or `dir:PATH`, a directory of YAML files that is watched.
     #[arg(
         long,
         env = "DUNLIN_CLUSTER",
@@ -319,6 +321,11 @@ pub(crate) struct AgentOptions {
         default_value = "kube"
     )]
     pub(crate) cluster: ClusterSource,
+    #[command(flatten)]
+    pub(crate) api: ApiOptions,
+    /// The directory for passwords that a restart without the API server needs: on a tmpfs, or they are not kept.
+    #[arg(long, env = "DUNLIN_SECRETS_DIR", value_name = "PATH", default_value = DEFAULT_SECRETS_DIR)]
+    pub(crate) secrets_dir: PathBuf,
     /// Where to serve /metrics, /healthz and /readyz: an address and port, or `off`.
     #[arg(long, env = "DUNLIN_METRICS_ADDR", value_name = "ADDR:PORT", default_value = DEFAULT_METRICS_ADDR)]
     pub(crate) metrics_addr: MetricsAddr,

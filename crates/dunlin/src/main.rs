@@ -11,6 +11,7 @@ use crate::args::{Cli, Command};
 use crate::output::Style;
 
 mod agent;
+mod api_args;
 mod args;
 mod check;
 mod cleanup;

@@ -17,6 +17,7 @@ impl Home {
         let config = AgentConfig {
             node_name: "n1".into(),
             cluster: ClusterSource::Dir(dir.0.clone()),
+            kube: Default::default(),
             socket: dir.0.join("run/agent.sock"),
             metrics_addr: Some(([127, 0, 0, 1], 0).into()),
             cni_conf_dir: dir.0.join("cni"),

@@ -1,0 +1,41 @@
+use std::time::Duration;
+
+use dunlin_kube::api::{ResourceHealth, SourceHealth, StateAge};
+use tokio::time::Instant;
+
+use super::source_problems;
+
+#[test]
+fn a_source_in_trouble_says_what_since_when_and_what_to_do() {
+    assert!(source_problems(&SourceHealth::default()).is_empty());
+    let forbidden = ResourceHealth {
+        trouble: Some(("Forbidden", "we may not list services".into())),
+        ..ResourceHealth::default()
+    };
+    let health = SourceHealth {
+        unreachable_since: Instant::now().checked_sub(Duration::from_secs(90)),
+        last_error: Some("connection refused".into()),
+        running_on_state: Some(StateAge(Some(Duration::from_secs(7)))),
+        vault_problem: Some("is not on a tmpfs".into()),
+        resources: [("services".to_owned(), forbidden)].into(),
+        ..SourceHealth::default()
+    };
+    let problems = source_problems(&health);
+    let said: Vec<String> = problems
+        .iter()
+        .map(|p| format!("{} {} {}", p.object, p.reason, p.message))
+        .collect();
+    assert!(
+        said[0].starts_with("APIServer Unreachable no answer for 9"),
+        "{said:?}"
+    );
+    assert!(
+        said[0].contains("connection refused") && said[0].contains("7 s before"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].starts_with("APIServer/services Forbidden we may not"),
+        "{said:?}"
+    );
+    assert!(said[2].starts_with("Secrets NotKept"), "{said:?}");
+}
