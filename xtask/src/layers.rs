@@ -71,7 +71,14 @@ const ROOMS: [Room; 20] = [
     room("dunlin-lab", &["dunlin-net", "dunlin-api"]),
     room(
         "dunlin",
-        &["dunlin-net", "dunlin-agent", "dunlin-api", "dunlin-lab"],
+        &[
+            "dunlin-net",
+            "dunlin-agent",
+            "dunlin-api",
+            // The definitions of our kinds, which it prints.
+            "dunlin-kube",
+            "dunlin-lab",
+        ],
     ),
     room(
         "dunlin-sim",

@@ -5,11 +5,13 @@
 //! * [`store`]: files with the facts they hold → what a source of facts tells.
 //! * [`dir`]: a directory watched live.
 //! * [`api`]: the Kubernetes API.
+//! * [`crd`]: the definitions of our kinds for an API server, and what is written into their `status`.
 //! * [`cni_file`]: the CNI configuration file, written whole or not at all.
 #![forbid(unsafe_code)]
 
 pub mod api;
 pub mod cni_file;
+pub mod crd;
 pub mod dir;
 pub mod manifest;
 pub mod object;

@@ -4,6 +4,7 @@
 
 mod advertisement;
 mod bfd;
+mod cel;
 mod cluster;
 mod configuration;
 mod filter;
@@ -20,6 +21,7 @@ mod slice;
 mod value;
 
 use dunlin_intent::{Fact, ObjectKind, ObjectRef};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -80,6 +82,19 @@ pub(crate) fn resource(header: &Header) -> Result<Option<Resource>, String> {
             "kind {kind:?} of apiVersion {version:?} is not one that is read here: there are {}",
             known.join(", ")
         )
+    })
+}
+
+/// The schema of the `spec` of one of our kinds, as the very types say that read it. `None` for other kinds.
+pub(crate) fn spec_schema(kind: ObjectKind, generator: &mut SchemaGenerator) -> Option<Schema> {
+    Some(match kind {
+        ObjectKind::BgpConfiguration => configuration::Spec::json_schema(generator),
+        ObjectKind::BgpPeer => peer::Spec::json_schema(generator),
+        ObjectKind::BgpAdvertisement => advertisement::Spec::json_schema(generator),
+        ObjectKind::BgpFilter => filter::Spec::json_schema(generator),
+        ObjectKind::LoadBalancerPool => pool::Spec::json_schema(generator),
+        ObjectKind::BfdProfile => bfd::Spec::json_schema(generator),
+        _ => return None,
     })
 }
 

@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Cleanup(CleanupOptions),
     /// Print the objects that put an agent on every node of a Kubernetes cluster.
     Manifests(ManifestOptions),
+    /// Print the definitions of our kinds for an API server.
+    Crds(crate::crds::CrdsOptions),
     /// Put the CNI plugins that pods need where the container runtime looks for them.
     InstallCni(InstallCniOptions),
     /// Tell another network plugin's configuration as Dunlin's objects.

@@ -15,6 +15,7 @@ mod api_args;
 mod args;
 mod check;
 mod cleanup;
+mod crds;
 mod install_cni;
 mod manifests;
 mod migrate;
@@ -59,6 +60,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Check(options) => print(|out| check::run(&client, &options, style, out)),
         Command::Cleanup(options) => print(|out| cleanup::run(&options, client.socket(), out)),
         Command::Manifests(options) => print(|out| manifests::run(&options, out)),
+        Command::Crds(options) => print(|out| crds::run(&options, out)),
         Command::InstallCni(options) => print(|out| install_cni::run(&options, out)),
         Command::Migrate(command) => print(|out| migrate::run(&command, out)),
         Command::Pause => dunlin_agent::pause().map(|()| ExitCode::SUCCESS),

@@ -2,39 +2,59 @@ use dunlin_intent::{
     ConfigurationFact, PodEgressFact, ReflectorsFact, RouteInstallation, TopologyMode,
 };
 use dunlin_net::Asn;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::cel;
 use super::meta::Meta;
 use super::shared::{GracefulRestartSpec, SecretRefSpec, SelectorSpec, TimersSpec};
 use super::value::Values;
 
-#[derive(Default, Deserialize)]
+/// What holds for all nodes. A field left out has its default.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Spec {
+    /// The AS number of all nodes. Default 64512.
+    #[schemars(range(min = 1), extend("x-kubernetes-validations" = cel::asn()))]
     asn: Option<u32>,
+    /// How nodes peer with each other.
     #[serde(default)]
     topology: TopologySpec,
+    /// The TCP port that agents listen on and dial each other on. Default 179.
+    #[schemars(range(min = 1))]
     listen_port: Option<u16>,
+    /// Timers of all sessions that do not set their own.
     #[serde(default)]
     timers: TimersSpec,
+    /// Graceful restart of all sessions that do not set their own.
     #[serde(default)]
     graceful_restart: GracefulRestartSpec,
+    /// The password of the sessions between nodes. Default none.
     password_secret_ref: Option<SecretRefSpec>,
+    /// Not built yet: giving it is a problem of the object.
+    #[schemars(length(min = 1, max = cel::NAME_LEN))]
     bfd_profile: Option<String>,
+    /// What happens to packets of pods that leave the cluster.
     #[serde(default)]
     pod_egress: PodEgressSpec,
+    /// Kernel puts the routes that are learned into the kernel; None only learns and tells them. Default Kernel.
     route_installation: Option<RouteInstallationSpec>,
 }
 
-#[derive(Default, Deserialize)]
+/// How nodes peer with each other.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TopologySpec {
+    /// Auto and Mesh: every node with every other. None: no sessions between nodes. Reflectors is not built yet: it is a
+    /// problem of the object, and the mesh stays. Default Auto.
     mode: Option<ModeSpec>,
+    /// With Auto, more Nodes than this are a problem. Default 100.
     mesh_limit: Option<u32>,
+    /// Not built yet: giving it is a problem of the object.
     reflectors: Option<ReflectorsSpec>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 enum ModeSpec {
     Auto,
     Mesh,
@@ -42,22 +62,30 @@ enum ModeSpec {
     None,
 }
 
-#[derive(Deserialize)]
+/// The nodes that reflect.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ReflectorsSpec {
+    /// How many.
+    #[schemars(range(min = 1))]
     count: Option<u32>,
+    /// Which nodes may be one. Default all.
     node_selector: Option<SelectorSpec>,
 }
 
-#[derive(Default, Deserialize)]
+/// Packets of pods that leave the cluster.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PodEgressSpec {
+    /// Whether they leave with the node's address as source. Default true.
     masquerade: Option<bool>,
+    /// Further destinations that packets go to with the pod's address, beside pods, nodes and Services.
     #[serde(default)]
+    #[schemars(length(max = 256), with = "Vec<cel::Prefix>")]
     exclude: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 enum RouteInstallationSpec {
     Kernel,
     None,

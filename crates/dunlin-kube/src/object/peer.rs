@@ -2,66 +2,140 @@ use std::fmt;
 
 use dunlin_intent::{MaxPrefixesFact, NextHopMode, PeerAsn, PeerFact};
 use dunlin_net::{Afi, Asn};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::cel;
 use super::meta::Meta;
 use super::shared::{GracefulRestartSpec, SecretRefSpec, SelectorSpec, TimersSpec};
 use super::value::Values;
 
-#[derive(Default, Deserialize)]
+/// A router outside the cluster. Nothing is told to it without a BGPAdvertisement, and nothing is learned from it without an
+/// importFilter.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = spec_rules()))]
 pub(super) struct Spec {
+    /// The nodes that have this peer. Default all.
     node_selector: Option<SelectorSpec>,
+    /// The router's address.
+    #[schemars(with = "Option<cel::Address>")]
     peer_address: Option<String>,
+    /// Whoever dials from this prefix is this peer; the agent does not dial.
+    #[schemars(with = "Option<cel::Prefix>")]
     peer_range: Option<String>,
+    /// Not built yet: giving it is a problem of the object.
+    #[schemars(length(min = 1, max = 15))]
     interface: Option<String>,
+    /// The router's AS: a number, internal (ours) or external (any but ours).
     #[serde(rename = "peerASN")]
+    #[schemars(required)]
     peer_asn: Option<AsnSpec>,
+    /// Not built yet: giving it is a problem of the object.
     #[serde(rename = "localASN")]
+    #[schemars(range(min = 1), extend("x-kubernetes-validations" = cel::asn()))]
     local_asn: Option<u32>,
+    /// The address to dial from, of the family of the router's. Default the kernel's choice.
+    #[schemars(with = "Option<cel::Address>")]
     source_address: Option<String>,
+    /// The router's TCP port. Default 179.
+    #[schemars(range(min = 1))]
     port: Option<u16>,
+    /// The TTL toward an external router that is not on a link, 1 to 255. Default 1.
+    #[schemars(range(min = 1))]
     ebgp_multihop: Option<u8>,
+    /// Not built yet: giving it is a problem of the object.
     ttl_security: Option<TtlSecuritySpec>,
+    /// Timers of this session. Default those of the BGPConfiguration.
     #[serde(default)]
     timers: TimersSpec,
+    /// The password of this session. Default none.
     password_secret_ref: Option<SecretRefSpec>,
+    /// Not built yet: giving it is a problem of the object.
+    #[schemars(length(min = 1, max = cel::NAME_LEN))]
     bfd_profile: Option<String>,
+    /// Graceful restart with this router. Default that of the BGPConfiguration.
     #[serde(default)]
     graceful_restart: GracefulRestartSpec,
+    /// The families that are offered. Default both.
+    #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
     address_families: Option<Vec<AfiSpec>>,
+    /// The name of the BGPFilter that a route must pass to be learned. Default none: nothing is learned.
+    #[schemars(length(min = 1, max = cel::NAME_LEN))]
     import_filter: Option<String>,
+    /// The name of the BGPFilter that all that is told must pass; learned routes that pass it are told too. Default none:
+    /// only advertisements are told.
+    #[schemars(length(min = 1, max = cel::NAME_LEN))]
     export_filter: Option<String>,
+    /// Not built yet: giving it is a problem of the object.
     max_prefixes: Option<MaxPrefixesSpec>,
+    /// Self announces routes with the node as next hop; Unchanged keeps that of learned routes. Default Self.
     next_hop: Option<NextHopSpec>,
+    /// Not built yet: true is a problem of the object.
     fabric: Option<bool>,
+    /// Not built yet: more than 0 is a problem of the object.
     #[serde(rename = "allowOwnAS")]
+    #[schemars(range(max = 10))]
     allow_own_as: Option<u8>,
 }
 
-#[derive(Deserialize)]
+fn spec_rules() -> serde_json::Value {
+    cel::rules(&[
+        (
+            "[has(self.peerAddress), has(self.peerRange), has(self.interface)].filter(given, given).size() == 1",
+            "give exactly one of peerAddress, peerRange and interface",
+            None,
+        ),
+        (
+            "!has(self.port) || !has(self.peerRange)",
+            "has no meaning with peerRange, whose peers are never dialled: remove it",
+            Some(".port"),
+        ),
+        (
+            "!has(self.ebgpMultihop) || type(self.peerASN) != string || self.peerASN != 'internal'",
+            "has no meaning within our own AS: remove it",
+            Some(".ebgpMultihop"),
+        ),
+        (
+            "!has(self.sourceAddress) || !has(self.peerAddress) || !isIP(self.sourceAddress) || \
+             !isIP(self.peerAddress) || ip(self.sourceAddress).family() == ip(self.peerAddress).family()",
+            "must be of the family of peerAddress",
+            Some(".sourceAddress"),
+        ),
+    ])
+}
+
+/// The peer's packets must come with a TTL that only a router so near can give them (RFC 5082).
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TtlSecuritySpec {
+    /// How many links away the router is at most.
+    #[schemars(range(min = 1, max = 254))]
     hops: u8,
 }
 
-#[derive(Deserialize)]
+/// How many prefixes are taken from the router.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct MaxPrefixesSpec {
+    /// How many.
+    #[schemars(range(min = 1))]
     limit: Option<u32>,
+    /// What happens then.
+    #[schemars(length(max = 63))]
     action: Option<String>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
 enum AfiSpec {
-    #[serde(rename = "IPv4", alias = "ipv4")]
+    #[serde(rename = "IPv4")]
     Ipv4,
-    #[serde(rename = "IPv6", alias = "ipv6")]
+    #[serde(rename = "IPv6")]
     Ipv6,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 enum NextHopSpec {
     #[serde(rename = "Self")]
     SelfAddress,
@@ -70,6 +144,21 @@ enum NextHopSpec {
 
 /// `peerASN`: a number or a word.
 struct AsnSpec(PeerAsn);
+
+impl JsonSchema for AsnSpec {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PeerAsn".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "maxLength": 8,
+            "x-kubernetes-validations": cel::peer_asn(),
+        })
+    }
+}
 
 impl<'de> Deserialize<'de> for AsnSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<AsnSpec, D::Error> {

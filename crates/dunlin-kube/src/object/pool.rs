@@ -2,30 +2,39 @@ use std::net::IpAddr;
 
 use dunlin_intent::{AddressRange, PoolFact};
 use dunlin_net::IpNet;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::cel;
 use super::meta::Meta;
 use super::shared::SelectorSpec;
 use super::value::Values;
 
-#[derive(Default, Deserialize)]
+/// Addresses that Services of type LoadBalancer are given.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Spec {
-    #[serde(default)]
-    addresses: Vec<String>,
+    /// Prefixes, such as 192.0.2.0/24, and ranges, such as 192.0.2.10-192.0.2.20, of either family.
+    #[schemars(required, length(min = 1, max = 256), with = "Vec<cel::Range>")]
+    addresses: Option<Vec<String>>,
+    /// The Services that may have one of the addresses. Default all.
     service_selector: Option<SelectorSpec>,
+    /// The Namespaces, by their labels, whose Services may have one of the addresses. Default all.
     namespace_selector: Option<SelectorSpec>,
+    /// Whether Services are given an address of this pool without asking for the pool or one of its addresses. Default true.
     auto_assign: Option<bool>,
+    /// Whether the first and the last address of each IPv4 prefix are left out. Default false.
     avoid_first_last: Option<bool>,
 }
 
 impl Spec {
     pub(super) fn into_fact(self, metadata: Meta) -> PoolFact {
         let mut values = Values::default();
+        let addresses = self.addresses.unwrap_or_default();
         PoolFact {
             created: metadata.created(&mut values),
             name: metadata.name,
-            addresses: values.each("spec.addresses", &self.addresses, |values, field, text| {
+            addresses: values.each("spec.addresses", &addresses, |values, field, text| {
                 range(text)
                     .map_err(|message| values.fault(field, message))
                     .ok()

@@ -6,27 +6,50 @@ use dunlin_intent::{
     TimersFact, community,
 };
 use dunlin_net::Asn;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::cel;
 use super::value::Values;
 
-#[derive(Deserialize)]
+/// Selects by labels: all that is given must hold, and an empty one selects everything.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub(super) struct SelectorSpec {
+    /// Labels that must be there with exactly these values.
     match_labels: Option<Labels>,
+    /// Further requirements.
+    #[schemars(length(max = 64))]
     match_expressions: Option<Vec<RequirementSpec>>,
 }
 
-#[derive(Deserialize)]
+/// A requirement on one label.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = requirement_rules()))]
 struct RequirementSpec {
+    /// The label's key.
+    #[schemars(length(min = 1, max = 317))]
     key: String,
+    /// What is required of it.
     operator: OperatorSpec,
+    /// The values of In and NotIn.
     #[serde(default)]
+    #[schemars(length(max = 256), inner(length(max = 63)))]
     values: Vec<String>,
 }
 
-#[derive(Deserialize)]
+fn requirement_rules() -> serde_json::Value {
+    cel::rules(&[(
+        "self.operator in ['In', 'NotIn'] ? has(self.values) && self.values.size() > 0 : \
+         !has(self.values) || self.values.size() == 0",
+        "In and NotIn need at least one value, Exists and DoesNotExist take none",
+        Some(".values"),
+    )])
+}
+
+#[derive(Deserialize, JsonSchema)]
 enum OperatorSpec {
     In,
     NotIn,
@@ -55,12 +78,35 @@ impl From<SelectorSpec> for Selector {
     }
 }
 
-#[derive(Default, Deserialize)]
+/// Timers of a session.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = timer_rules()))]
 pub(super) struct TimersSpec {
+    /// How long a session lives without a word from the peer: 0 (it never expires) or at least 3. Default 90. The lower
+    /// of both sides counts.
     hold_time_seconds: Option<u16>,
+    /// How often the peer is told that we are there; less than the hold time. Default a third of the hold time.
     keepalive_seconds: Option<u16>,
+    /// What the pause between attempts to connect grows to; the first is 1 s. Default 5.
+    #[schemars(range(min = 1))]
     connect_retry_seconds: Option<u16>,
+}
+
+fn timer_rules() -> serde_json::Value {
+    cel::rules(&[
+        (
+            "!has(self.holdTimeSeconds) || self.holdTimeSeconds == 0 || self.holdTimeSeconds >= 3",
+            "must be 0 (never expires) or at least 3",
+            Some(".holdTimeSeconds"),
+        ),
+        (
+            "!has(self.holdTimeSeconds) || !has(self.keepaliveSeconds) || self.holdTimeSeconds == 0 || \
+             (self.keepaliveSeconds > 0 && self.keepaliveSeconds < self.holdTimeSeconds)",
+            "must be at least 1 and less than holdTimeSeconds: leave it out for a third of that",
+            Some(".keepaliveSeconds"),
+        ),
+    ])
 }
 
 impl From<TimersSpec> for TimersFact {
@@ -73,11 +119,16 @@ impl From<TimersSpec> for TimersFact {
     }
 }
 
-#[derive(Default, Deserialize)]
+/// Graceful restart (RFC 4724): routes stay in use while an agent or a router restarts.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct GracefulRestartSpec {
+    /// Whether it is negotiated. Default true.
     enabled: Option<bool>,
+    /// How long the peer keeps our routes while we are away, at most 4095. Default 120.
+    #[schemars(range(max = 4095))]
     restart_seconds: Option<u16>,
+    /// Not built yet: giving it is a problem of the object.
     long_lived_stale_seconds: Option<u32>,
 }
 
@@ -91,10 +142,15 @@ impl From<GracefulRestartSpec> for GracefulRestartFact {
     }
 }
 
-#[derive(Deserialize)]
+/// A Secret whose key `password` holds the password of TCP MD5 (RFC 2385), of 1 to 80 octets.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct SecretRefSpec {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = cel::NAME_LEN))]
     name: String,
+    /// The Secret's namespace. Default kube-system.
+    #[schemars(length(min = 1, max = 63))]
     namespace: Option<String>,
 }
 
@@ -107,28 +163,45 @@ impl From<SecretRefSpec> for SecretRef {
     }
 }
 
-#[derive(Default, Deserialize)]
+/// Attributes that a route is given.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct AttributesSpec {
+    /// Communities that are added.
     #[serde(default)]
     communities: CommunitiesSpec,
+    /// LOCAL_PREF toward internal peers. Default 100.
     local_preference: Option<u32>,
+    /// MULTI_EXIT_DISC: of routes from one AS, the lower is preferred.
     med: Option<u32>,
+    /// A number put before the AS path, which makes a route less preferred.
     prepend: Option<PrependSpec>,
 }
 
-#[derive(Default, Deserialize)]
+/// Communities by form.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct CommunitiesSpec {
+    /// Standard communities (RFC 1997), such as 64512:100.
+    #[schemars(length(max = 32), with = "Vec<cel::StandardCommunity>")]
     standard: Vec<String>,
+    /// Large communities (RFC 8092), such as 64512:1:2.
+    #[schemars(length(max = 32), with = "Vec<cel::LargeCommunity>")]
     large: Vec<String>,
+    /// Well-known communities by name.
+    #[schemars(length(max = 8), with = "Vec<cel::WellKnownCommunity>")]
     well_known: Vec<String>,
 }
 
-#[derive(Deserialize)]
+/// `prepend`.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PrependSpec {
+    /// The number. Default our own AS.
+    #[schemars(range(min = 1), extend("x-kubernetes-validations" = cel::asn()))]
     asn: Option<u32>,
+    /// How many times, 1 to 32.
+    #[schemars(range(min = 1, max = 32))]
     count: u8,
 }
 
