@@ -18,6 +18,7 @@ use crate::overlay::Overlay;
 use crate::process::{self, Usage};
 
 mod encode;
+mod services;
 
 /// How long the core may take to answer before it counts as not answering.
 const CORE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -8,14 +8,18 @@ mod client;
 mod explain;
 mod metrics;
 mod query;
+mod services;
 mod status;
 mod tables;
 
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError, DEFAULT_SOCKET};
 pub use explain::{Explanation, Step, Verdict};
-pub use metrics::Metrics;
+pub use metrics::{Histogram, Metrics};
 pub use query::{Answer, ErrorBody, QUERY_PATH, Query, RouteFilter, RouteView};
+pub use services::{
+    AnnouncedPrefix, EndpointCounts, Service, ServiceAddress, ServiceCounts, ServiceFilter,
+};
 pub use status::{
     CniState, CniStatus, DataplaneStatus, GateStatus, Problem, RouteCounts, SessionCounts, Status,
 };

@@ -23,4 +23,20 @@ pub struct Metrics {
     pub rejected_by_reason: BTreeMap<String, u64>,
     /// Connections to the listening port that were refused since start, by reason.
     pub refused_connections: BTreeMap<String, u64>,
+    /// What sources said of objects, by kind.
+    pub source_events: BTreeMap<String, u64>,
+    /// From a change of a Service or its endpoints to the UPDATEs written that follow from it.
+    pub service_announce: Histogram,
+}
+
+/// Times, counted by how long they are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Histogram {
+    /// The greatest time that each count is of, seconds, ascending.
+    pub bounds_secs: Vec<f64>,
+    /// How many were within each bound and not within the one before; one more, for those beyond all.
+    pub counts: Vec<u64>,
+    /// All together, seconds.
+    pub sum_secs: f64,
 }

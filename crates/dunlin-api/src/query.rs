@@ -2,7 +2,9 @@ use serde::{Deserialize, Serialize};
 
 use dunlin_net::{Afi, IpNet};
 
-use crate::{Advertisement, Explanation, Metrics, Neighbor, Node, Route, Status};
+use crate::{
+    Advertisement, Explanation, Metrics, Neighbor, Node, Route, Service, ServiceFilter, Status,
+};
 
 /// Where a [`Query`] is posted, as JSON; the reply's body is an [`Answer`], or an [`ErrorBody`] where the status is not 200.
 pub const QUERY_PATH: &str = "/v1/query";
@@ -33,6 +35,15 @@ pub enum Query {
     ExplainPrefix(IpNet),
     /// Why a neighbor is as it is: by address or name.
     ExplainNeighbor(String),
+    /// Services, where their addresses stand, and why.
+    Services(ServiceFilter),
+    /// The whole chain of a Service's addresses, from the object to each neighbor, or where and why it stops.
+    ExplainService {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
     /// Figures for the metrics endpoint.
     Metrics,
 }
@@ -53,11 +64,11 @@ pub struct RouteFilter {
     pub limit: Option<u32>,
 }
 
-/// Routes or advertisements, and whether the limit cut the list.
+/// Rows, and whether the limit cut the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteView<T> {
-    /// The rows, ordered by family, then prefix.
+    /// The rows; routes and advertisements by family, then prefix, Services by namespace, then name.
     pub items: Vec<T>,
     /// Whether more matched.
     pub truncated: bool,
@@ -77,7 +88,9 @@ pub enum Answer {
     Advertisements(RouteView<Advertisement>),
     /// To [`Query::Nodes`].
     Nodes(Vec<Node>),
-    /// To [`Query::ExplainPrefix`] and [`Query::ExplainNeighbor`].
+    /// To [`Query::Services`].
+    Services(RouteView<Service>),
+    /// To [`Query::ExplainPrefix`], [`Query::ExplainNeighbor`] and [`Query::ExplainService`].
     Explanation(Explanation),
     /// To [`Query::Metrics`].
     Metrics(Box<Metrics>),

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use dunlin_net::{Asn, IpNet, RouterId};
 
+use crate::ServiceCounts;
+
 /// One screen about a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -30,6 +32,8 @@ pub struct Status {
     pub sessions: SessionCounts,
     /// Routes, over both families.
     pub routes: RouteCounts,
+    /// Services and their addresses.
+    pub services: ServiceCounts,
     /// What the kernel side is doing.
     pub dataplane: DataplaneStatus,
     /// The restart gate: whether deletes and withdrawals still wait, and for what.

@@ -182,8 +182,11 @@ pub struct Path {
 pub struct Advertisement {
     /// The prefix.
     pub prefix: IpNet,
-    /// Where it comes from: `Node/n1`, or the neighbor it was learned from.
+    /// Where it comes from: `Node/n1`, `Service/ns/name` (and how many more), or the neighbor it was learned from.
     pub origin: String,
+    /// The `BGPAdvertisement`s that announce a service address, by name.
+    #[serde(default)]
+    pub advertisements: Vec<String>,
     /// Each neighbor it concerns.
     pub to: Vec<AdvertisedTo>,
 }

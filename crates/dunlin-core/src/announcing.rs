@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use dunlin_bgp::session::ConnId;
-use dunlin_intent::{Fact, Key, Kind, OriginKind, SourceEvent};
+use dunlin_intent::{Fact, ObjectKind, OriginKind, SourceEvent};
 use dunlin_net::{Afi, Instant, PeerId};
 
 use crate::core::Core;
@@ -31,6 +31,16 @@ impl Histogram {
         250, 500, 1_000, 2_000, 3_000, 5_000, 10_000, 20_000, 50_000, 100_000, 250_000, 1_000_000,
         5_000_000, 30_000_000,
     ];
+
+    /// The same for others to read.
+    pub(crate) fn shown(&self) -> dunlin_api::Histogram {
+        let secs = |micros: u64| Duration::from_micros(micros).as_secs_f64();
+        dunlin_api::Histogram {
+            bounds_secs: Histogram::BOUNDS_MICROS.map(secs).to_vec(),
+            counts: self.counts.to_vec(),
+            sum_secs: self.sum.as_secs_f64(),
+        }
+    }
 
     fn add(&mut self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -62,14 +72,14 @@ pub(crate) struct Announcing {
     waiting: VecDeque<Measure>,
     pub(crate) histogram: Histogram,
     /// What sources said, by kind of object.
-    pub(crate) events: BTreeMap<Kind, u64>,
+    pub(crate) events: BTreeMap<&'static str, u64>,
 }
 
 impl Announcing {
     pub(crate) fn on_source(&mut self, now: Instant, event: &SourceEvent) {
         let Some(kind) = kind(event) else { return };
-        *self.events.entry(kind).or_default() += 1;
-        if matches!(kind, Kind::Service | Kind::EndpointSlice) {
+        *self.events.entry(kind.as_str()).or_default() += 1;
+        if matches!(kind, ObjectKind::Service | ObjectKind::EndpointSlice) {
             self.heard.get_or_insert(now);
         }
     }
@@ -177,36 +187,23 @@ impl Core {
 }
 
 /// The kind of object that an event is about.
-fn kind(event: &SourceEvent) -> Option<Kind> {
+fn kind(event: &SourceEvent) -> Option<ObjectKind> {
     match event {
-        SourceEvent::Apply(fact) => match fact {
-            Fact::Node(_) => Some(Kind::Node),
-            Fact::Configuration(_) => Some(Kind::Configuration),
-            Fact::Peer(_) => Some(Kind::Peer),
-            Fact::Advertisement(_) => Some(Kind::Advertisement),
-            Fact::Filter(_) => Some(Kind::Filter),
-            Fact::Secret(_) => Some(Kind::Secret),
-            Fact::Service(_) => Some(Kind::Service),
-            Fact::EndpointSlice(_) => Some(Kind::EndpointSlice),
-            Fact::Namespace(_) => Some(Kind::Namespace),
-            Fact::ServiceCidr(_) => Some(Kind::ServiceCidr),
-            Fact::Pool(_) => Some(Kind::Pool),
-            Fact::Unbuilt(_) => None,
-        },
-        SourceEvent::Remove(key) => match key {
-            Key::Node(_) => Some(Kind::Node),
-            Key::Configuration(_) => Some(Kind::Configuration),
-            Key::Peer(_) => Some(Kind::Peer),
-            Key::Advertisement(_) => Some(Kind::Advertisement),
-            Key::Filter(_) => Some(Kind::Filter),
-            Key::Secret(_) => Some(Kind::Secret),
-            Key::Service(_) => Some(Kind::Service),
-            Key::EndpointSlice(_) => Some(Kind::EndpointSlice),
-            Key::Namespace(_) => Some(Kind::Namespace),
-            Key::ServiceCidr(_) => Some(Kind::ServiceCidr),
-            Key::Pool(_) => Some(Kind::Pool),
-            Key::Unbuilt(_) => None,
-        },
+        SourceEvent::Apply(fact) => Some(match fact {
+            Fact::Node(_) => ObjectKind::Node,
+            Fact::Configuration(_) => ObjectKind::BgpConfiguration,
+            Fact::Peer(_) => ObjectKind::BgpPeer,
+            Fact::Advertisement(_) => ObjectKind::BgpAdvertisement,
+            Fact::Filter(_) => ObjectKind::BgpFilter,
+            Fact::Secret(_) => ObjectKind::Secret,
+            Fact::Service(_) => ObjectKind::Service,
+            Fact::EndpointSlice(_) => ObjectKind::EndpointSlice,
+            Fact::Namespace(_) => ObjectKind::Namespace,
+            Fact::ServiceCidr(_) => ObjectKind::ServiceCidr,
+            Fact::Pool(_) => ObjectKind::LoadBalancerPool,
+            Fact::Unbuilt(object) => object.kind,
+        }),
+        SourceEvent::Remove(key) => Some(key.object().kind),
         SourceEvent::Synced(_) | SourceEvent::Problems(..) | SourceEvent::ApiServers(_) => None,
     }
 }

@@ -3,12 +3,14 @@
 mod explain;
 mod neighbors;
 mod routes;
+mod services;
 mod status;
 
 use std::collections::{BTreeMap, HashMap};
 
 use dunlin_api::{Answer, Query};
 use dunlin_bgp::session::PeerSnapshot;
+use dunlin_intent::NamespacedName;
 use dunlin_net::{Instant, PeerId};
 
 use crate::core::Core;
@@ -58,7 +60,15 @@ impl Core {
             Query::Nodes => Answer::Nodes(self.nodes(&seen)),
             Query::Routes(filter) => Answer::Routes(self.routes(&seen, filter)),
             Query::Advertisements(filter) => Answer::Advertisements(self.advertisements(filter)),
+            Query::Services(filter) => Answer::Services(self.services(filter)),
             Query::ExplainPrefix(net) => Answer::Explanation(self.explain_prefix(&seen, *net)),
+            Query::ExplainService { namespace, name } => {
+                let name = NamespacedName::new(namespace.as_str(), name.as_str());
+                match self.explain_service(&seen, &name, None) {
+                    Some(explanation) => Answer::Explanation(explanation),
+                    None => Answer::NotFound(format!("no Service is called {name}")),
+                }
+            }
             Query::ExplainNeighbor(name) => match self.find_peer(name) {
                 Some(id) => Answer::Explanation(self.explain_neighbor(&seen, id)),
                 None => Answer::NotFound(format!("no neighbor has the name or address {name}")),

@@ -27,8 +27,8 @@ use objects::{Advertisement, Filter};
 use peers::{Configured, Places};
 use poll::{Dirty, Told};
 pub use services::{
-    AddressStanding, AnnouncedPrefix, EndpointCounts, ServiceAddressView, ServiceView,
-    WithheldReason,
+    AddressStanding, AnnouncedPrefix, EndpointCounts, ServiceAddressView, ServiceCounts,
+    ServiceView, WithheldReason,
 };
 use services::{Ranges, Services};
 

@@ -22,7 +22,7 @@ mod settings;
 
 pub use cluster::{
     AddressStanding, AnnouncedPrefix, Cluster, EndpointCounts, NodeView, PodSubnet,
-    ServiceAddressView, ServiceView, SubnetStanding, WithheldReason,
+    ServiceAddressView, ServiceCounts, ServiceView, SubnetStanding, WithheldReason,
 };
 pub use fact::{
     AddressRange, AdvertisementFact, Attributes, ConfigurationFact, EndpointFact,

@@ -9,7 +9,7 @@ use dunlin_agent::config::{
     ClusterSource, DEFAULT_CNI_CONF_DIR, DEFAULT_METRICS_ADDR, DEFAULT_PROTOCOL_NAMES,
     DEFAULT_SECRETS_DIR, DEFAULT_STATE_DIR,
 };
-use dunlin_api::{DEFAULT_SOCKET, RouteFilter};
+use dunlin_api::{DEFAULT_SOCKET, RouteFilter, ServiceFilter};
 use dunlin_net::{Afi, IpNet};
 
 use crate::api_args::ApiOptions;
@@ -33,6 +33,7 @@ Examples:
   dunlin get routes --prefix 10.244.0.0/16
   dunlin explain 10.244.2.0/24             where a prefix comes from, where it goes, or where it stops
   dunlin explain tor-1                     why a session is up or down
+  dunlin explain shop/web                  whether a Service's addresses are announced, to whom, or why not
   dunlin agent --cluster dir:/etc/dunlin/cluster")]
 pub(crate) struct Cli {
     /// The agent's admin socket.
@@ -57,10 +58,10 @@ pub(crate) enum Command {
     Agent(AgentOptions),
     /// Show on one screen how this node stands, problems first.
     Status(OutputOptions),
-    /// List neighbors, routes, advertisements or nodes.
+    /// List neighbors, routes, advertisements, services or nodes.
     #[command(subcommand)]
     Get(Get),
-    /// Show the whole chain of a prefix or a neighbor, with reasons, or where and why it stops.
+    /// Show the whole chain of a prefix, a service or a neighbor, with reasons, or where and why it stops.
     Explain(ExplainOptions),
     /// Look for what could keep this machine from being a node, and say what to do about it.
     Check(CheckOptions),
@@ -133,6 +134,9 @@ pub(crate) enum Get {
     /// What is announced, to whom, and why not.
     #[command(visible_alias = "advertisement")]
     Advertisements(RouteOptions),
+    /// Services, where their addresses stand, and why.
+    #[command(visible_alias = "service", visible_alias = "svc")]
+    Services(ServiceOptions),
     /// The cluster's nodes as this agent sees them.
     #[command(visible_alias = "node")]
     Nodes(NodeOptions),
@@ -181,6 +185,35 @@ impl RouteOptions {
             family: self.family.map(Afi::from),
             peer: self.peer.clone(),
             node: self.node.clone(),
+            limit: Some(self.limit),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServiceOptions {
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+    /// Only this one.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Only those of this namespace.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// Only those with an address that this node announces.
+    #[arg(long)]
+    pub(crate) announced: bool,
+    /// At most so many.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+}
+
+impl ServiceOptions {
+    pub(crate) fn filter(&self) -> ServiceFilter {
+        ServiceFilter {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            announced: self.announced,
             limit: Some(self.limit),
         }
     }
@@ -264,12 +297,13 @@ impl From<FamilyName> for Afi {
 #[command(after_help = "Examples:
   dunlin explain 10.244.2.0/24
   dunlin explain 192.0.2.1
-  dunlin explain node-3")]
+  dunlin explain node-3
+  dunlin explain shop/web")]
 pub(crate) struct ExplainOptions {
     #[command(flatten)]
     pub(crate) output: OutputOptions,
-    /// A prefix, or a neighbor's address or name.
-    #[arg(value_name = "PREFIX|NEIGHBOR")]
+    /// A prefix, a Service as namespace/name or by an address, or a neighbor's address or name.
+    #[arg(value_name = "PREFIX|SERVICE|NEIGHBOR")]
     pub(crate) subject: Subject,
 }
 
@@ -280,6 +314,24 @@ pub(crate) enum Subject {
     /// A neighbor's address; if there is none of it, the address as a prefix of full length.
     Address(IpAddr),
     Name(String),
+    Service {
+        namespace: String,
+        name: String,
+    },
+}
+
+/// `namespace/name`, if it can be one: a namespace has no dots, so that no mistyped prefix is taken for a Service.
+fn service(text: &str) -> Option<Subject> {
+    let text = text.strip_prefix("Service/").unwrap_or(text);
+    let (namespace, name) = text.split_once('/')?;
+    let label = |part: &str| {
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        !part.is_empty() && part.len() <= 63 && part.chars().all(allowed)
+    };
+    (label(namespace) && label(name)).then(|| Subject::Service {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    })
 }
 
 impl FromStr for Subject {
@@ -290,13 +342,16 @@ impl FromStr for Subject {
             return Ok(Subject::Address(address));
         }
         if text.contains('/') {
-            let prefix: IpNet = text
+            let prefix = text
                 .parse()
-                .map_err(|_| "neither a prefix (as 10.244.2.0/24) nor a neighbor".to_owned())?;
-            return Ok(Subject::Prefix(prefix.trunc()));
+                .map(|prefix: IpNet| Subject::Prefix(prefix.trunc()));
+            return prefix.ok().or_else(|| service(text)).ok_or_else(|| {
+                "neither a prefix (as 10.244.2.0/24), a Service (as shop/web) nor a neighbor"
+                    .to_owned()
+            });
         }
         if text.is_empty() {
-            return Err("give a prefix, or a neighbor's address or name".into());
+            return Err("give a prefix, a Service, or a neighbor's address or name".into());
         }
         Ok(Subject::Name(text.to_owned()))
     }

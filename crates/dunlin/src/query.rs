@@ -8,7 +8,8 @@ use dunlin_api::{Answer, Client, Explanation, Neighbor, Query};
 use dunlin_net::{Afi, IpNet};
 
 use crate::args::{
-    ExplainOptions, Get, NeighborOptions, NodeOptions, OutputOptions, RouteOptions, Subject,
+    ExplainOptions, Get, NeighborOptions, NodeOptions, OutputOptions, RouteOptions, ServiceOptions,
+    Subject,
 };
 use crate::output::{Style, print};
 use crate::show;
@@ -33,6 +34,7 @@ pub(crate) fn get(client: &Client, get: Get, style: Style, out: &mut dyn Write) 
         Get::Neighbors(options) => neighbors(client, &options, style, out),
         Get::Routes(options) => routes(client, &options, style, out),
         Get::Advertisements(options) => advertisements(client, &options, style, out),
+        Get::Services(options) => services(client, &options, style, out),
         Get::Nodes(options) => nodes(client, &options, style, out),
     }
 }
@@ -111,6 +113,28 @@ fn truncated(truncated: bool, shown: usize) -> Result<bool> {
     Ok(true)
 }
 
+fn services(
+    client: &Client,
+    options: &ServiceOptions,
+    style: Style,
+    out: &mut dyn Write,
+) -> Result<bool> {
+    let Answer::Services(view) = client.ask_blocking(&Query::Services(options.filter()))? else {
+        return unexpected();
+    };
+    print(out, options.output.output, &view.items, |wide| {
+        show::services(&view.items, wide, style)
+    })?;
+    if view.truncated {
+        writeln!(
+            std::io::stderr(),
+            "dunlin: the first {} Services are shown, there are more: narrow it down with --namespace or --announced",
+            view.items.len()
+        )?;
+    }
+    Ok(true)
+}
+
 fn nodes(
     client: &Client,
     options: &NodeOptions,
@@ -141,6 +165,10 @@ pub(crate) fn explain(
     let explanation = match &options.subject {
         Subject::Prefix(prefix) => found(client, Query::ExplainPrefix(*prefix))?,
         Subject::Name(name) => found(client, Query::ExplainNeighbor(name.clone()))?,
+        Subject::Service { namespace, name } => {
+            let (namespace, name) = (namespace.clone(), name.clone());
+            found(client, Query::ExplainService { namespace, name })?
+        }
         Subject::Address(address) => {
             match client.ask_blocking(&Query::ExplainNeighbor(address.to_string()))? {
                 Answer::Explanation(explanation) => explanation,

@@ -4,12 +4,14 @@ mod explain;
 mod neighbors;
 mod nodes;
 mod routes;
+mod services;
 mod status;
 
 pub(crate) use explain::explanation;
 pub(crate) use neighbors::neighbors;
 pub(crate) use nodes::nodes;
 pub(crate) use routes::{advertisements, routes};
+pub(crate) use services::services;
 pub(crate) use status::{status, wrap};
 
 /// The width to render a table to.

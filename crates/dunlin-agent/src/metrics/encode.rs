@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::process::Usage;
 
 /// Labels of one sample.
-type Labels<'a> = Vec<(&'static str, &'a str)>;
+pub(super) type Labels<'a> = Vec<(&'static str, &'a str)>;
 
 /// Writes metrics in the order they are given.
 pub(super) struct Out<'a> {
@@ -29,7 +29,7 @@ impl<'a> Out<'a> {
         self.gauges(name, help, [(Vec::new(), value)])
     }
 
-    fn gauges<'l>(
+    pub(super) fn gauges<'l>(
         &mut self,
         name: &str,
         help: &str,
@@ -47,7 +47,7 @@ impl<'a> Out<'a> {
         self.counters(name, help, [(Vec::new(), value)])
     }
 
-    fn counters<'l>(
+    pub(super) fn counters<'l>(
         &mut self,
         name: &str,
         help: &str,
@@ -59,7 +59,7 @@ impl<'a> Out<'a> {
         self.samples(name, help, MetricType::Counter, samples)
     }
 
-    fn samples<'l, M: EncodeMetric>(
+    pub(super) fn samples<'l, M: EncodeMetric>(
         &mut self,
         name: &str,
         help: &str,
@@ -100,6 +100,7 @@ impl<'a> Out<'a> {
         self.sessions(metrics)?;
         self.neighbors(&metrics.external)?;
         self.routes(metrics)?;
+        self.services(metrics)?;
         self.kernel(&metrics.status)
     }
 

@@ -2,7 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use dunlin_api::{FamilyCounts, Metrics, Neighbor, Problem, SessionCounts, Status};
+use dunlin_api::{
+    FamilyCounts, Histogram, Metrics, Neighbor, Problem, ServiceCounts, SessionCounts, Status,
+};
 use dunlin_net::Afi;
 
 use super::text;
@@ -22,6 +24,11 @@ fn full() -> Metrics {
     };
     status.dataplane.synced_age_secs = Some(2);
     status.dataplane.masquerade = Some(true);
+    status.services = ServiceCounts {
+        known: 3,
+        announced: 2,
+        withheld: BTreeMap::from([("NoReadyEndpoint".into(), 4)]),
+    };
     let problem = |object: &str| Problem {
         object: object.into(),
         reason: "Invalid".into(),
@@ -47,6 +54,12 @@ fn full() -> Metrics {
         node_states: BTreeMap::from([("Established".into(), 3), ("Active".into(), 1)]),
         rejected_by_reason: BTreeMap::from([("not-owned".into(), 9)]),
         refused_connections: BTreeMap::from([("unknown-peer".into(), 12)]),
+        source_events: BTreeMap::from([("EndpointSlice".into(), 31)]),
+        service_announce: Histogram {
+            bounds_secs: vec![0.001, 0.01],
+            counts: vec![5, 2, 1],
+            sum_secs: 0.25,
+        },
         ..Metrics::default()
     }
 }
@@ -75,6 +88,14 @@ fn outcomes_are_told_as_openmetrics() {
         "dunlin_routes_rejected_by_reason{reason=\"not-owned\"} 9",
         "dunlin_connections_refused_total{reason=\"unknown-peer\"} 12",
         "dunlin_masquerade_programmed 1",
+        "dunlin_services 3",
+        "dunlin_service_addresses_withheld{reason=\"NoReadyEndpoint\"} 4",
+        "dunlin_source_events_total{kind=\"EndpointSlice\"} 31",
+        "dunlin_service_announce_seconds_bucket{le=\"0.001\"} 5",
+        "dunlin_service_announce_seconds_bucket{le=\"0.01\"} 7",
+        "dunlin_service_announce_seconds_bucket{le=\"+Inf\"} 8",
+        "dunlin_service_announce_seconds_count 8",
+        "dunlin_service_announce_seconds_sum 0.25",
         r#"dunlin_neighbor_up{neighbor="tor \"1\"\\",address="192.0.2.1"} 1"#,
         r#"dunlin_neighbor_routes{neighbor="tor \"1\"\\",address="192.0.2.1",family="ipv6",what="accepted"} 6"#,
         "# EOF",

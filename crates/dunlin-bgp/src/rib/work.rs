@@ -190,7 +190,7 @@ impl Rib {
     }
 
     /// Facts about these prefixes changed: judges again now what is equal to one of them, within one, or covers one. Goes
-    /// over the table once, however many they are.
+    /// over the table once, however many they are, and not at all if nothing can lie within them.
     pub fn rejudge_related<F: RibFamily, P: ImportPolicy>(
         &mut self,
         policy: &P,
@@ -200,7 +200,8 @@ impl Rib {
         if nets.is_empty() {
             return;
         }
-        let lengths: BTreeSet<u8> = nets.iter().map(|&net| F::len(net)).collect();
+        let mut lengths: BTreeSet<u8> = nets.iter().map(|&net| F::len(net)).collect();
+        lengths.remove(&F::BITS);
         let table = F::table(&self.tables);
         let cut = |net: F::Net, len: u8| F::net(F::addr(net), len);
         let within = |id: &u32| {
@@ -210,9 +211,12 @@ impl Rib {
                 .filter_map(|&len| cut(net, len))
                 .any(|net| nets.contains(&net))
         };
-        let mut ids: BTreeSet<u32> = table.ids_from(0).filter(within).collect();
+        let mut ids: BTreeSet<u32> = match lengths.is_empty() {
+            true => BTreeSet::new(),
+            false => table.ids_from(0).filter(within).collect(),
+        };
         for &net in &nets {
-            let covering = (0..F::len(net)).filter(|&len| table.has_length(len));
+            let covering = (0..=F::len(net)).filter(|&len| table.has_length(len));
             ids.extend(covering.filter_map(|len| table.find(cut(net, len)?)));
         }
         let mut editor = self.editor::<F>();

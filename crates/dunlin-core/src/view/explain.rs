@@ -1,15 +1,28 @@
 //! Where and why something stops, step by step.
 
+use std::sync::Arc;
+
 use dunlin_api::{Explanation, RouteState, Step, Verdict};
+use dunlin_intent::OriginKind;
 use dunlin_net::{IpNet, PeerId};
 
 use super::Seen;
 use crate::core::Core;
+use crate::peers::Peer;
 
 /// The most peers an explanation goes into.
 const PEERS_SHOWN: usize = 100;
 
-fn step(stage: &str, verdict: Verdict, text: impl Into<String>) -> Step {
+/// The objects that announce a service address, as people call them.
+pub(super) fn advertisements(names: &[Arc<str>]) -> String {
+    let names: Vec<String> = names
+        .iter()
+        .map(|name| format!("BGPAdvertisement/{name}"))
+        .collect();
+    names.join(" and ")
+}
+
+pub(super) fn step(stage: &str, verdict: Verdict, text: impl Into<String>) -> Step {
     Step {
         stage: stage.into(),
         verdict,
@@ -20,6 +33,9 @@ fn step(stage: &str, verdict: Verdict, text: impl Into<String>) -> Step {
 impl Core {
     pub(super) fn explain_prefix(&mut self, seen: &Seen<'_>, net: IpNet) -> Explanation {
         let net = net.trunc();
+        if let Some(explanation) = self.explain_address(seen, net) {
+            return explanation;
+        }
         let mut steps = vec![self.explain_object(net)];
         steps.extend(self.explain_own(net));
         let usable = self.explain_paths(seen, net, &mut steps);
@@ -30,7 +46,7 @@ impl Core {
                 .any(|step| step.verdict == Verdict::Stop && step.stage != "adj-rib-in");
         let summary = kernel.text.clone();
         steps.push(kernel);
-        steps.extend(self.explain_exports(net));
+        steps.extend(self.explain_exports(net, |_| true));
         Explanation {
             subject: net.to_string(),
             summary,
@@ -50,6 +66,10 @@ impl Core {
             );
             return step("object", Verdict::Pass, text);
         }
+        if self.is_service_prefix(net) {
+            let text = format!("an aggregate of addresses of {}", self.announced_for(net));
+            return step("object", Verdict::Pass, text);
+        }
         match origin.owner_covering(net) {
             Some((subnet, owner)) => {
                 let text = format!("lies within {subnet}, a pod subnet of Node/{}", owner.node);
@@ -61,15 +81,22 @@ impl Core {
 
     fn explain_own(&self, net: IpNet) -> Option<Step> {
         let (_, origination) = self.cluster.originations().find(|(own, _)| *own == net)?;
+        let by = match origination.kind {
+            OriginKind::Service(class) => {
+                let names = self.cluster.class_advertisements(class);
+                format!(" by {}", advertisements(names))
+            }
+            _ => String::new(),
+        };
         let text = format!(
-            "this node originates it with next hop {}",
+            "this node originates it{by} with next hop {}",
             origination.next_hop
         );
         Some(step("intent", Verdict::Pass, text))
     }
 
     /// Says whether any path can be used.
-    fn explain_paths(&self, seen: &Seen<'_>, net: IpNet, steps: &mut Vec<Step>) -> bool {
+    pub(super) fn explain_paths(&self, seen: &Seen<'_>, net: IpNet, steps: &mut Vec<Step>) -> bool {
         let paths = self
             .route(seen, net)
             .map_or_else(Vec::new, |route| route.paths);
@@ -150,6 +177,10 @@ impl Core {
                 Verdict::Info,
                 "routeInstallation is None: not installed".into(),
             ),
+            RouteState::NotWanted if self.is_service_prefix(net) => (
+                Verdict::Info,
+                "service addresses have no route: they are translated, or dropped".into(),
+            ),
             RouteState::NotWanted if usable => (Verdict::Wait, "about to be asked for".into()),
             RouteState::NotWanted => (Verdict::Stop, "not installed: no usable path".into()),
         };
@@ -171,12 +202,16 @@ impl Core {
         format!(" via {}", hops.collect::<Vec<_>>().join(" and "))
     }
 
-    fn explain_exports(&mut self, net: IpNet) -> Vec<Step> {
+    pub(super) fn explain_exports(
+        &mut self,
+        net: IpNet,
+        concerned: impl Fn(&Peer) -> bool,
+    ) -> Vec<Step> {
         let peers: Vec<PeerId> = self
             .peers
             .sorted()
             .iter()
-            .filter(|peer| peer.is_established())
+            .filter(|peer| peer.is_established() && concerned(peer))
             .map(|peer| peer.id)
             .take(PEERS_SHOWN)
             .collect();

@@ -3,6 +3,7 @@ use dunlin_bgp::attrs::{Attrs, Origin};
 use dunlin_bgp::policy::RejectReason;
 use dunlin_bgp::rib::{DecisionStep, ExportView, PathView, PrefixView, RibFamily};
 use dunlin_dataplane::fib;
+use dunlin_intent::OriginKind;
 use dunlin_net::{Afi, Instant, IpNet, PeerId, V4, V6};
 
 use super::Seen;
@@ -100,7 +101,10 @@ impl Core {
 
     fn is_owned_by(&self, net: IpNet, node: &str) -> bool {
         let owner = self.cluster.origin().owner_covering(net);
+        let routing = self.routing.as_ref();
+        let originates = || routing.is_some_and(|r| r.exports.originated.kind(net).is_some());
         owner.is_some_and(|(_, owner)| owner.node == node)
+            || *self.config.node_name == *node && originates()
     }
 
     pub(super) fn route(&self, seen: &Seen<'_>, net: IpNet) -> Option<Route> {
@@ -186,12 +190,16 @@ impl Core {
             .filter(|id| (filter.peer.as_deref()).is_none_or(|name| self.is_called(*id, name)))
             .collect();
         let mut items = Vec::new();
+        let is_own = |advertisement: &Advertisement| {
+            let origin = &advertisement.origin;
+            origin.starts_with("Node/") || origin.starts_with("Service/")
+        };
         for net in nets {
             let advertisement = self.advertisement(net, &peers);
             let told = |to: &AdvertisedTo| to.advertised;
             // What no one is told is of interest only where it is ours, or was asked for.
             if filter.prefix == Some(net)
-                || advertisement.origin.starts_with("Node/")
+                || is_own(&advertisement)
                 || advertisement.to.iter().any(told)
             {
                 items.push(advertisement);
@@ -201,21 +209,30 @@ impl Core {
     }
 
     pub(super) fn advertisement(&mut self, net: IpNet, peers: &[PeerId]) -> Advertisement {
-        let origin = if self.cluster.originations().any(|(own, _)| own == net) {
-            format!("Node/{}", self.config.node_name)
-        } else {
-            let from = match net {
-                IpNet::V4(net) => self.paths::<V4>(net),
-                IpNet::V6(net) => self.paths::<V6>(net),
-            };
-            from.into_iter()
-                .next()
-                .map_or_else(String::new, |path| path.from)
+        let routing = self.routing.as_ref();
+        let mut advertisements = Vec::new();
+        let origin = match routing.and_then(|routing| routing.exports.originated.kind(net)) {
+            Some(OriginKind::Service(class)) => {
+                let names = self.cluster.class_advertisements(class);
+                advertisements = names.iter().map(ToString::to_string).collect();
+                self.announced_for(net)
+            }
+            Some(_) => format!("Node/{}", self.config.node_name),
+            None => {
+                let from = match net {
+                    IpNet::V4(net) => self.paths::<V4>(net),
+                    IpNet::V6(net) => self.paths::<V6>(net),
+                };
+                from.into_iter()
+                    .next()
+                    .map_or_else(String::new, |path| path.from)
+            }
         };
         let to = peers.iter().filter_map(|id| self.advertised_to(net, *id));
         Advertisement {
             prefix: net,
             origin,
+            advertisements,
             to: to.collect::<Vec<_>>(),
         }
     }

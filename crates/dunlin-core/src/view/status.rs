@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use dunlin_api::{
     DataplaneStatus, GateStatus, Metrics, NeighborCounters, Node, Problem, RouteCounts,
-    SessionCounts, Status,
+    ServiceCounts, SessionCounts, Status,
 };
 use dunlin_bgp::policy::RejectReason;
 use dunlin_dataplane::fib;
@@ -36,6 +36,7 @@ impl Core {
             pod_cidrs: local.map_or_else(Vec::new, |local| local.pod_subnets.clone()),
             sessions: self.session_counts(),
             routes: self.route_counts(&fib),
+            services: self.service_counts(),
             dataplane: self.dataplane_status(seen, &fib),
             gate: self.gate_status(seen),
             source_synced: self.synced,
@@ -220,6 +221,8 @@ impl Core {
             status: self.status(seen),
             refused_connections: seen.outside.refused_connections.clone(),
             rejected_by_reason: self.rejected_by_reason(),
+            source_events: self.source_events(),
+            service_announce: self.announcing.histogram.shown(),
             ..Metrics::default()
         };
         for neighbor in self.neighbors(seen) {
@@ -234,6 +237,23 @@ impl Core {
             *metrics.node_states.entry(neighbor.state).or_default() += 1;
         }
         metrics
+    }
+
+    fn service_counts(&self) -> ServiceCounts {
+        let counts = self.cluster.service_counts();
+        let withheld = counts.withheld.into_iter();
+        ServiceCounts {
+            known: counts.known as u64,
+            announced: counts.announced as u64,
+            withheld: withheld
+                .map(|(reason, count)| (reason.as_str().to_owned(), count as u64))
+                .collect(),
+        }
+    }
+
+    fn source_events(&self) -> BTreeMap<String, u64> {
+        let events = self.announcing.events.iter();
+        events.map(|(kind, n)| ((*kind).to_owned(), *n)).collect()
     }
 
     fn rejected_by_reason(&self) -> BTreeMap<String, u64> {

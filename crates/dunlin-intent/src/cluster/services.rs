@@ -3,6 +3,7 @@
 mod advertisements;
 mod announce;
 mod classes;
+mod counts;
 mod endpoints;
 mod labels;
 mod prefixes;
@@ -29,6 +30,7 @@ use advertisements::Active;
 pub(super) use advertisements::advertisement_problems;
 use announce::Route;
 pub(super) use classes::Classes;
+pub use counts::ServiceCounts;
 pub use endpoints::EndpointCounts;
 use endpoints::Endpoints;
 pub(super) use endpoints::Places;
@@ -317,6 +319,7 @@ impl Cluster {
         if std::mem::take(&mut self.services.dirty.ranges) {
             self.evaluate_ranges();
         }
+        self.tell_ranges();
         if std::mem::take(&mut self.services.dirty.advertisements) {
             self.evaluate_advertisements();
         }

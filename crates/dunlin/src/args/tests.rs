@@ -55,7 +55,22 @@ fn a_subject_is_a_prefix_an_address_or_a_name() {
         Ok(Subject::Address("2001:db8::1".parse().unwrap()))
     );
     assert_eq!("tor-1".parse(), Ok(Subject::Name("tor-1".into())));
-    assert!("tor/1".parse::<Subject>().is_err());
+    let service = Subject::Service {
+        namespace: "shop".into(),
+        name: "web".into(),
+    };
+    assert_eq!("shop/web".parse(), Ok(service.clone()));
+    assert_eq!("Service/shop/web".parse(), Ok(service));
+    for wrong in [
+        "Shop/web",
+        "10.1.0.0/33",
+        "10.1/16",
+        "shop/",
+        "a/b/c",
+        "fd00::/129",
+    ] {
+        assert!(wrong.parse::<Subject>().is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -117,6 +117,7 @@ pub(crate) fn advertisements(advertisements: &[Advertisement], wide: bool, style
             .left("TOLD")
             .left("NEXT HOP")
             .left("WHY NOT")
+            .left("BY")
     } else {
         table.right("TOLD").cut("WHY NOT", 12)
     };
@@ -147,6 +148,12 @@ pub(crate) fn advertisements(advertisements: &[Advertisement], wide: bool, style
         for (at, to) in to.iter().enumerate() {
             let mut cells = Vec::from(head(at == 0));
             cells.extend(each(to));
+            let by = if at == 0 {
+                list(&advertisement.advertisements)
+            } else {
+                String::new()
+            };
+            cells.push(by.into());
             table.row(cells);
         }
     }

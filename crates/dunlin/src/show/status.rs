@@ -1,4 +1,6 @@
-use dunlin_api::{CniState, DataplaneStatus, GateStatus, RouteCounts, SessionCounts, Status};
+use dunlin_api::{
+    CniState, DataplaneStatus, GateStatus, RouteCounts, ServiceCounts, SessionCounts, Status,
+};
 
 use crate::output::{Style, Tone, clean};
 use crate::table::WIDTH;
@@ -39,6 +41,7 @@ pub(crate) fn status(status: &Status, style: Style) -> String {
     let (tone, learned, kernel) = routes(&status.routes, &status.dataplane);
     row("Routes", (Tone::Plain, learned));
     row("", (tone, kernel));
+    row("Services", (Tone::Plain, services(&status.services)));
     row("Kernel", kernel_side(&status.dataplane));
     row("Restart", gate(&status.gate));
     row("Objects", objects(status));
@@ -101,6 +104,15 @@ fn routes(r: &RouteCounts, dataplane: &DataplaneStatus) -> (Tone, String, String
         Tone::Plain
     };
     (tone, learned, kernel)
+}
+
+fn services(s: &ServiceCounts) -> String {
+    let withheld: u64 = s.withheld.values().sum();
+    let addresses = s.announced.saturating_add(withheld);
+    format!(
+        "{} known; of their addresses {} of {addresses} announced here",
+        s.known, s.announced
+    )
 }
 
 fn kernel_side(d: &DataplaneStatus) -> (Tone, String) {

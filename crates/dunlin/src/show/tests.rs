@@ -1,8 +1,9 @@
 use std::net::IpAddr;
 
 use dunlin_api::{
-    AdvertisedTo, Advertisement, CniState, Explanation, FamilyCounts, Neighbor, Node, Path,
-    Problem, Route, RouteState, Status, Step, Verdict,
+    AdvertisedTo, Advertisement, AnnouncedPrefix, CniState, EndpointCounts, Explanation,
+    FamilyCounts, Neighbor, Node, Path, Problem, Route, RouteState, Service, ServiceAddress,
+    ServiceCounts, Status, Step, Verdict,
 };
 use dunlin_net::{Afi, Asn, RouterId};
 
@@ -57,6 +58,11 @@ fn healthy() -> Status {
     status.dataplane.operations = 12;
     status.dataplane.repairs = 1;
     status.dataplane.masquerade = Some(true);
+    status.services = ServiceCounts {
+        known: 4,
+        announced: 3,
+        withheld: [("NotSelected".to_owned(), 4)].into(),
+    };
     status.gate.open = true;
     status.cni.state = CniState::Written;
     status.cni.path = Some("/etc/cni/net.d/10-dunlin.conflist".into());
@@ -73,6 +79,7 @@ Node n1 (dunlin 0.1.0), up 3m12s: ready to carry pods
 Sessions    nodes 2 of 2 up, external 1 of 1 up
 Routes      6 received, 1 rejected, 5 best, 2 originated here
             4 of 4 installed, 0 failed, 0 conflicts, 0 stale
+Services    4 known; of their addresses 3 of 7 announced here
 Kernel      in sync 3s ago; 12 operations, 0 failures, 1 repair, 0 overruns; masquerade on
 Restart     done: deletes and withdrawals may go
 Objects     synced, last heard 7s ago
@@ -236,6 +243,7 @@ fn an_advertisement_counts_who_was_told_and_says_why_the_first_was_not() {
     let advertisement = Advertisement {
         prefix: "10.244.1.0/24".parse().unwrap(),
         origin: "Node/n1".into(),
+        advertisements: Vec::new(),
         to: vec![
             to("n2", None),
             to("tor-1", Some("no exportFilter")),
@@ -255,6 +263,66 @@ PREFIX         ORIGIN     TOLD  WHY NOT
             .any(|line| line.trim_start().starts_with("tor-2") && line.ends_with("down")),
         "{wide}"
     );
+}
+
+#[test]
+fn services_show_a_line_an_address_and_why_it_stays_at_home() {
+    let address = |text: &str, kind: &str, reason: Option<&str>| ServiceAddress {
+        address: ip(text),
+        kind: kind.into(),
+        announced: match reason {
+            None => vec![AnnouncedPrefix {
+                prefix: dunlin_net::IpNet::from(ip(text)),
+                advertisements: vec!["gold".into()],
+            }],
+            Some(_) => Vec::new(),
+        },
+        reason: reason.map(Into::into),
+        message: reason.map(|_| "why, in a sentence".into()),
+        shared_by: Vec::new(),
+    };
+    let mut web = Service {
+        namespace: "shop".into(),
+        name: "web".into(),
+        service_type: "LoadBalancer".into(),
+        internal_traffic_policy: "Cluster".into(),
+        external_traffic_policy: "Local".into(),
+        endpoints: EndpointCounts {
+            total: 3,
+            ready: 2,
+            local_ready: 1,
+            terminating: 0,
+        },
+        addresses: vec![
+            address("10.96.0.7", "ClusterIP", Some("NotSelected")),
+            address("203.0.113.80", "LoadBalancerIP", None),
+        ],
+    };
+    let dns = Service {
+        namespace: "kube-system".into(),
+        name: "a-name-as-long-as-kubernetes-allows-names-to-be-for-some-services".into(),
+        service_type: "ClusterIP".into(),
+        addresses: vec![address(
+            "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff",
+            "ClusterIP",
+            Some("NoReadyLocalEndpoint"),
+        )],
+        ..Service::default()
+    };
+    let expected = "\
+NAMESPACE  NAME  TYPE          READY  HERE  ADDRESS       ANNOUNCED  WHY NOT
+shop       web   LoadBalancer    2/3     1  10.96.0.7     no         NotSelected
+                                            203.0.113.80  yes
+";
+    let text = super::services(std::slice::from_ref(&web), false, plain());
+    assert_eq!(text, expected);
+    web.addresses[1].announced[0].prefix = "203.0.113.0/24".parse().unwrap();
+    let both = [web, dns];
+    fits(&super::services(&both, false, plain()));
+    let wide = super::services(&both, true, plain());
+    for part in ["in 203.0.113.0/24", "gold", "Local", "why, in a sentence"] {
+        assert!(wide.contains(part), "{part}: {wide}");
+    }
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub(in crate::cluster) struct Ranges {
     members: PrefixMap<u32>,
     /// Those of them that lie within no other have changed since this was last taken.
     pub(in crate::cluster) changed: bool,
+    /// The members that came or went since this was last taken.
+    moved: BTreeSet<IpNet>,
 }
 
 impl Ranges {
@@ -40,6 +42,7 @@ impl Ranges {
             Some(count) => *count += 1,
             None => {
                 self.members.set(net, Some(1));
+                self.moved.insert(net);
                 self.changed |= !self.is_covered(net);
             }
         }
@@ -52,6 +55,7 @@ impl Ranges {
         *count -= 1;
         if *count == 0 {
             self.members.set(net, None);
+            self.moved.insert(net);
             self.changed |= !self.is_covered(net);
         }
     }
@@ -108,6 +112,16 @@ impl Cluster {
 
     pub(super) fn remove_range(&mut self, net: IpNet) {
         self.ranges.remove(net);
+    }
+
+    /// Lets routes be judged by the ranges as they are now.
+    pub(super) fn tell_ranges(&mut self) {
+        for net in std::mem::take(&mut self.ranges.moved) {
+            let is = self.ranges.members.get(net).is_some();
+            if self.origin.set_service_range(net, is) && !self.ranges.is_covered(net) {
+                self.dirty.protection.insert(net);
+            }
+        }
     }
 
     /// Judges all pools and `ServiceCIDR`s again.

@@ -1,0 +1,390 @@
+//! A core with a kernel that obeys and one router outside that listens.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use dunlin_api::{Answer, Query, Route, RouteFilter};
+use dunlin_bgp::attrs::{self, AttrBuilder, Origin};
+use dunlin_bgp::batch::{BatchItem, NextHop, RouteBatch};
+use dunlin_bgp::policy::PeerType;
+use dunlin_bgp::session::{Command, ConnId, DownReason, Negotiated, SessionEvent, TransportError};
+use dunlin_core::{Action, Core, CoreConfig, Input, Outside, Restart};
+use dunlin_dataplane::fib::BatchDone;
+use dunlin_dataplane::links::{Address, Link};
+use dunlin_dataplane::rules::{Outcome, Rules};
+use dunlin_dataplane::{KernelCommand, KernelEvent};
+use dunlin_intent::{
+    EndpointFact, EndpointSliceFact, Fact, IngressFact, Key, Kind, NamespacedName, NodeFact,
+    PeerAsn, PeerFact, Selector, ServiceFact, ServiceType, SourceEvent,
+};
+use dunlin_net::{Afi, Asn, Instant, IpNet, Ipv4Net, PeerId, PerFamily, RouterId};
+
+const SEED: u64 = 7;
+const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 201);
+const CONN: ConnId = ConnId(1);
+
+/// The load-balancer address with a number.
+pub(crate) fn address(number: u32) -> Ipv4Net {
+    let first = u32::from(Ipv4Addr::new(203, 0, 113, 0));
+    Ipv4Net::new_assert(Ipv4Addr::from_bits(first + number), 32)
+}
+
+pub(crate) fn label(key: &str, value: &str) -> Selector {
+    Selector {
+        match_labels: [(key.to_owned(), value.to_owned())].into_iter().collect(),
+        ..Selector::default()
+    }
+}
+
+/// A Service in the namespace `shop` with one load-balancer address.
+pub(crate) fn service(name: &str, tier: &str, number: u32) -> Fact {
+    let mut fact = ServiceFact::new("shop", name);
+    fact.service_type = ServiceType::LoadBalancer;
+    fact.labels.insert("tier".into(), tier.into());
+    fact.ingress = vec![IngressFact {
+        ip: Some(IpAddr::V4(address(number).addr())),
+        vip: true,
+    }];
+    fact.cluster_ips = vec![IpAddr::V4(Ipv4Addr::from_bits(0x0A60_0000 + number))];
+    Fact::Service(fact)
+}
+
+/// The Service's slice, with so many ready endpoints elsewhere.
+pub(crate) fn slice(service: &str, ready: u8) -> Fact {
+    let endpoint = |number: u8| EndpointFact {
+        address: Some(IpAddr::from([10, 244, 9, number])),
+        node: Some("n9".into()),
+        ready: true,
+        serving: true,
+        terminating: false,
+    };
+    Fact::EndpointSlice(EndpointSliceFact {
+        name: NamespacedName::new("shop", format!("{service}-1")),
+        service: Some(service.into()),
+        address_type: Some(Afi::Ipv4),
+        endpoints: (0..ready).map(endpoint).collect(),
+        malformed: Vec::new(),
+    })
+}
+
+/// What the router was told.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) announced: Vec<Ipv4Net>,
+    pub(crate) withdrawn: Vec<Ipv4Net>,
+    /// Of each UPDATE that has one.
+    pub(crate) meds: Vec<u32>,
+    /// UPDATEs that say something of IPv4 prefixes.
+    pub(crate) updates: usize,
+    /// End-of-RIB markers.
+    pub(crate) ends: usize,
+}
+
+pub(crate) struct Bench {
+    core: Core,
+    now: Instant,
+    router: Option<PeerId>,
+    is_up: bool,
+    sent: Vec<u8>,
+    unwritten: usize,
+    pub(crate) rules: Option<Rules>,
+    /// The router's routes are let in by the filter `all`.
+    pub(crate) import_all: bool,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Bench {
+        let config = CoreConfig {
+            node_name: "n1".into(),
+            seed: SEED,
+            restart: Restart::default(),
+        };
+        let mut bench = Bench {
+            core: Core::new(config, Instant::ZERO),
+            now: Instant::ZERO,
+            router: None,
+            is_up: false,
+            sent: Vec::new(),
+            unwritten: 0,
+            rules: None,
+            import_all: false,
+        };
+        bench.settle();
+        bench.apply(Fact::Node(
+            NodeFact::new("n1")
+                .with_internal_ip(IpAddr::V4(OWN))
+                .with_pod_cidr("10.244.1.0/24".parse().unwrap()),
+        ));
+        bench
+    }
+
+    /// All kinds have been told in full, and the router is a peer.
+    pub(crate) fn sync(&mut self) {
+        for kind in Kind::ALL {
+            self.source(SourceEvent::Synced(kind));
+        }
+    }
+
+    pub(crate) fn at(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    pub(crate) fn take(&mut self, fact: Fact) {
+        let event = SourceEvent::Apply(fact);
+        self.core.on(self.now, Input::Source(event));
+    }
+
+    pub(crate) fn apply(&mut self, fact: Fact) {
+        self.source(SourceEvent::Apply(fact));
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) {
+        self.source(SourceEvent::Remove(key));
+    }
+
+    pub(crate) fn source(&mut self, event: SourceEvent) {
+        self.core.on(self.now, Input::Source(event));
+        self.settle();
+    }
+
+    fn session(&mut self, event: SessionEvent) {
+        self.core.on(self.now, Input::Session(event));
+        self.settle();
+    }
+
+    /// The session with the router comes up.
+    pub(crate) fn up(&mut self) {
+        let import_filter = self.import_all.then(|| "all".to_owned());
+        self.apply(Fact::Peer(PeerFact {
+            name: "tor".into(),
+            peer_address: Some(IpAddr::V4(ROUTER)),
+            peer_asn: Some(PeerAsn::Number(Asn(65001))),
+            import_filter,
+            ..PeerFact::default()
+        }));
+        let peer = self.router.expect("the router is wanted");
+        self.is_up = true;
+        let negotiated = Arc::new(negotiated());
+        self.session(SessionEvent::Up {
+            peer,
+            conn: CONN,
+            negotiated,
+        });
+    }
+
+    pub(crate) fn down(&mut self) {
+        let peer = self.router.expect("the router is wanted");
+        self.session(SessionEvent::Down {
+            peer,
+            conn: CONN,
+            reason: DownReason::Transport(TransportError::Reset),
+            stale: None,
+        });
+    }
+
+    /// The session has written so many octets more, or all.
+    pub(crate) fn written(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.unwritten);
+        self.unwritten -= bytes;
+        let peer = self.router.expect("the router is wanted");
+        self.session(SessionEvent::Drained {
+            peer,
+            conn: CONN,
+            bytes,
+        });
+    }
+
+    /// The router announces these prefixes.
+    pub(crate) fn learns(&mut self, nets: &[&str]) {
+        let nets: Vec<Ipv4Net> = nets.iter().map(|net| net.parse().unwrap()).collect();
+        let bytes = AttrBuilder::originated(Origin::Igp).build();
+        let next_hop = NextHop::new(IpAddr::V4(ROUTER));
+        let mut batch = RouteBatch::default();
+        batch.items.push(BatchItem::Announce {
+            afi: Afi::Ipv4,
+            attrs: 0..u32::try_from(bytes.len()).unwrap(),
+            hash: attrs::hash(SEED, &bytes, &next_hop),
+            next_hop,
+            nlri: 0..u32::try_from(nets.len()).unwrap(),
+        });
+        batch.attr_bytes = bytes;
+        batch.nlri.v4 = nets;
+        let peer = self.router.expect("the router is wanted");
+        let conn = CONN;
+        self.session(SessionEvent::Routes { peer, conn, batch });
+    }
+
+    pub(crate) fn ask(&mut self, query: &Query) -> Answer {
+        self.core.answer(self.now, query, &Outside::default())
+    }
+
+    pub(crate) fn routes(&mut self) -> Vec<Route> {
+        match self.ask(&Query::Routes(RouteFilter::default())) {
+            Answer::Routes(view) => view.items,
+            other => panic!("routes were asked for: {other:?}"),
+        }
+    }
+
+    /// How many changes were measured, and their sum in seconds.
+    pub(crate) fn announce_count(&mut self) -> (u64, f64) {
+        match self.ask(&Query::Metrics) {
+            Answer::Metrics(metrics) => {
+                let histogram = &metrics.service_announce;
+                (histogram.counts.iter().sum(), histogram.sum_secs)
+            }
+            other => panic!("metrics were asked for: {other:?}"),
+        }
+    }
+
+    /// Does what the core wants.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            let mut busy = self.core.settle(self.now);
+            while let Some(action) = self.core.poll_action() {
+                busy = true;
+                self.act(action);
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Session(Command::SetPeer { peer, .. }) => self.router = Some(peer),
+            Action::Session(Command::Send { bytes, .. }) => {
+                self.unwritten += bytes.len();
+                self.sent.extend_from_slice(&bytes);
+            }
+            Action::Kernel(KernelCommand::Dump) => self.dump(),
+            Action::Kernel(KernelCommand::Submit(batch)) => {
+                let done = BatchDone {
+                    id: batch.id,
+                    errors: Vec::new(),
+                    lost: false,
+                };
+                self.kernel(KernelEvent::BatchDone(done));
+            }
+            Action::Kernel(KernelCommand::SetRules(rules)) => {
+                self.rules = rules;
+                self.kernel(KernelEvent::RulesDone(Ok(Outcome::default())));
+            }
+            Action::EnableForwarding(_) => self.core.on(self.now, Input::Forwarding(Ok(()))),
+            Action::Session(_) | Action::Listen(_) | Action::PodNetwork(_) => {}
+        }
+    }
+
+    fn dump(&mut self) {
+        self.kernel(KernelEvent::DumpBegin);
+        self.kernel(KernelEvent::DumpLinks(vec![Link {
+            ifindex: 2,
+            name: "eth0".into(),
+            up: true,
+            loopback: false,
+            mtu: 1500,
+        }]));
+        self.kernel(KernelEvent::DumpAddresses(vec![Address {
+            ifindex: 2,
+            local: IpAddr::V4(OWN),
+            on_link: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 24)),
+        }]));
+        self.kernel(KernelEvent::DumpEnd { complete: true });
+    }
+
+    fn kernel(&mut self, event: KernelEvent) {
+        self.core.on(self.now, Input::Kernel(event));
+    }
+
+    /// What the router was told since this was last asked; all of it counts as written where nobody looks at that.
+    pub(crate) fn told(&mut self) -> Told {
+        let mut told = Told::default();
+        let sent = std::mem::take(&mut self.sent);
+        let mut rest = sent.as_slice();
+        while let Some(length) = rest.get(16..18) {
+            let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+            let (message, after) = rest.split_at(length);
+            told.read(message);
+            rest = after;
+        }
+        if self.is_up && self.unwritten > 0 {
+            self.written(usize::MAX);
+        }
+        told
+    }
+}
+
+impl Told {
+    fn read(&mut self, message: &[u8]) {
+        assert_eq!(message[18], 2, "an UPDATE");
+        let body = &message[19..];
+        let number = |at: &[u8]| usize::from(u16::from_be_bytes([at[0], at[1]]));
+        let (withdrawn, body) = body[2..].split_at(number(body));
+        let (attrs, nlri) = body[2..].split_at(number(body));
+        let (withdrawn, announced) = (nets(withdrawn), nets(nlri));
+        let by_type = attributes(attrs);
+        if let Some(med) = by_type.get(&4) {
+            self.meds
+                .push(u32::from_be_bytes(med[..].try_into().unwrap()));
+        }
+        let other_family = by_type.get(&15).is_some_and(|unreach| unreach.len() > 3);
+        if withdrawn.is_empty() && announced.is_empty() && !other_family {
+            self.ends += 1;
+            return;
+        }
+        self.updates += 1;
+        self.withdrawn.extend(withdrawn);
+        self.announced.extend(announced);
+    }
+}
+
+fn nets(mut octets: &[u8]) -> Vec<Ipv4Net> {
+    let mut nets = Vec::new();
+    while let Some((&length, rest)) = octets.split_first() {
+        let (bytes, rest) = rest.split_at(usize::from(length).div_ceil(8));
+        let mut addr = [0; 4];
+        addr[..bytes.len()].copy_from_slice(bytes);
+        nets.push(Ipv4Net::new(addr.into(), length).unwrap());
+        octets = rest;
+    }
+    nets
+}
+
+fn attributes(mut octets: &[u8]) -> BTreeMap<u8, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    while let [flags, kind, rest @ ..] = octets {
+        let (length, rest) = if flags & 0x10 != 0 {
+            let length = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
+            (length, &rest[2..])
+        } else {
+            (usize::from(rest[0]), &rest[1..])
+        };
+        let (value, rest) = rest.split_at(length);
+        found.insert(*kind, value.to_vec());
+        octets = rest;
+    }
+    found
+}
+
+fn negotiated() -> Negotiated {
+    let at = |addr, port| SocketAddr::new(IpAddr::V4(addr), port);
+    Negotiated {
+        remote_asn: Asn(65001),
+        local_asn: Asn(64512),
+        remote_router_id: RouterId(ROUTER),
+        local_router_id: RouterId(OWN),
+        peer_type: PeerType::External,
+        local: at(OWN, 179),
+        remote: at(ROUTER, 40_000),
+        families: PerFamily { v4: true, v6: true },
+        four_octet_as: true,
+        extended_message: true,
+        route_refresh: true,
+        hold_time_secs: 90,
+        keepalive_time_secs: 30,
+        graceful_restart: None,
+        capabilities: Vec::new(),
+    }
+}
