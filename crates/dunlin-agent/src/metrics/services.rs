@@ -45,7 +45,7 @@ impl EncodeMetric for Shown<'_> {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         let bounds = self.0.bounds_secs.iter().copied();
         let buckets: Vec<(f64, u64)> = bounds
-            .chain([f64::MAX])
+            .chain([f64::INFINITY])
             .zip(self.0.counts.iter().copied())
             .collect();
         let count = self.0.counts.iter().sum();

@@ -116,13 +116,14 @@ Node n1 (dunlin 0.1.0), up 3m12s: not ready: masquerade is not acknowledged
 Sessions    nodes 2 of 2 up, external 1 of 1 up
 Routes      6 received, 1 rejected, 5 best, 2 originated here
             4 of 4 installed, 0 failed, 0 conflicts, 0 stale
+Services    4 known; of their addresses 3 of 7 announced here
 Kernel      in sync 3s ago; 12 operations, 0 failures, 1 repair, 0 overruns; masquerade not programmed
 Restart     nothing is deleted or withdrawn yet: waiting for End-of-RIB of n1, End-of-RIB of n2
 ";
     let text = super::status(&status, plain());
     assert_eq!(
-        text.lines().take(13).collect::<Vec<_>>(),
-        expected.lines().take(13).collect::<Vec<_>>()
+        text.lines().take(14).collect::<Vec<_>>(),
+        expected.lines().take(14).collect::<Vec<_>>()
     );
     assert!(
         text.contains("End-of-RIB of n5 and 2 more, at most 1m30s more"),
