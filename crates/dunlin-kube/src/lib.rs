@@ -6,13 +6,20 @@
 //! * [`dir`]: a directory watched live.
 //! * [`api`]: the Kubernetes API.
 //! * [`crd`]: the definitions of our kinds for an API server, and what is written into their `status`.
+//! * [`allocate`]: addresses for Services of type LoadBalancer, by one agent of the cluster.
+//! * [`events`]: Kubernetes Events.
+//! * [`lease`]: one of many holds a Lease and does what only one may do.
 //! * [`cni_file`]: the CNI configuration file, written whole or not at all.
 #![forbid(unsafe_code)]
 
+pub mod allocate;
 pub mod api;
+mod ask;
 pub mod cni_file;
 pub mod crd;
 pub mod dir;
+pub mod events;
+pub mod lease;
 pub mod manifest;
 pub mod object;
 pub mod store;

@@ -135,6 +135,12 @@ impl Pools {
         ours.map(|(name, service)| (name, &service.outcome))
     }
 
+    /// The addresses that the status of a Service of type LoadBalancer shows, as far as is known.
+    pub fn shown(&self, name: &NamespacedName) -> &[IpAddr] {
+        let service = self.services.get(name);
+        service.map_or(&[], |service| &service.observed)
+    }
+
     /// Who holds which address, by status or by decision, of whichever class.
     pub fn holders(&self) -> impl Iterator<Item = (IpAddr, Vec<NamespacedName>)> {
         let holders = self.book.holders();
