@@ -199,10 +199,9 @@ impl Allocator {
             return plus(now, LONGEST_SLEEP);
         };
         if let Some(request) = election.poll(now) {
-            self.asking =
-                lease_request(self.client.clone(), self.options.namespace.clone(), request)
-                    .boxed()
-                    .fuse();
+            self.asking = lease_request(self.client.clone(), self.options.clone(), request)
+                .boxed()
+                .fuse();
         }
         let mut wake = election.deadline().unwrap_or(plus(now, LONGEST_SLEEP));
         let until = election.holds_until(now);
@@ -356,7 +355,9 @@ async fn lease_request(
         LeaseRequest::Write(write) if write.version.is_none() => {
             ask(&client, timeout, Method::POST, &all, object(write)).await
         }
-        LeaseRequest::Write(write) => ask(&client, timeout, Method::PUT, &this, object(write)).await,
+        LeaseRequest::Write(write) => {
+            ask(&client, timeout, Method::PUT, &this, object(write)).await
+        }
     };
     match said {
         Said::Done(octets) => match LeaseRecord::parse(&octets) {

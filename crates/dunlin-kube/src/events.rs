@@ -125,7 +125,15 @@ pub async fn write(client: Client, instance: String, mut queue: NoticeQueue) {
                 "/apis/events.k8s.io/v1/namespaces/{}/events",
                 namespace(&notice.object)
             );
-            match ask(&client, TIMEOUT, Method::POST, &path, Some(Text::object(&body))).await {
+            match ask(
+                &client,
+                TIMEOUT,
+                Method::POST,
+                &path,
+                Some(Text::object(&body)),
+            )
+            .await
+            {
                 Said::Done(_) | Said::Conflict => true,
                 other => {
                     tracing::debug!(?other, reason = notice.reason, "an Event was not written");

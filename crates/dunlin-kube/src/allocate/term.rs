@@ -62,7 +62,12 @@ pub(super) struct Term {
 }
 
 impl Term {
-    pub(super) fn new(number: u64, client: Client, options: &AllocateOptions, notices: Notices) -> Term {
+    pub(super) fn new(
+        number: u64,
+        client: Client,
+        options: &AllocateOptions,
+        notices: Notices,
+    ) -> Term {
         Term {
             number,
             pools: Pools::new(options.default_class),

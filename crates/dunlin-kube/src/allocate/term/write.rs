@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use dunlin_intent::NamespacedName;
 use dunlin_intent::pools::{Outcome, PoolView};
+use dunlin_intent::{Kind, NamespacedName};
 use dunlin_net::{Afi, Instant};
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -147,30 +147,39 @@ impl Term {
             new,
             said,
         } = done;
+        // The answer is the Service as it is now, and may be newer than what the watch tells for a while.
+        let said = match said {
+            Said::Done(octets) => read(&octets, &name)
+                .ok_or(Said::Unknown("the answer is not the Service".to_owned())),
+            other => Err(other),
+        };
         match said {
-            Said::Done(octets) => {
+            Ok(object) => {
                 self.retries.succeeded(now, &name);
                 self.counts.given += u64::try_from(new.len()).unwrap_or(u64::MAX);
                 self.tell(&name, uid, &outcome, &new);
-                // The answer is the Service as it is now, and may be newer than what the watch tells for a while.
-                if let Ok(object) = serde_json::from_slice::<Value>(&octets) {
-                    self.changed = true;
-                    self.object(dunlin_intent::Kind::Service, &object);
-                }
+                self.changed = true;
+                self.object(Kind::Service, &object);
             }
+            Err(said) => self.failed(now, &name, said),
+        }
+    }
+
+    fn failed(&mut self, now: Instant, name: &NamespacedName, said: Said) {
+        match said {
             // The watch tells what it is now.
-            Said::Missing => {}
-            Said::Conflict => self.retries.failed(now, &name, true),
+            Said::Done(_) | Said::Missing => {}
+            Said::Conflict => self.retries.failed(now, name, true),
             Said::Refused(code, words) => {
                 self.counts.failures += 1;
                 tracing::warn!(service = %name, code, %words, "the API server does not take a Service's addresses");
-                self.retries.failed(now, &name, false);
+                self.retries.failed(now, name, false);
             }
             Said::Unknown(words) => {
                 self.counts.failures += 1;
                 self.unknown = Some(now);
                 tracing::info!(service = %name, %words, "a Service's addresses may not have been written: trying again");
-                self.retries.failed(now, &name, false);
+                self.retries.failed(now, name, false);
             }
         }
     }
@@ -226,4 +235,12 @@ impl Term {
         }
         self.exhausted = now;
     }
+}
+
+/// The Service that an answer is, if it is this one.
+fn read(octets: &[u8], name: &NamespacedName) -> Option<Value> {
+    let object: Value = serde_json::from_slice(octets).ok()?;
+    let metadata = &object["metadata"];
+    let same = metadata["name"] == *name.name && metadata["namespace"] == *name.namespace;
+    (same && metadata["resourceVersion"].is_string()).then_some(object)
 }
