@@ -183,9 +183,9 @@ fn each_wrong_object_is_told_and_takes_nothing_else_with_it() {
         ),
         (
             ours("BGPAdvertisement", "{services: {}}"),
-            "Unsupported",
+            "Invalid",
             "BGPAdvertisement/x",
-            vec!["services"],
+            vec!["services.addresses"],
         ),
         (
             ours("BGPFilter", "{rules: [{action: Perhaps}]}"),

@@ -60,8 +60,8 @@ struct PodCidrsSpec {}
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ServicesSpec {
     /// The kinds of addresses.
-    #[schemars(length(min = 1, max = 3), extend("x-kubernetes-list-type" = "set"))]
-    addresses: Vec<AddressKind>,
+    #[schemars(required, length(min = 1, max = 3), extend("x-kubernetes-list-type" = "set"))]
+    addresses: Option<Vec<AddressKind>>,
     /// The Services, by their labels. Default all.
     selector: Option<SelectorSpec>,
     /// The Namespaces, by their labels. Default all.
@@ -90,8 +90,12 @@ impl From<AddressKind> for ServiceAddressKind {
 
 impl From<ServicesSpec> for ServicesFact {
     fn from(spec: ServicesSpec) -> ServicesFact {
-        let kinds: BTreeSet<ServiceAddressKind> =
-            spec.addresses.into_iter().map(Into::into).collect();
+        let kinds: BTreeSet<ServiceAddressKind> = spec
+            .addresses
+            .into_iter()
+            .flatten()
+            .map(Into::into)
+            .collect();
         ServicesFact {
             addresses: kinds.into_iter().collect(),
             selector: spec.selector.map(Into::into),
