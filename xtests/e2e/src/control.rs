@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dunlin_lab::netns::Netns;
 use dunlin_lab::process::{self, ProcessId, start_daemon};
-use rustix::process::Signal;
 
 use crate::kubectl::{Kubectl, write_kubeconfig};
 use crate::network::{self, CONTROL};
-use crate::{PATIENCE, wait_for};
+use crate::wait_for;
 
 /// The port of the API server.
 pub const API_PORT: u16 = 6443;
@@ -114,6 +113,19 @@ impl ControlPlane {
         // The service `kubernetes` has the first address of the range.
         command.args(["127.0.0.1", "10.96.0.1", "fd96::1"]);
         command.args(network::addresses(CONTROL).map(|address| address.to_string()));
+        let output = command.output().expect("the program runs");
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Runs a tool of the control plane's program, as an administrator: `populate`, `churn`.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[track_caller]
+    pub fn tool(&self, name: &str, numbers: &[u32]) {
+        let mut command = self.command(name);
+        command.args(numbers.iter().map(u32::to_string));
+        command.env("KUBECONFIG", self.path("admin.conf"));
         let output = command.output().expect("the program runs");
         assert!(output.status.success(), "{output:?}");
     }
@@ -223,8 +235,6 @@ impl ControlPlane {
             file("token-auth-file", self.path("tokens.csv")),
             file("service-account-key-file", tokens_key.clone()),
             file("service-account-signing-key-file", tokens_key),
-            // Requests in flight when it is asked to end are the tests' own.
-            "--shutdown-delay-duration=0s".to_owned(),
         ]);
     }
 
@@ -260,25 +270,6 @@ impl ControlPlane {
     pub fn kill(&mut self, component: Component) {
         let process = self.running.remove(&component).expect("it was started");
         assert!(process::kill(process), "{} had ended", component.name());
-    }
-
-    /// Asks a program to end, and waits until it has.
-    ///
-    /// # Panics
-    /// If it does not.
-    pub fn stop(&mut self, component: Component) {
-        let process = self.running.remove(&component).expect("it was started");
-        assert!(
-            process.signal(Signal::TERM),
-            "{} had ended",
-            component.name()
-        );
-        let deadline = Instant::now() + PATIENCE;
-        assert!(
-            process::wait_until_ended(process, deadline),
-            "{} does not end",
-            component.name()
-        );
     }
 
     /// Waits until the API server says that it is ready.

@@ -4,9 +4,13 @@
 //! The programs are built from the modules that `e2e/go.mod` pins, by `script/build-control-plane.sh`.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod control;
 pub mod kubectl;
 pub mod network;
+pub mod proxy;
+pub mod router;
+pub mod world;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dunlin_lab::iproute::{self, Batch};
 use dunlin_lab::netns::{self, Netns};
+use ipnet::IpNet;
 
 /// The host of the control plane.
 pub const CONTROL: &str = "control";
@@ -42,6 +43,21 @@ pub fn nodes() -> impl Iterator<Item = String> {
     (1..=NODES).map(|number| format!("n{number}"))
 }
 
+/// The host of a node's pod.
+pub fn pod(node: &str) -> String {
+    format!("{node}p")
+}
+
+fn host(subnet: &IpNet, number: usize) -> IpAddr {
+    let mut hosts = subnet.hosts().filter(|host| *host != subnet.network());
+    hosts.nth(number).expect("an address")
+}
+
+/// The addresses of a node's pod, from the node's subnets.
+pub fn pod_addresses(subnets: &[IpNet]) -> Vec<IpAddr> {
+    subnets.iter().map(|subnet| host(subnet, 1)).collect()
+}
+
 fn hosts() -> Vec<String> {
     let fixed = [CONTROL, ROUTER].map(str::to_owned);
     fixed.into_iter().chain(nodes()).collect()
@@ -58,17 +74,17 @@ impl Network {
         };
         let names: Vec<String> = network.names().collect();
         netns::create(&names).expect("namespaces");
+        for name in &names {
+            let space = Netns::open(name).expect("a namespace");
+            // Else every IPv6 address waits a second for duplicates.
+            let keys = ["all", "default"].map(|link| format!("net/ipv6/conf/{link}/accept_dad"));
+            let values = keys.each_ref().map(|key| (key.as_str(), "0"));
+            space.sysctls(&values).expect("sysctls");
+        }
         let mut bridge = Batch::new();
         bridge.push("link add br0 up type bridge stp_state 0 forward_delay 0 mcast_snooping 0");
         for host in hosts() {
             let space = network.netns(&host);
-            // Else every IPv6 address waits a second for duplicates.
-            space
-                .sysctls(&[
-                    ("net/ipv6/conf/all/accept_dad", "0"),
-                    ("net/ipv6/conf/default/accept_dad", "0"),
-                ])
-                .expect("sysctls");
             bridge.push(format_args!(
                 "link add {host} up master br0 type veth peer name eth0 netns {}",
                 space.name()
@@ -101,8 +117,47 @@ impl Network {
         batch.run(&self.netns(host)).expect("addresses");
     }
 
+    /// Attaches the pod of a node, with the second address of each subnet, the first being the gateway's: the way
+    /// CNI's `ptp` does it.
+    ///
+    /// # Panics
+    /// If the kernel refuses.
+    pub fn attach_pod(&self, node: &str, subnets: &[IpNet]) {
+        let space = self.netns(&pod(node));
+        let (mut outer, mut inner) = (Batch::new(), Batch::new());
+        outer.push(format_args!(
+            "link add pod up type veth peer name eth0 netns {}",
+            space.name()
+        ));
+        inner.push("link set lo up");
+        inner.push("link set eth0 up");
+        for subnet in subnets {
+            let (gateway, address) = (host(subnet, 0), host(subnet, 1));
+            let (len, flag) = match address {
+                IpAddr::V4(_) => (32, ""),
+                IpAddr::V6(_) => (128, " nodad"),
+            };
+            outer.push(format_args!("addr add {gateway}/{len} dev pod{flag}"));
+            outer.push(format_args!("route add {address}/{len} dev pod"));
+            inner.push(format_args!("addr add {address}/{len} dev eth0{flag}"));
+            inner.push(format_args!("route add {gateway}/{len} dev eth0"));
+            inner.push(format_args!("route add default via {gateway} dev eth0"));
+        }
+        outer.run(&self.netns(node)).expect("the node's end");
+        inner.run(&space).expect("the pod's end");
+    }
+
+    /// Takes the pod of a node away.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn detach_pod(&self, node: &str) {
+        self.ip(node, &["link delete pod"]);
+    }
+
     fn names(&self) -> impl Iterator<Item = String> {
-        let hosts = hosts().into_iter().chain(["sw".to_owned()]);
+        let pods = nodes().map(|node| pod(&node));
+        let hosts = hosts().into_iter().chain(pods).chain(["sw".to_owned()]);
         hosts.map(|host| format!("{}-{host}", self.prefix))
     }
 

@@ -5,7 +5,7 @@ use dunlin_e2e::{PATIENCE, wait_for};
 use serde_json::Value;
 
 use crate::Test;
-use crate::world::World;
+use dunlin_e2e::world::World;
 
 pub(crate) const TESTS: &[Test] = &[
     ("nodes_get_pod_subnets_of_both_families", subnets),

@@ -4,13 +4,19 @@
 #![allow(clippy::print_stderr)]
 
 mod control_plane;
+mod install;
+mod nodes;
+mod objects;
+mod outage;
+mod peers;
+mod services;
 mod world;
 
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::world::World;
+use dunlin_e2e::world::World;
 
 /// A test: its name, and what it does.
 type Test = (&'static str, fn(&mut World));
@@ -18,15 +24,25 @@ type Test = (&'static str, fn(&mut World));
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tests = control_plane::TESTS.iter();
-    let trials = tests.map(|&(name, test)| Trial::test(name, move || run(test)));
+    let without_agents = [control_plane::TESTS, install::TESTS, objects::TESTS]
+        .into_iter()
+        .flatten();
+    let with_agents = [nodes::TESTS, services::TESTS, peers::TESTS, outage::TESTS]
+        .into_iter()
+        .flatten();
+    let trials = without_agents
+        .map(|&(name, test)| Trial::test(name, move || run(test, &[])))
+        .chain(with_agents.map(|&(name, test)| {
+            Trial::test(name, move || run(test, &[dunlin_e2e::router::installed]))
+        }));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     world::end();
     conclusion.exit_code()
 }
 
-fn run(test: fn(&mut World)) -> Result<(), Failed> {
-    let program = match dunlin_e2e::control_plane() {
+fn run(test: fn(&mut World), needs: &[fn() -> Result<(), String>]) -> Result<(), Failed> {
+    let lack = needs.iter().find_map(|need| need().err());
+    let program = match lack.map_or_else(dunlin_e2e::control_plane, Err) {
         Ok(program) => program,
         Err(lack) if std::env::var_os("DUNLIN_ALLOW_SKIP").is_some() => {
             // The name of the test stands on this line.
@@ -42,4 +58,9 @@ fn run(test: fn(&mut World)) -> Result<(), Failed> {
     };
     world::with(program, test);
     Ok(())
+}
+
+/// Tells a figure.
+pub(crate) fn say(figure: &str) {
+    eprintln!("\n{figure}");
 }

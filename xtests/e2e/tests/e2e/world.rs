@@ -1,33 +1,12 @@
-//! What all tests share.
+//! The one world of all tests.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use dunlin_e2e::control::ControlPlane;
-use dunlin_e2e::kubectl::Kubectl;
-use dunlin_e2e::network::{CONTROL, Network};
-
-/// A network and a control plane in it.
-pub(crate) struct World {
-    // Dropped first: its processes hold a namespace.
-    pub(crate) plane: ControlPlane,
-    #[expect(dead_code, reason = "holds the namespaces")]
-    pub(crate) network: Network,
-}
+use dunlin_e2e::agent;
+use dunlin_e2e::world::World;
 
 static WORLD: Mutex<Option<World>> = Mutex::new(None);
-
-impl World {
-    fn new(program: PathBuf) -> World {
-        let network = Network::new();
-        let plane = ControlPlane::start(program, network.netns(CONTROL));
-        World { plane, network }
-    }
-
-    pub(crate) fn kubectl(&self) -> Kubectl {
-        self.plane.kubectl()
-    }
-}
 
 /// Runs a test in the world, which is made for the first one. What a failed test left is not what the next expects, so
 /// that one gets a new world.
@@ -38,7 +17,7 @@ pub(crate) fn with(program: PathBuf, test: fn(&mut World)) {
         *world = None;
         world
     });
-    test(world.get_or_insert_with(|| World::new(program)));
+    test(world.get_or_insert_with(|| World::new(program, agent::dunlin())));
 }
 
 /// Takes the world down.

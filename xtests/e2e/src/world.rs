@@ -1,0 +1,213 @@
+//! A whole cluster: control plane, nodes with agents, and a router beside them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::agent::{Agent, NAMESPACE, Place};
+use crate::control::{API_PORT, ControlPlane};
+use crate::kubectl::Kubectl;
+use crate::network::{self, CONTROL, Network, ROUTER};
+use crate::router::Router;
+use crate::{PATIENCE, wait_for};
+use ipnet::IpNet;
+use serde_json::json;
+
+/// A network and a control plane in it; once a test asks for it, a cluster with a router beside it.
+#[derive(Debug)]
+pub struct World {
+    dunlin: PathBuf,
+    // In the order in which they end.
+    cluster: Option<Cluster>,
+    /// The control plane.
+    pub plane: ControlPlane,
+    /// The hosts.
+    pub network: Network,
+}
+
+/// Nodes with agents, and FRR.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The agents that were started, by node.
+    pub agents: BTreeMap<String, Agent>,
+    /// FRR.
+    pub router: Router,
+    kubeconfig: PathBuf,
+}
+
+/// The nodes that are there when a test begins, and when it ends.
+pub const NODES: [&str; 3] = ["n1", "n2", "n3"];
+
+impl World {
+    /// Starts a control plane, from its program. The agents will be of the program `dunlin`.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn new(program: PathBuf, dunlin: PathBuf) -> World {
+        let network = Network::new();
+        let plane = ControlPlane::start(program, network.netns(CONTROL));
+        World {
+            dunlin,
+            cluster: None,
+            plane,
+            network,
+        }
+    }
+
+    /// `kubectl` of an administrator.
+    pub fn kubectl(&self) -> Kubectl {
+        self.plane.kubectl()
+    }
+
+    /// The cluster of [`NODES`], made for the first test that asks.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn cluster(&mut self) -> &mut Cluster {
+        if self.cluster.is_none() {
+            self.install();
+            for node in NODES {
+                self.join(node);
+            }
+            self.settle();
+        }
+        self.cluster.as_mut().expect("made above")
+    }
+
+    /// What users apply, as arguments of `kubectl apply`.
+    pub fn manifests() -> [String; 2] {
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+        ["crds", "dunlin.yaml"].map(|file| format!("--filename={}", deploy.join(file).display()))
+    }
+
+    /// Applies what a user would, and waits until the API server serves our kinds.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[track_caller]
+    pub fn apply_manifests(&self) {
+        let kubectl = self.kubectl();
+        let [definitions, rest] = World::manifests();
+        kubectl.ok(&["apply", "--server-side", &definitions, &rest]);
+        let established = "--for=condition=Established";
+        let kinds = "customresourcedefinitions";
+        kubectl.ok(&["wait", established, "--timeout=60s", kinds, "--all"]);
+    }
+
+    /// Applies what a user would, and the objects for one router.
+    fn install(&mut self) {
+        let kubectl = self.kubectl();
+        self.apply_manifests();
+        let account = kubectl
+            .get(&["daemonset", "dunlin", "--namespace", NAMESPACE])
+            .expect("deploy/dunlin.yaml has a DaemonSet");
+        let account = &account["spec"]["template"]["spec"]["serviceAccountName"];
+        let account = account.as_str().expect("a service account");
+        let kubeconfig = self.plane.kubeconfig_of(NAMESPACE, account, "agent.conf");
+        let [router, _] = network::addresses(ROUTER);
+        kubectl.apply(&format!(
+            "apiVersion: dunlin.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: tor}}\n\
+             spec: {{peerAddress: {router}, peerASN: 65000}}\n---\n\
+             apiVersion: dunlin.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: {{name: pods}}\n\
+             spec: {{podCIDRs: {{}}}}\n"
+        ));
+        self.cluster = Some(Cluster {
+            agents: BTreeMap::new(),
+            router: Router::start(self.network.netns(ROUTER), self.plane.home()),
+            kubeconfig,
+        });
+    }
+
+    /// Adds a node: its object, as the kubelet makes it, its agent, and a pod. Waits only for its pod subnets.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn join(&mut self, node: &str) {
+        let kubectl = self.kubectl();
+        kubectl.apply(&format!(
+            "apiVersion: v1\nkind: Node\nmetadata:\n  name: {node}\n  \
+             labels: {{kubernetes.io/hostname: {node}}}\n"
+        ));
+        let addresses: Vec<_> = network::addresses(node)
+            .map(|address| json!({"type": "InternalIP", "address": address.to_string()}))
+            .into();
+        kubectl.patch_status(&["node", node], &json!({ "addresses": addresses }));
+        let subnets = self.subnets(node);
+        self.network.attach_pod(node, &subnets);
+        self.start_agent(node);
+    }
+
+    /// The pod subnets that the controller manager gave a node.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn subnets(&self, node: &str) -> Vec<IpNet> {
+        let kubectl = self.kubectl();
+        wait_for("a node's pod subnets", PATIENCE, || {
+            let object = kubectl.get(&["node", node])?;
+            let subnets = object["spec"]["podCIDRs"].as_array().into_iter().flatten();
+            let subnets: Vec<IpNet> = subnets
+                .filter_map(|subnet| subnet.as_str()?.parse().ok())
+                .collect();
+            (subnets.len() == 2)
+                .then_some(subnets)
+                .ok_or(object.to_string())
+        })
+    }
+
+    /// Where the agent of a node runs.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn place(&self, node: &str) -> Place {
+        let cluster = self.cluster.as_ref().expect("installed");
+        let [address, _] = network::addresses(CONTROL);
+        Place {
+            node: node.to_owned(),
+            netns: self.network.netns(node),
+            home: self.plane.home().join(node),
+            dunlin: self.dunlin.clone(),
+            kubeconfig: cluster.kubeconfig.clone(),
+            api_server: format!("{address}:{API_PORT}"),
+        }
+    }
+
+    /// Starts the agent of a node.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn start_agent(&mut self, node: &str) {
+        let agent = self.place(node).start();
+        let cluster = self.cluster.as_mut().expect("installed");
+        cluster.agents.insert(node.to_owned(), agent);
+    }
+
+    /// Ends a node's agent and takes its pod away: the object was deleted.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn remove(&mut self, node: &str) {
+        let cluster = self.cluster.as_mut().expect("installed");
+        let agent = cluster.agents.remove(node).expect("it runs");
+        agent.terminate();
+        self.network.detach_pod(node);
+    }
+
+    /// Waits until all agents have all sessions and the kernel has all it should.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[track_caller]
+    pub fn settle(&self) {
+        for agent in self.cluster.iter().flat_map(|c| c.agents.values()) {
+            agent.await_status("everything is at rest", |status| {
+                let (sessions, routes) = (&status.sessions, &status.routes);
+                status.ready
+                    && status.source_synced
+                    && sessions.nodes_up == sessions.nodes_expected
+                    && sessions.external_up == 1
+                    && routes.installed == routes.wanted
+                    && routes.stale == 0
+            });
+        }
+    }
+}
