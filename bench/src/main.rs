@@ -40,6 +40,10 @@ enum Scenario {
     Lab100,
     /// The agents of a lab of three nodes, a minute after convergence
     Footprint,
+    /// From a Service in a real Kubernetes API to the route in FRR, and back
+    Services,
+    /// An agent where the API holds 5,000 nodes, 10,000 services and 100,000 endpoints
+    Scale,
 }
 
 /// Benchmarks of Dunlin beside BIRD, FRR, OpenBGPD and GoBGP. Needs root and iproute2.
@@ -65,6 +69,9 @@ struct Args {
     /// Numbers of routes for `kernel`
     #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
     routes: Vec<u32>,
+    /// How many services `services` creates and removes
+    #[arg(long, default_value_t = 200)]
+    services: u32,
     /// The dunlin program [default: beside this one]
     #[arg(long)]
     dunlin: Option<PathBuf>,
@@ -164,6 +171,12 @@ fn run(args: &Args, options: &Options, results: &mut Vec<serde_json::Value>) -> 
     }
     if wants(Scenario::Footprint) {
         scenario::lab::footprint(options, &mut show)?;
+    }
+    if wants(Scenario::Services) {
+        scenario::services::run(options, args.services, &mut show)?;
+    }
+    if wants(Scenario::Scale) {
+        scenario::scale::run(options, &mut show)?;
     }
     Ok(())
 }

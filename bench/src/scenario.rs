@@ -4,6 +4,8 @@ pub(crate) mod kernel;
 pub(crate) mod lab;
 pub(crate) mod mesh;
 pub(crate) mod routes;
+pub(crate) mod scale;
+pub(crate) mod services;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
