@@ -2,6 +2,7 @@
 
 mod configured;
 mod nodes;
+mod services;
 
 use super::*;
 use crate::fact::{ConfigurationFact, NodeFact, TopologyMode};
