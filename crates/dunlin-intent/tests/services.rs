@@ -348,7 +348,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let fact = prop_oneof![
-        2 => node(),
+        4 => node(),
         6 => service(),
         6 => slice(),
         3 => advertisement(),
@@ -358,8 +358,32 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => fact.prop_map(Step::Apply),
         2 => removed,
-        2 => Just(Step::Poll),
+        4 => Just(Step::Poll),
         1 => prop::sample::select(&Kind::ALL[..]).prop_map(Step::Synced),
+    ]
+}
+
+/// The node, and advertisements of everything as it is and by aggregates: most random steps then concern something.
+fn start() -> Vec<Step> {
+    use ServiceAddressKind as K;
+    let own = NodeFact::new(OWN)
+        .with_internal_ip(IpAddr::from([192, 0, 2, 100]))
+        .with_internal_ip(IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, 1]));
+    let advertisement = |name: &str, length| {
+        Step::Apply(Fact::Advertisement(AdvertisementFact {
+            name: name.to_owned(),
+            services: Some(ServicesFact {
+                addresses: vec![K::ClusterIp, K::ExternalIp, K::LoadBalancerIp],
+                ..ServicesFact::default()
+            }),
+            aggregation_length_ipv4: length,
+            ..AdvertisementFact::default()
+        }))
+    };
+    vec![
+        Step::Apply(Fact::Node(own)),
+        advertisement("a0", None),
+        advertisement("a1", Some(24)),
     ]
 }
 
@@ -583,7 +607,7 @@ proptest! {
         let mut facts = BTreeMap::new();
         let mut synced = BTreeSet::from([Kind::Configuration]);
         cluster.synced(Kind::Configuration);
-        for step in steps {
+        for step in start().into_iter().chain(steps) {
             match step {
                 Step::Apply(fact) => {
                     facts.insert(fact.key(), fact.clone());
