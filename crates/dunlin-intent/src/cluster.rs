@@ -240,8 +240,9 @@ impl Cluster {
         self.egress.keys().copied()
     }
 
-    /// The prefixes that only Services may have addresses in: `ServiceCIDR`s, pools, announced aggregates and service
-    /// addresses outside all of them. A forwarded packet to one of them that nobody translated goes nowhere.
+    /// The prefixes that only Services may have addresses in: `ServiceCIDR`s, pools, announced aggregates, and outside all
+    /// of them the service addresses that this node's advertisements select. A forwarded packet to one of them that
+    /// nobody translated goes nowhere.
     pub fn service_ranges(&self) -> impl Iterator<Item = IpNet> {
         self.ranges.iter()
     }

@@ -245,7 +245,7 @@ impl Cluster {
             let at = (address.addr, name.clone());
             self.services.by_address.remove(&at);
         }
-        self.services.release_routes(&service.routes);
+        self.release_routes(&service.routes);
         if service.faulty {
             self.set_object_problems(service_object(name), Vec::new());
         }

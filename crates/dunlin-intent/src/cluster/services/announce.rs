@@ -1,11 +1,12 @@
 //! Whether an address of a Service is announced, and as what.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use dunlin_net::{Afi, IpNet};
 
-use super::{Address, Cluster, Services, Spec, WithheldReason, service_object};
+use super::{Address, Cluster, Spec, WithheldReason, service_object};
 use crate::configured::unicast_fault;
 use crate::fact::{NamespacedName, ServiceAddressKind, ServiceType, TrafficPolicy};
 use crate::intent::ServiceClass;
@@ -15,8 +16,8 @@ use crate::settings::Faults;
 /// A prefix that a Service asks for because of one of its addresses, through the advertisements of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Route {
-    /// Which of the Service's addresses.
-    pub(super) at: usize,
+    pub(super) addr: IpAddr,
+    pub(super) kind: ServiceAddressKind,
     pub(super) net: IpNet,
     pub(super) class: ServiceClass,
     pub(super) state: RouteState,
@@ -43,7 +44,7 @@ pub(super) fn is_aggregate(net: IpNet) -> bool {
 
 /// A [`Route`] before its class has a number: by which of the heeded advertisements.
 struct Asked {
-    at: usize,
+    address: Address,
     net: IpNet,
     by: Vec<usize>,
     state: RouteState,
@@ -78,14 +79,14 @@ impl Cluster {
             service.faulty = faulty;
             service.verdicts = judged.verdicts.into();
             let before = std::mem::replace(&mut service.routes, routes.into());
-            self.services.release_routes(&before);
+            self.release_routes(&before);
         }
     }
 
     fn judge_service(&self, name: &NamespacedName, spec: &Spec, faults: &mut Faults) -> Judged {
         let mut judged = Judged::default();
         let selected = self.selecting(name, spec);
-        for (at, address) in spec.addresses.iter().enumerate() {
+        for address in &spec.addresses {
             let active = &self.services.active;
             let by = selected.iter().copied();
             let by: Vec<usize> = by
@@ -103,7 +104,7 @@ impl Cluster {
                     None => RouteState::Announced,
                     Some(_) => RouteState::Withheld,
                 };
-                self.ask(at, address, by, state, &mut judged.asked);
+                self.ask(*address, by, state, &mut judged.asked);
             }
         }
         judged
@@ -214,14 +215,7 @@ impl Cluster {
     }
 
     /// What an address is announced as: its own prefix, or by some advertisements the aggregate that covers it.
-    fn ask(
-        &self,
-        at: usize,
-        address: &Address,
-        by: Vec<usize>,
-        state: RouteState,
-        asked: &mut Vec<Asked>,
-    ) {
+    fn ask(&self, address: Address, by: Vec<usize>, state: RouteState, asked: &mut Vec<Asked>) {
         let host = IpNet::from(address.addr);
         let family = Afi::of(address.addr);
         let mut by_net: BTreeMap<IpNet, Vec<usize>> = BTreeMap::new();
@@ -242,11 +236,21 @@ impl Cluster {
             by_net.remove(&net);
             by_net.entry(host).or_default().extend(by.iter().copied());
             let state = RouteState::Refused;
-            asked.push(Asked { at, net, by, state });
+            asked.push(Asked {
+                address,
+                net,
+                by,
+                state,
+            });
         }
         for (net, mut by) in by_net {
             by.sort_unstable();
-            asked.push(Asked { at, net, by, state });
+            asked.push(Asked {
+                address,
+                net,
+                by,
+                state,
+            });
         }
     }
 
@@ -255,7 +259,8 @@ impl Cluster {
         let active = |i: &usize| services.active.get(*i).map(|a| a.name.clone());
         let names: Vec<Arc<str>> = asked.by.iter().filter_map(active).collect();
         let route = Route {
-            at: asked.at,
+            addr: asked.address.addr,
+            kind: asked.address.kind,
             net: asked.net,
             class: services.classes.hold(&names),
             state: asked.state,
@@ -263,24 +268,28 @@ impl Cluster {
         if route.is_aggregate() {
             self.hold_aggregate(route.net, route.class);
         }
+        if route.state != RouteState::Refused {
+            self.add_range(IpNet::from(route.addr));
+        }
         if route.state == RouteState::Announced {
             self.services.announce(route.net, route.class);
         }
         route
     }
-}
 
-impl Services {
     /// Undoes what holding the routes did.
     pub(super) fn release_routes(&mut self, routes: &[Route]) {
         for route in routes {
             if route.state == RouteState::Announced {
-                self.withdraw(route.net, route.class);
+                self.services.withdraw(route.net, route.class);
+            }
+            if route.state != RouteState::Refused {
+                self.remove_range(IpNet::from(route.addr));
             }
             if route.is_aggregate() {
-                self.release_aggregate(route.net, route.class);
+                self.services.release_aggregate(route.net, route.class);
             }
-            self.classes.release(route.class);
+            self.services.classes.release(route.class);
         }
     }
 }

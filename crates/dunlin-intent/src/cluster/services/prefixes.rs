@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dunlin_net::{Afi, IpNet};
 
+use super::announce::is_aggregate;
 use super::{Cluster, Services};
 use crate::intent::{OriginKind, Origination, ServiceClass};
 
@@ -142,9 +143,10 @@ impl Cluster {
         if class.is_none() {
             services.prefixes.remove(&net);
         }
+        // The addresses themselves are ranges for as long as they are asked for.
         match (before, class) {
-            (None, Some(_)) => self.add_range(net),
-            (Some(_), None) => self.remove_range(net),
+            (None, Some(_)) if is_aggregate(net) => self.add_range(net),
+            (Some(_), None) if is_aggregate(net) => self.remove_range(net),
             _ => {}
         }
         let next_hop = self

@@ -1,4 +1,7 @@
 //! The ranges that only Services have addresses in.
+//!
+//! An address that an advertisement of this node selects is one whether or not it is announced just now: while a withdrawal is
+//! under way its packets still come, and must not go back where they came from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,7 +16,7 @@ use crate::origin::PrefixMap;
 use crate::problem::{ObjectKind, ObjectRef, Problem, Reason};
 use crate::settings::{Faults, host_bits_fault};
 
-/// `ServiceCIDR`s, pools, and the prefixes announced for Services.
+/// `ServiceCIDR`s, pools, the aggregates announced, and the addresses of Services that advertisements select.
 #[derive(Debug, Default)]
 pub(in crate::cluster) struct Ranges {
     cidrs: BTreeMap<String, ServiceCidrFact>,
@@ -22,7 +25,7 @@ pub(in crate::cluster) struct Ranges {
     accepted: BTreeSet<IpNet>,
     /// The prefixes of both, of use or not.
     claimed: PrefixMap<()>,
-    /// The accepted and the announced prefixes, and for how many reasons each is there.
+    /// All that is a range, and for how many reasons each is there.
     members: PrefixMap<u32>,
     /// Those of them that lie within no other have changed since this was last taken.
     pub(in crate::cluster) changed: bool,
@@ -143,14 +146,14 @@ impl Cluster {
             .collect();
         for net in &accepted {
             if !self.ranges.accepted.contains(net) {
-                self.ranges.add(*net);
+                self.add_range(*net);
                 self.exclude_from_masquerade(*net, true);
             }
         }
         let before = std::mem::replace(&mut self.ranges.accepted, accepted);
         for net in before {
             if !self.ranges.accepted.contains(&net) {
-                self.ranges.remove(net);
+                self.remove_range(net);
                 self.exclude_from_masquerade(net, false);
             }
         }

@@ -232,7 +232,8 @@ impl Cluster {
             Some(reason) => AddressStanding::Withheld(reason),
             None => AddressStanding::Announced(
                 routes
-                    .filter(|route| route.at == at && route.state == RouteState::Announced)
+                    .filter(|route| (route.addr, route.kind) == (address.addr, address.kind))
+                    .filter(|route| route.state == RouteState::Announced)
                     .map(|route| AnnouncedPrefix {
                         prefix: route.net,
                         advertisements: self.class_advertisements(route.class).to_vec(),

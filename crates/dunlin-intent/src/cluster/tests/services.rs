@@ -6,6 +6,7 @@
 
 mod announced;
 mod cases;
+mod complaints;
 mod cost;
 mod policy;
 mod ranges;

@@ -69,11 +69,8 @@ fn readiness_that_flips_leaves_the_peers_policies_alone() {
     for endpoints in [vec![], vec![ready("n2")], vec![]] {
         cluster.apply(Fact::EndpointSlice(slice("s0", endpoints)));
         let told = changes(&mut cluster);
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(matches!(
-            told[0],
-            Change::Originate(..) | Change::OriginateGone(_)
-        ));
-        assert_eq!(told[1], Change::ServiceRangesChanged);
+        let [Change::Originate(..) | Change::OriginateGone(_)] = told[..] else {
+            panic!("{told:?}")
+        };
     }
 }

@@ -206,7 +206,9 @@ fn an_aggregate_is_announced_while_any_address_in_it_is() {
     );
     cluster.remove(&Key::Service(NamespacedName::new("web", "a")));
     assert!(announced_now(&mut cluster).is_empty());
-    assert_eq!(cluster.service_ranges().count(), 0);
+    // What is left are the addresses of the other Service, which has no endpoints.
+    let left: Vec<IpNet> = cluster.service_ranges().collect();
+    assert_eq!(left, ["198.51.100.1/32", "203.0.113.2/32"].map(net));
 }
 
 #[test]
@@ -230,7 +232,7 @@ fn an_aggregate_that_would_cover_the_cluster_gives_way_to_its_addresses() {
         ["10.244.77.0/24", of_nodes, "203.0.113.0/24"]
     );
     let refused = problem("BGPAdvertisement/wide", Reason::AggregateRefused);
-    assert_eq!(reasons(&cluster), [refused.clone()]);
+    assert_eq!(reasons(&cluster), std::slice::from_ref(&refused));
     let message = cluster.problems()[0].message.clone();
     for part in ["192.0.2.0/24", "192.0.2.1"] {
         assert!(message.contains(part), "{message}");
@@ -240,7 +242,7 @@ fn an_aggregate_that_would_cover_the_cluster_gives_way_to_its_addresses() {
         announced_now(&mut cluster),
         ["10.244.77.1/32", of_nodes, "203.0.0.0/16"]
     );
-    assert_eq!(reasons(&cluster), [refused.clone(), refused.clone()]);
+    assert_eq!(reasons(&cluster), [refused.clone(), refused]);
     // A node that comes and goes breaks an aggregate up and gives it back.
     cluster.apply(Fact::Node(node("n3", &["203.0.1.1"], &[])));
     assert_eq!(announced_now(&mut cluster), ["10.244.77.1/32", of_nodes, E]);

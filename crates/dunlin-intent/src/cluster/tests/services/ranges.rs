@@ -82,6 +82,11 @@ fn ranges_are_what_is_declared_and_what_is_announced_outside() {
     cluster.remove(&Key::Advertisement("wide".to_owned()));
     changes(&mut cluster);
     assert_eq!(ranges(&cluster), declared);
+    // Whether it is announced at the moment does not matter.
+    cluster.apply(Fact::EndpointSlice(slice("out", vec![])));
+    changes(&mut cluster);
+    assert_eq!(announced(&cluster).len(), 3);
+    assert_eq!(ranges(&cluster), declared);
     // Without the pool its address is outside.
     cluster.remove(&Key::Pool("a".to_owned()));
     changes(&mut cluster);

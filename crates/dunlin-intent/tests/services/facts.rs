@@ -1,0 +1,304 @@
+//! Random facts that bear on Services, close enough together to meet.
+
+use std::net::IpAddr;
+
+use dunlin_intent::*;
+use dunlin_net::{Afi, Asn, IpNet};
+use proptest::prelude::*;
+
+use crate::{EXCLUDE, OWN};
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        8 => (0u8..3, 1u8..4).prop_map(|(net, n)| IpAddr::from([203, 0, net, n])),
+        4 => (1u16..4).prop_map(|n| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, n])),
+        // Those of nodes, of pods, and of nobody.
+        1 => (1u8..4).prop_map(|n| IpAddr::from([192, 0, 2, n])),
+        1 => (0u8..3).prop_map(|n| IpAddr::from([10, 0, n, 9])),
+        1 => Just(IpAddr::from([127, 0, 0, 1])),
+    ]
+}
+
+fn rack(n: u8) -> Selector {
+    Selector {
+        match_labels: [("rack".to_owned(), n.to_string())].into(),
+        ..Selector::default()
+    }
+}
+
+fn labels(rack: Option<u8>) -> Labels {
+    rack.map(|r| ("rack".to_owned(), r.to_string()))
+        .into_iter()
+        .collect()
+}
+
+fn selector() -> impl Strategy<Value = Option<Selector>> {
+    prop_oneof![
+        4 => Just(None),
+        2 => (0u8..2).prop_map(|n| Some(rack(n))),
+        1 => Just(Some(Selector {
+            match_expressions: vec![Requirement {
+                key: "rack".to_owned(),
+                operator: Operator::DoesNotExist,
+                values: Vec::new(),
+            }],
+            ..Selector::default()
+        })),
+    ]
+}
+
+fn node() -> impl Strategy<Value = Fact> {
+    let addresses = prop::collection::btree_set(address(), 0..3);
+    let subnet = (0u8..3, prop_oneof![Just(24u8), Just(30)])
+        .prop_map(|(n, len)| IpNet::new_assert(IpAddr::from([10, 0, n, 0]), len));
+    let taking = (0u8..3).prop_map(|n| IpNet::new_assert(IpAddr::from([203, 0, n, 0]), 24));
+    let subnets = prop::collection::vec(prop_oneof![5 => subnet, 1 => taking], 0..2);
+    let label = proptest::option::of(0u8..2);
+    let excluded = prop::bool::weighted(0.2);
+    let own = prop_oneof![Just(0u8), 0u8..3];
+    (own, addresses, subnets, label, excluded).prop_map(
+        |(n, addresses, pod_cidrs, rack, excluded)| {
+            let mut labels = labels(rack);
+            labels.extend(excluded.then(|| (EXCLUDE.to_owned(), String::new())));
+            let own = [IpAddr::from([192, 0, 2, 100 + n])];
+            Fact::Node(NodeFact {
+                labels,
+                internal_ips: own.into_iter().chain(addresses).collect(),
+                pod_cidrs,
+                ..NodeFact::new(format!("n{n}"))
+            })
+        },
+    )
+}
+
+fn policy() -> impl Strategy<Value = TrafficPolicy> {
+    prop_oneof![Just(TrafficPolicy::Cluster), Just(TrafficPolicy::Local)]
+}
+
+fn service() -> impl Strategy<Value = Fact> {
+    let place = (0u8..2, 0u8..4);
+    let addresses = || prop::collection::vec(address(), 0..3);
+    let service_type = prop_oneof![
+        2 => Just(ServiceType::ClusterIp),
+        4 => Just(ServiceType::LoadBalancer),
+        1 => Just(ServiceType::ExternalName),
+        1 => Just(ServiceType::Unknown),
+    ];
+    let flags = (
+        policy(),
+        policy(),
+        prop::bool::weighted(0.2),
+        any::<bool>(),
+        0i64..3,
+    );
+    let all = [addresses(), addresses(), addresses()];
+    (
+        place,
+        service_type,
+        all,
+        flags,
+        proptest::option::of(0u8..2),
+    )
+        .prop_map(
+            |((space, n), service_type, [cluster_ips, external_ips, ingress], flags, rack)| {
+                let (internal, external, publish, vip, created) = flags;
+                let ingress = ingress.into_iter().map(|ip| IngressFact {
+                    ip: Some(ip),
+                    vip: vip || ip.is_ipv6(),
+                });
+                Fact::Service(ServiceFact {
+                    created: Some(Timestamp::from_unix_secs(created)),
+                    labels: labels(rack),
+                    service_type,
+                    cluster_ips,
+                    external_ips,
+                    ingress: ingress.collect(),
+                    internal_traffic_policy: internal,
+                    external_traffic_policy: external,
+                    publish_not_ready_addresses: publish,
+                    ..ServiceFact::new(&format!("ns{space}"), &format!("s{n}"))
+                })
+            },
+        )
+}
+
+fn slice() -> impl Strategy<Value = Fact> {
+    let endpoint = (
+        address(),
+        proptest::option::weighted(0.7, 0u8..3),
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+    );
+    let endpoint = endpoint.prop_map(
+        |(address, node, ready, serving, terminating)| EndpointFact {
+            address: Some(address),
+            node: node.map(|n| format!("n{n}").into()),
+            ready,
+            serving,
+            terminating,
+        },
+    );
+    let family = prop_oneof![
+        4 => Just(Some(Afi::Ipv4)),
+        2 => Just(Some(Afi::Ipv6)),
+        1 => Just(None),
+    ];
+    let service = proptest::option::weighted(0.9, 0u8..4);
+    let endpoints = prop::collection::vec(endpoint, 0..4);
+    ((0u8..2, 0u8..6), service, family, endpoints).prop_map(
+        |((space, n), service, address_type, endpoints)| {
+            Fact::EndpointSlice(EndpointSliceFact {
+                name: NamespacedName::new(format!("ns{space}"), format!("e{n}")),
+                service: service.map(|n| format!("s{n}").into()),
+                address_type,
+                endpoints,
+                malformed: Vec::new(),
+            })
+        },
+    )
+}
+
+fn advertisement() -> impl Strategy<Value = Fact> {
+    use ServiceAddressKind as K;
+    let kinds = [K::ClusterIp, K::ExternalIp, K::LoadBalancerIp];
+    let kinds = prop::sample::subsequence(kinds.to_vec(), 0..=3);
+    let services = proptest::option::weighted(0.9, (kinds, selector(), selector()));
+    let length =
+        |values: [u8; 4]| proptest::option::weighted(0.4, prop::sample::select(values.to_vec()));
+    (
+        0u8..4,
+        any::<bool>(),
+        services,
+        (selector(), selector()),
+        (length([0, 24, 30, 32]), length([48, 126, 128, 200])),
+        0u32..3,
+    )
+        .prop_map(|(n, pod_cidrs, services, (nodes, peers), lengths, med)| {
+            Fact::Advertisement(AdvertisementFact {
+                name: format!("a{n}"),
+                pod_cidrs,
+                services: services.map(|(addresses, selector, namespace_selector)| ServicesFact {
+                    addresses,
+                    selector,
+                    namespace_selector,
+                }),
+                node_selector: nodes,
+                peer_selector: peers,
+                attributes: Attributes {
+                    med: Some(med),
+                    ..Attributes::default()
+                },
+                aggregation_length_ipv4: lengths.0,
+                aggregation_length_ipv6: lengths.1,
+                malformed: Vec::new(),
+            })
+        })
+}
+
+fn other() -> impl Strategy<Value = Fact> {
+    let range = (address(), 0u8..5).prop_map(|(first, more)| {
+        let last = match first {
+            IpAddr::V4(addr) => {
+                IpAddr::V4((u32::from(addr).saturating_add(u32::from(more))).into())
+            }
+            IpAddr::V6(addr) => {
+                IpAddr::V6((u128::from(addr).saturating_add(u128::from(more))).into())
+            }
+        };
+        AddressRange {
+            first,
+            last,
+            is_cidr: false,
+        }
+    });
+    let pool = (0u8..3, 0i64..2, prop::collection::vec(range, 0..3));
+    let cidr = (
+        0u8..2,
+        address(),
+        prop_oneof![Just(24u8), Just(30), Just(32)],
+    );
+    prop_oneof![
+        (0u8..2, proptest::option::of(0u8..2)).prop_map(|(n, rack)| {
+            Fact::Namespace(NamespaceFact {
+                name: format!("ns{n}"),
+                labels: labels(rack),
+            })
+        }),
+        (0u8..2, proptest::option::of(0u8..2)).prop_map(|(n, rack)| {
+            Fact::Peer(PeerFact {
+                name: format!("p{n}"),
+                labels: labels(rack),
+                peer_address: Some(IpAddr::from([198, 51, 100, n])),
+                peer_asn: Some(PeerAsn::Number(Asn(65010))),
+                ..PeerFact::default()
+            })
+        }),
+        pool.prop_map(|(n, created, addresses)| {
+            Fact::Pool(PoolFact {
+                name: format!("l{n}"),
+                created: Some(Timestamp::from_unix_secs(created)),
+                addresses,
+                ..PoolFact::default()
+            })
+        }),
+        cidr.prop_map(|(n, addr, len)| {
+            let cidr = IpNet::new_assert(addr, len).trunc();
+            Fact::ServiceCidr(ServiceCidrFact {
+                name: format!("c{n}"),
+                cidrs: vec![cidr],
+                malformed: Vec::new(),
+            })
+        }),
+    ]
+}
+
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Apply(Fact),
+    Remove(Key),
+    Synced(Kind),
+    Poll,
+}
+
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    let fact = prop_oneof![
+        4 => node(),
+        6 => service(),
+        6 => slice(),
+        3 => advertisement(),
+        2 => other(),
+    ];
+    let removed = fact.clone().prop_map(|fact| Step::Remove(fact.key()));
+    prop_oneof![
+        8 => fact.prop_map(Step::Apply),
+        2 => removed,
+        4 => Just(Step::Poll),
+        1 => prop::sample::select(&Kind::ALL[..]).prop_map(Step::Synced),
+    ]
+}
+
+/// The node, and advertisements of everything as it is and by aggregates: most random steps then concern something.
+pub(crate) fn start() -> Vec<Step> {
+    use ServiceAddressKind as K;
+    let own = NodeFact::new(OWN)
+        .with_internal_ip(IpAddr::from([192, 0, 2, 100]))
+        .with_internal_ip(IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, 1]));
+    let advertisement = |name: &str, length| {
+        Step::Apply(Fact::Advertisement(AdvertisementFact {
+            name: name.to_owned(),
+            services: Some(ServicesFact {
+                addresses: vec![K::ClusterIp, K::ExternalIp, K::LoadBalancerIp],
+                ..ServicesFact::default()
+            }),
+            aggregation_length_ipv4: length,
+            ..AdvertisementFact::default()
+        }))
+    };
+    vec![
+        Step::Apply(Fact::Node(own)),
+        advertisement("a0", None),
+        advertisement("a1", Some(24)),
+    ]
+}

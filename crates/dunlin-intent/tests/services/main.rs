@@ -1,0 +1,152 @@
+//! Whatever happened before, what is announced of Services depends on the facts alone, and is what the rules say.
+
+mod facts;
+mod rules;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use dunlin_bgp::policy::AttrEdits;
+use dunlin_intent::*;
+use dunlin_net::IpNet;
+use proptest::prelude::*;
+
+use facts::{Step, start, step};
+use rules::Rules;
+
+const OWN: &str = "n0";
+const EXCLUDE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+/// The advertisements that announce each prefix, and the next hop.
+type Announced = BTreeMap<IpNet, (Vec<String>, IpAddr)>;
+
+/// What is told to each `BGPPeer`, by the advertisements of a class.
+type Policies = BTreeMap<String, BTreeMap<Vec<String>, AttrEdits>>;
+
+/// What a consumer holds that followed the changes.
+#[derive(Debug, Default, PartialEq)]
+struct Followed {
+    announced: Announced,
+    policies: Policies,
+    ranges: BTreeSet<IpNet>,
+    egress: BTreeSet<IpNet>,
+    problems: Vec<Problem>,
+}
+
+impl Followed {
+    fn follow(&mut self, cluster: &mut Cluster) {
+        let mut originated: BTreeMap<IpNet, Origination> = BTreeMap::new();
+        let mut gone = BTreeSet::new();
+        let mut peers = BTreeMap::new();
+        while let Some(change) = cluster.poll_change() {
+            match change {
+                Change::Originate(net, what) => {
+                    originated.insert(net, what);
+                }
+                Change::OriginateGone(net) => {
+                    assert!(self.announced.contains_key(&net), "{net} was not there");
+                    gone.insert(net);
+                }
+                Change::PeerWanted(key, intent) => {
+                    peers.insert(key, Some(intent));
+                }
+                Change::PeerGone(key) => {
+                    peers.insert(key, None);
+                }
+                Change::EgressExclusionChanged(net) => {
+                    match cluster.egress_excluded(net) {
+                        true => self.egress.insert(net),
+                        false => self.egress.remove(&net),
+                    };
+                }
+                Change::ServiceRangesChanged => self.ranges = cluster.service_ranges().collect(),
+                Change::ProblemsChanged => {
+                    self.problems = cluster.problems().into_iter().cloned().collect();
+                }
+                Change::LocalChanged(_)
+                | Change::OwnerChanged(_)
+                | Change::ProtectionChanged(_)
+                | Change::Synced => {}
+            }
+        }
+        self.announced.retain(|net, _| !gone.contains(net));
+        for (net, what) in originated {
+            self.announced
+                .insert(net, (names(cluster, what.kind), what.next_hop));
+        }
+        for (key, intent) in peers {
+            let Some(intent) = intent else {
+                self.policies.remove(key.name());
+                continue;
+            };
+            let told = intent.policy.export.originated.iter();
+            let told = told.map(|(kind, edits)| (names(cluster, *kind), edits.clone()));
+            self.policies.insert(key.name().to_owned(), told.collect());
+        }
+    }
+}
+
+/// The number of a class says nothing by itself.
+fn names(cluster: &Cluster, kind: OriginKind) -> Vec<String> {
+    match kind {
+        OriginKind::Service(class) => {
+            let names = cluster.class_advertisements(class);
+            assert!(!names.is_empty(), "{class:?} is in use");
+            names.iter().map(ToString::to_string).collect()
+        }
+        _ => vec!["pods".to_owned()],
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn what_was_told_step_by_step_is_what_the_rules_say(steps in prop::collection::vec(step(), 1..60)) {
+        let mut cluster = Cluster::new(OWN);
+        let mut followed = Followed::default();
+        let mut facts = BTreeMap::new();
+        let mut synced = BTreeSet::from([Kind::Configuration]);
+        cluster.synced(Kind::Configuration);
+        for step in start().into_iter().chain(steps) {
+            match step {
+                Step::Apply(fact) => {
+                    facts.insert(fact.key(), fact.clone());
+                    cluster.apply(fact);
+                }
+                Step::Remove(key) => {
+                    facts.remove(&key);
+                    cluster.remove(&key);
+                }
+                Step::Synced(kind) => {
+                    synced.insert(kind);
+                    cluster.synced(kind);
+                }
+                Step::Poll => followed.follow(&mut cluster),
+            }
+        }
+        followed.follow(&mut cluster);
+        let mut scratch = Cluster::new(OWN);
+        facts.values().cloned().for_each(|fact| scratch.apply(fact));
+        synced.iter().for_each(|kind| scratch.synced(*kind));
+        let mut wanted = Followed::default();
+        wanted.follow(&mut scratch);
+        let rules = Rules {
+            facts: &facts,
+            namespaces_synced: synced.contains(&Kind::Namespace),
+            cluster: &scratch,
+        };
+        prop_assert_eq!(&wanted.announced, &rules.announced());
+        prop_assert_eq!(&followed, &wanted);
+        prop_assert_eq!(cluster.services().collect::<Vec<_>>(), scratch.services().collect::<Vec<_>>());
+        let now: BTreeSet<IpNet> = cluster.service_ranges().collect();
+        prop_assert_eq!(&followed.ranges, &now);
+        for (net, (by, _)) in followed.announced.iter().filter(|(_, (by, _))| *by != ["pods"]) {
+            prop_assert!(now.iter().any(|range| range.contains(net)), "{} of {:?} is in no range", net, by);
+            prop_assert!(!cluster.services_within(*net).is_empty());
+        }
+        for range in &now {
+            prop_assert!(!cluster.origin().owners().any(|(pods, _)| range.contains(&pods)), "{}", range);
+        }
+    }
+}
