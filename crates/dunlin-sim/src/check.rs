@@ -7,7 +7,8 @@ use dunlin_intent::Key;
 use dunlin_net::IpNet;
 
 use crate::host::Host;
-use crate::world::{World, subnet};
+use crate::places::subnet;
+use crate::world::World;
 
 /// A route that should not be there, or is not there and should be.
 #[derive(Clone, Debug, PartialEq, Eq)]

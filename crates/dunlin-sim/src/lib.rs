@@ -10,10 +10,13 @@ mod check;
 mod host;
 mod kernel;
 mod net;
+mod places;
+mod services;
 mod world;
 
 pub use chance::Chance;
 pub use check::Orphan;
 pub use host::Host;
 pub use kernel::SimKernel;
+pub use services::{Misrouted, cluster_ip, load_balancer_ip};
 pub use world::{World, WorldConfig};

@@ -1,17 +1,18 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_bgp::session::{ConnId, Input as SessionInput, TransportError};
 use dunlin_intent::{Fact, Key, NodeFact};
-use dunlin_net::{Instant, IpNet, Ipv4Net, PeerId};
+use dunlin_net::{Instant, IpNet, PeerId};
 
 use crate::chance::Chance;
 use crate::host::{Host, Want};
 use crate::kernel::SimKernel;
 use crate::net::{End, Net, Segment};
+use crate::places::{host_addr, node_fact, subnet, underlay};
 
 /// How a world is.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,8 @@ pub struct WorldConfig {
     pub latency: Duration,
     /// How much longer it may take.
     pub jitter: Duration,
+    /// Whether there is a router outside, the last host, that every Node is to tell its Services' addresses.
+    pub router: bool,
 }
 
 impl WorldConfig {
@@ -34,6 +37,15 @@ impl WorldConfig {
             seed,
             latency: Duration::from_micros(200),
             jitter: Duration::from_micros(300),
+            router: false,
+        }
+    }
+
+    /// The same with a router outside.
+    pub fn with_router(hosts: u16, seed: u64) -> WorldConfig {
+        WorldConfig {
+            router: true,
+            ..WorldConfig::new(hosts, seed)
         }
     }
 }
@@ -63,7 +75,7 @@ enum Event {
 
 /// Hosts, the network between them, and the objects they are told of.
 pub struct World {
-    config: WorldConfig,
+    pub(crate) config: WorldConfig,
     now: Instant,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     events: BTreeMap<u64, Event>,
@@ -105,6 +117,9 @@ impl World {
             let fact = Fact::Node(node);
             world.objects.insert(fact.key(), fact);
         }
+        if config.router {
+            world.add_router();
+        }
         for host in 0..world.hosts.len() {
             world.start(host, false);
         }
@@ -124,7 +139,10 @@ impl World {
     /// Starts a host's agent; `restarted` says whether it ran before on this kernel.
     pub fn start(&mut self, host: usize, restarted: bool) {
         self.hosts[host].start(self.now, restarted);
-        let facts: Vec<Fact> = self.objects.values().cloned().collect();
+        let facts: Vec<Fact> = match self.router() {
+            Some(router) if router == host => self.router_facts(),
+            _ => self.objects.values().cloned().collect(),
+        };
         let event = Event::Facts {
             host,
             facts,
@@ -213,9 +231,14 @@ impl World {
         self.put(Fact::Node(node_fact(number)));
     }
 
-    fn tell(&mut self, facts: Vec<Fact>, gone: Vec<Key>) {
+    /// A seed for a host.
+    pub(crate) fn draw_seed(&mut self) -> u64 {
+        self.chance.draw()
+    }
+
+    pub(crate) fn tell(&mut self, facts: Vec<Fact>, gone: Vec<Key>) {
         for host in 0..self.hosts.len() {
-            if !self.hosts[host].is_running() {
+            if !self.hosts[host].is_running() || self.router() == Some(host) {
                 continue;
             }
             let event = Event::Facts {
@@ -471,24 +494,4 @@ impl World {
         self.events.insert(number, event);
         self.queue.push(Reverse((at, number)));
     }
-}
-
-fn host_addr(number: u16) -> IpAddr {
-    let [high, low] = number.to_be_bytes();
-    IpAddr::V4(Ipv4Addr::new(10, 0, high, low.wrapping_add(1)))
-}
-
-fn underlay() -> IpNet {
-    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 16).into()
-}
-
-pub(crate) fn subnet(number: u16) -> IpNet {
-    let [high, low] = number.to_be_bytes();
-    Ipv4Net::new_assert(Ipv4Addr::new(10, 64 + high, low, 0), 24).into()
-}
-
-fn node_fact(number: u16) -> NodeFact {
-    NodeFact::new(format!("n{number}"))
-        .with_internal_ip(host_addr(number))
-        .with_pod_cidr(subnet(number))
 }
