@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use dunlin_api::{Answer, Query, RouteFilter, RouteState, ServiceFilter};
 use dunlin_intent::{
     AdvertisementFact, Attributes, Fact, FilterFact, FilterRuleFact, Key, Kind, NamespacedName,
@@ -314,9 +312,8 @@ fn services_are_listed_with_why_their_addresses_stay_at_home() {
     assert_eq!(status.services.withheld["NotSelected"], 3);
 }
 
-/// A change of one Service costs nothing that grows with the number of Services.
 #[test]
-fn one_service_among_ten_thousand_is_settled_in_little_time() {
+fn one_service_among_ten_thousand_is_told_alone() {
     let mut bench = Bench::new();
     ready(&mut bench);
     for number in 1..=10_000 {
@@ -325,15 +322,13 @@ fn one_service_among_ten_thousand_is_settled_in_little_time() {
     }
     bench.settle();
     assert_eq!(bench.told().announced.len(), 10_000);
-    let begin = std::time::Instant::now();
     for round in 0..100 {
         bench.apply(slice("s77", round % 2));
     }
-    let each = begin.elapsed() / 100;
-    assert_eq!(bench.told().updates, 100);
-    // Unoptimised and on a busy machine; a pass over all of them would take longer still.
-    assert!(each < Duration::from_millis(20), "{each:?}");
-    let name = NamespacedName::new("shop", "s77");
-    bench.remove(Key::Service(name));
-    assert!(bench.told().announced.is_empty());
+    let told = bench.told();
+    assert_eq!(told.updates, 100);
+    assert_eq!((told.announced.len(), told.withdrawn.len()), (50, 50));
+    bench.remove(Key::Service(NamespacedName::new("shop", "s77")));
+    let told = bench.told();
+    assert_eq!((told.updates, told.withdrawn), (1, vec![address(77)]));
 }
