@@ -8,6 +8,7 @@ packages=(
   iproute2 nftables procps util-linux # namespaces, and a second opinion on routes and rules
   bird2 frr gobgpd openbgpd exabgp    # real BGP peers
   containernetworking-plugins         # real CNI plugins
+  iptables                            # firewalls as Docker makes them
   tcpdump iputils-ping traceroute     # real packets
 )
 

@@ -22,6 +22,8 @@ pub struct Places {
     pub protocol_names: PathBuf,
     /// The state directory.
     pub state_dir: PathBuf,
+    /// The directory of the kept passwords.
+    pub secrets_dir: PathBuf,
     /// Where CNI plugins were installed; `None` leaves them there.
     pub cni_bin_dir: Option<PathBuf>,
     /// Whether addresses that pods still hold are forgotten, too.
@@ -103,13 +105,24 @@ pub fn run(places: &Places) -> Result<Report> {
     for path in [
         places.socket.clone(),
         places.state_dir.join("boot-id"),
+        places.state_dir.join("boot-id.new"),
+        places.state_dir.join("cluster.redb"),
+        places.state_dir.join("cluster.redb.damaged"),
+        places.secrets_dir.join("passwords"),
+        places.secrets_dir.join("passwords.new"),
         places.state_dir.join("lock"),
     ] {
         remove_file(&path, &mut report);
     }
     remove_leases(&places.state_dir.join("cni"), places.leases, &mut report);
-    // Only if nothing is left in it.
-    let _ = fs::remove_dir(&places.state_dir);
+    // Only if nothing is left in them; a container cannot remove what it was given as a mount.
+    for dir in [
+        Some(&*places.secrets_dir),
+        places.socket.parent(),
+        Some(&*places.state_dir),
+    ] {
+        let _ = dir.map(fs::remove_dir);
+    }
     Ok(report)
 }
 

@@ -12,6 +12,7 @@ mod firewall;
 mod kernel;
 mod manifests;
 mod networkd;
+mod others;
 mod ports;
 mod routes;
 mod sysctls;
@@ -105,6 +106,7 @@ pub fn run(options: &Preflight) -> Vec<Finding> {
     findings.extend(networkd::check(&machine));
     findings.extend(firewall::check(&machine));
     findings.extend(cni::check(&machine, &options.cni_conf_dir));
+    findings.extend(others::check(&machine));
     if let Some((dir, node)) = &options.manifests {
         findings.extend(manifests::check(&machine, dir, node));
     }

@@ -267,6 +267,9 @@ pub(crate) struct CleanupOptions {
     /// The directory for what must outlive the process.
     #[arg(long, env = "DUNLIN_STATE_DIR", value_name = "PATH", default_value = DEFAULT_STATE_DIR)]
     pub(crate) state_dir: PathBuf,
+    /// The directory for passwords that a restart without the API server needs.
+    #[arg(long, env = "DUNLIN_SECRETS_DIR", value_name = "PATH", default_value = DEFAULT_SECRETS_DIR)]
+    pub(crate) secrets_dir: PathBuf,
     /// The directory that `dunlin install-cni` put plugins into: remove those that are still as it left them.
     #[arg(long, value_name = "PATH")]
     pub(crate) cni_bin_dir: Option<PathBuf>,

@@ -15,6 +15,7 @@ pub(crate) fn run(options: &CleanupOptions, socket: &Path, out: &mut dyn Write) 
         cni_conf_dir: options.cni_conf_dir.clone(),
         protocol_names: options.protocol_names.clone(),
         state_dir: options.state_dir.clone(),
+        secrets_dir: options.secrets_dir.clone(),
         cni_bin_dir: options.cni_bin_dir.clone(),
         leases: options.leases,
     };
@@ -43,9 +44,10 @@ pub(crate) fn run(options: &CleanupOptions, socket: &Path, out: &mut dyn Write) 
         )?;
         writeln!(
             out,
-            "  {} and the state in {}",
+            "  {}, the state in {} and the passwords in {}",
             places.socket.display(),
-            places.state_dir.display()
+            places.state_dir.display(),
+            places.secrets_dir.display()
         )?;
         return Ok(true);
     }

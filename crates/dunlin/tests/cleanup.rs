@@ -35,7 +35,20 @@ fn cleanup_removes_exactly_what_is_ours() {
     )
     .unwrap();
     fs::write(path("protocols/dunlin.conf"), "68 dunlin\n").unwrap();
-    fs::write(path("state/boot-id"), "x").unwrap();
+    for dir in ["secrets", "bin", "image"] {
+        fs::create_dir_all(home.0.join(dir)).unwrap();
+    }
+    for file in [
+        "state/boot-id",
+        "state/cluster.redb",
+        "secrets/passwords",
+        "bin/bridge",
+    ] {
+        fs::write(path(file), "x").unwrap();
+    }
+    for plugin in ["ptp", "host-local", "portmap", "bandwidth", "loopback"] {
+        fs::write(home.0.join("image").join(plugin), "x").unwrap();
+    }
     // Ours: protocol 68 at metric 512, or 1024 and worse for blackholes of our own subnet; nexthops of our ids.
     let script = r#"set -e
         ip link add v0 type veth peer name v1
@@ -49,10 +62,11 @@ fn cleanup_removes_exactly_what_is_ours() {
         ip -6 route add 2001:db8:2::/64 dev v0 proto 68 metric 512
         nft add table inet dunlin
         nft add table inet other
+        "$DUNLIN" install-cni --from "$HOME_DIR/image" --to "$HOME_DIR/bin" >&2
         "$DUNLIN" cleanup
         echo == would
         ip route show 10.244.2.0/24 | grep -q nhid
-        "$DUNLIN" cleanup --yes
+        "$DUNLIN" cleanup --yes --cni-bin-dir "$HOME_DIR/bin"
         echo == done
         ip -N route show; ip -N -6 route show proto 68; ip -N nexthop show; nft list tables
         echo == again
@@ -64,6 +78,8 @@ fn cleanup_removes_exactly_what_is_ours() {
         .env("DUNLIN_CNI_CONF_DIR", path("cni"))
         .env("DUNLIN_PROTOCOL_NAMES", path("protocols"))
         .env("DUNLIN_STATE_DIR", path("state"))
+        .env("DUNLIN_SECRETS_DIR", path("secrets"))
+        .env("HOME_DIR", &home.0)
         .env(
             "PATH",
             format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()),
@@ -98,5 +114,9 @@ fn cleanup_removes_exactly_what_is_ours() {
         !home.0.join("cni/10-dunlin.conflist").exists()
             && home.0.join("cni/20-other.conflist").exists()
     );
-    assert!(!home.0.join("protocols/dunlin.conf").exists() && !home.0.join("state").exists());
+    assert!(!home.0.join("protocols/dunlin.conf").exists());
+    for gone in ["state", "secrets", "bin/ptp", "bin/loopback"] {
+        assert!(!home.0.join(gone).exists(), "{gone}");
+    }
+    assert!(home.0.join("bin/bridge").exists(), "another's plugin");
 }

@@ -12,6 +12,7 @@ fn places(dir: &Dir) -> Places {
         cni_conf_dir: dir.0.join("cni"),
         protocol_names: dir.0.join("protocols"),
         state_dir: dir.0.join("state"),
+        secrets_dir: dir.0.join("secrets"),
         cni_bin_dir: None,
         leases: false,
     }

@@ -2,7 +2,8 @@ use std::io;
 use std::path::Path;
 
 use super::{
-    Finding, Level, Machine, cni, firewall, kernel, manifests, networkd, ports, routes, sysctls,
+    Finding, Level, Machine, cni, firewall, kernel, manifests, networkd, others, ports, routes,
+    sysctls,
 };
 use crate::fake_engine::Dir;
 
@@ -195,6 +196,53 @@ fn a_forward_chain_that_drops_by_policy_is_named() {
 }
 
 #[test]
+fn another_pod_network_is_named_by_its_interfaces() {
+    let fake = Fake::new("others", no_programs).directory("sys/class/net/eth0");
+    assert_eq!(levels(&others::check(&fake.machine)), [Level::Ok]);
+    let fake = fake
+        .directory("sys/class/net/cali0123456789a")
+        .directory("sys/class/net/vxlan.calico")
+        .directory("sys/class/net/kube-bridge");
+    let findings = others::check(&fake.machine);
+    assert_eq!(levels(&findings), [Level::Warn]);
+    assert_eq!(
+        findings[0].text,
+        "another pod network is here, or its remains: kube-router (kube-bridge), Calico (cali0123456789a)"
+    );
+}
+
+#[test]
+fn a_kubernetes_node_without_a_service_proxy_is_told_so() {
+    let nothing: fn(&[&str]) -> io::Result<String> = |_| Ok(r#"{"nftables":[]}"#.into());
+    let fake = Fake::new("proxy", nothing);
+    assert_eq!(
+        others::check(&fake.machine).len(),
+        1,
+        "this is no Kubernetes node"
+    );
+    let fake = fake.directory("var/lib/kubelet");
+    assert_eq!(
+        levels(&others::check(&fake.machine)),
+        [Level::Ok, Level::Warn]
+    );
+    let fake = Fake::new("proxy-iptables", |_| {
+        Ok(r#"{"nftables":[{"chain":{"family":"ip","table":"nat","name":"KUBE-SERVICES","handle":4}}]}"#.into())
+    })
+    .directory("var/lib/kubelet");
+    assert_eq!(
+        levels(&others::check(&fake.machine)),
+        [Level::Ok, Level::Ok]
+    );
+    let fake = Fake::new("proxy-ipvs", nothing)
+        .directory("var/lib/kubelet")
+        .directory("sys/class/net/kube-ipvs0");
+    assert_eq!(
+        levels(&others::check(&fake.machine)),
+        [Level::Ok, Level::Ok]
+    );
+}
+
+#[test]
 fn the_cni_plugins_have_to_be_in_one_place_and_our_file_has_to_come_first() {
     let conf = Path::new("/etc/cni/net.d");
     let mut fake = Fake::new("cni", no_programs);
@@ -300,6 +348,7 @@ fn this_machine_is_looked_at_without_a_change_or_a_panic() {
         "networkd",
         "firewall",
         "cni-plugins",
+        "networks",
     ] {
         assert!(checks.contains(&check), "{check} in {checks:?}");
     }
