@@ -17,6 +17,7 @@ use crate::api_args::ApiOptions;
 use crate::install_cni::InstallCniOptions;
 use crate::manifests::ManifestOptions;
 use crate::migrate::Migrate;
+use crate::reference::ManOptions;
 
 /// Plain routing for Kubernetes: one agent a node, BGP between them, the kernel's own routes.
 #[derive(Debug, Parser)]
@@ -76,6 +77,14 @@ pub(crate) enum Command {
     /// Tell another network plugin's configuration as Dunlin's objects.
     #[command(subcommand)]
     Migrate(Migrate),
+    /// Write a man page for each command.
+    Man(ManOptions),
+    /// Write the generated pages of docs/reference.
+    #[command(hide = true)]
+    Reference {
+        /// The directory to write them to.
+        directory: PathBuf,
+    },
     /// Do nothing until asked to end.
     #[command(hide = true)]
     Pause,

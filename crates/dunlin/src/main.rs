@@ -21,6 +21,7 @@ mod manifests;
 mod migrate;
 mod output;
 mod query;
+mod reference;
 mod show;
 mod table;
 mod words;
@@ -63,6 +64,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Crds(options) => print(|out| crds::run(&options, out)),
         Command::InstallCni(options) => print(|out| install_cni::run(&options, out)),
         Command::Migrate(command) => print(|out| migrate::run(&command, out)),
+        Command::Man(options) => print(|out| reference::man(&options, out)),
+        Command::Reference { directory } => print(|out| reference::write(&directory, out)),
         Command::Pause => dunlin_agent::pause().map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => print(|out| {
             // The generator takes a failed write for impossible.

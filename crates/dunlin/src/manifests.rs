@@ -60,6 +60,9 @@ pub(crate) struct ManifestOptions {
     /// A further argument of `dunlin agent`; may be given several times.
     #[arg(long = "agent-arg", value_name = "ARG", allow_hyphen_values = true)]
     agent_args: Vec<String>,
+    /// Leave the definitions of our kinds out; `dunlin crds` prints them.
+    #[arg(long)]
+    no_crds: bool,
     /// Print the DaemonSet that removes from every node what the agents made there, instead of the rest.
     #[arg(long)]
     cleanup: bool,
@@ -74,6 +77,9 @@ pub(crate) fn run(options: &ManifestOptions, out: &mut dyn Write) -> Result<bool
         &TEMPLATES
     };
     let mut documents = Vec::new();
+    if !options.cleanup && !options.no_crds {
+        documents.extend(dunlin_kube::crd::yaml().into_iter().map(|(_, text)| text));
+    }
     for template in templates {
         documents.push(template::render(template, &data)?);
     }
