@@ -239,14 +239,20 @@ fn an_agent_refuses_what_it_cannot_do_and_says_what_to_do() {
         assert_eq!(output.status.code(), Some(1));
         text(&output.stderr)
     };
-    let kube = run(&["--node-name", "n1"]);
-    assert!(
-        kube.contains("--cluster kube: the Kubernetes API is not supported by this version"),
-        "{kube}"
-    );
     let name = run(&["--node-name", "N_1", "--cluster", "dir:/tmp"]);
     assert!(name.contains("\"N_1\" is no node name"), "{name}");
     assert!(!state.exists(), "nothing is touched before all is checked");
+    let place = |name: &str| dir.0.join(name).display().to_string();
+    let kube = run(&[
+        "--node-name=n1",
+        &format!("--kubeconfig={}", place("none")),
+        &format!("--cni-conf-dir={}", place("cni")),
+        &format!("--protocol-names={}", place("protocols")),
+    ]);
+    assert!(
+        kube.contains("--kubeconfig") && kube.contains(&place("none")),
+        "{kube}"
+    );
 }
 
 #[test]
