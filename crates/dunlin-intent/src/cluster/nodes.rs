@@ -287,9 +287,10 @@ impl Cluster {
             let (had, has) = (self.origin.owner_of(net).is_some(), owner.is_some());
             if self.origin.set_owner(net, owner) {
                 self.dirty.owners.insert(net);
+                // Who owns it is said where a Service's address lies within it.
+                self.services.dirty.nets.insert(net);
             }
             if had != has {
-                self.services.dirty.nets.insert(net);
                 self.exclude_from_masquerade(net, has);
             }
             self.dirty.local |= self.is_own(&name);

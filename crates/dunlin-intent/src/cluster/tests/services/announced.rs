@@ -422,3 +422,23 @@ fn a_malformed_field_is_a_problem_of_its_object_and_the_rest_goes_on() {
     changes(&mut cluster);
     assert_eq!(reasons(&cluster), []);
 }
+
+#[test]
+fn the_problem_names_the_node_that_owns_the_subnet_now() {
+    let mut cluster = announcing(
+        &[ClusterIp],
+        [
+            Fact::Node(node("n4", &["192.0.2.4"], &["10.0.0.0/24"])),
+            external(|_| {}),
+        ],
+    );
+    let owner = |cluster: &Cluster, name: &str| cluster.problems()[0].message.contains(name);
+    assert!(owner(&cluster, "n4"));
+    cluster.apply(Fact::Node(node("n3", &["192.0.2.3"], &["10.0.0.0/24"])));
+    changes(&mut cluster);
+    let of_service = cluster
+        .problems()
+        .into_iter()
+        .find(|p| p.object.kind == ObjectKind::Service);
+    assert!(of_service.unwrap().message.contains("n3"));
+}
