@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Migration;
 use super::flags::Flags;
 use super::nodes::{Attributes, NodeSaid, grouped};
-use super::services::{Exceptions, KINDS};
+use super::services::{AddressKind, Exceptions, KINDS};
 
 pub(super) fn object(kind: &str, name: &str, spec: Value) -> Value {
     json!({
@@ -127,19 +127,8 @@ pub(super) fn advertisements(
             if !on && !exception.any {
                 continue;
             }
-            let mut service = json!({ "addresses": [kind.ours] });
-            if exception.any {
-                let (operator, value) = if on {
-                    ("NotIn", "false")
-                } else {
-                    ("In", "true")
-                };
-                service["selector"] = json!({ "matchExpressions": [
-                    { "key": kind.label, "operator": operator, "values": [value] }
-                ] });
-            }
             let mut spec = common.clone();
-            spec["services"] = service;
+            spec["services"] = services_of(kind, on, exception.any);
             migration
                 .objects
                 .push(object("BGPAdvertisement", &called(kind.object), spec));
@@ -152,6 +141,22 @@ pub(super) fn advertisements(
              addresses then, and counts only ready endpoints where a policy is Local",
         );
     }
+}
+
+/// Addresses of one kind, of all services but those that are excepted.
+fn services_of(kind: &AddressKind, on: bool, exceptions: bool) -> Value {
+    let mut services = json!({ "addresses": [kind.ours] });
+    if exceptions {
+        let (operator, value) = if on {
+            ("NotIn", "false")
+        } else {
+            ("In", "true")
+        };
+        services["selector"] = json!({ "matchExpressions": [
+            { "key": kind.label, "operator": operator, "values": [value] }
+        ] });
+    }
+    services
 }
 
 fn attributes_of(attributes: &Attributes) -> Value {

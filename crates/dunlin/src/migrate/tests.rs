@@ -1,3 +1,5 @@
+//! Long because it is the table of what becomes of each flag and annotation.
+
 use serde_json::{Value, json};
 
 use super::{Migration, flags, kube_router, parse};
