@@ -16,6 +16,9 @@ pub const DEFAULT_METRICS_ADDR: &str = "127.0.0.1:9179";
 /// Where passwords are kept for a restart without the API server: a tmpfs.
 pub const DEFAULT_SECRETS_DIR: &str = "/run/dunlin/secrets";
 
+/// The namespace that the agents run in unless it is said.
+pub const DEFAULT_NAMESPACE: &str = "kube-system";
+
 /// Where iproute2 looks for the names of route protocols.
 pub const DEFAULT_PROTOCOL_NAMES: &str = dunlin_kernel::protocol_name::DEFAULT_DIR;
 
@@ -62,6 +65,10 @@ pub struct KubeOptions {
     pub api: ApiConfig,
     /// The directory for passwords, on a tmpfs.
     pub secrets_dir: PathBuf,
+    /// The namespace that the agents run in, for the Lease of the one that gives out load-balancer addresses.
+    pub namespace: String,
+    /// Whether Services of type LoadBalancer without a class are ours.
+    pub default_class: bool,
 }
 
 impl Default for KubeOptions {
@@ -69,6 +76,8 @@ impl Default for KubeOptions {
         KubeOptions {
             api: ApiConfig::default(),
             secrets_dir: DEFAULT_SECRETS_DIR.into(),
+            namespace: DEFAULT_NAMESPACE.into(),
+            default_class: true,
         }
     }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod allocation;
 pub mod cleanup;
 mod cni;
 pub mod cni_plugins;

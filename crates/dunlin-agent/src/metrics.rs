@@ -9,6 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use dunlin_api::{Answer, Metrics, Query};
+use dunlin_kube::allocate::AllocateReport;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
@@ -17,6 +18,7 @@ use crate::engine_handle::EngineHandle;
 use crate::overlay::Overlay;
 use crate::process::{self, Usage};
 
+mod allocation;
 mod encode;
 mod services;
 
@@ -67,7 +69,9 @@ async fn metrics(State(shared): State<Shared>) -> Response {
         Ok(Answer::Metrics(metrics)) => Some(metrics),
         Ok(_) | Err(_) => None,
     };
-    match text(core, process::usage()) {
+    let allocation = shared.overlay.allocation.as_ref();
+    let allocation = allocation.map(|a| (a.report.borrow().clone(), a.notices.dropped()));
+    match text(core, process::usage(), allocation) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
@@ -77,9 +81,17 @@ async fn metrics(State(shared): State<Shared>) -> Response {
 }
 
 /// All metrics as OpenMetrics text; `core` is absent when the core thread does not answer.
-pub(crate) fn text(core: Option<Box<Metrics>>, usage: Usage) -> Result<String, fmt::Error> {
+pub(crate) fn text(
+    core: Option<Box<Metrics>>,
+    usage: Usage,
+    allocation: Option<(AllocateReport, u64)>,
+) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot { core, usage }));
+    registry.register_collector(Box::new(Snapshot {
+        core,
+        usage,
+        allocation,
+    }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
@@ -90,6 +102,8 @@ pub(crate) fn text(core: Option<Box<Metrics>>, usage: Usage) -> Result<String, f
 struct Snapshot {
     core: Option<Box<Metrics>>,
     usage: Usage,
+    /// The part in giving out load-balancer addresses, and the Events that were dropped.
+    allocation: Option<(AllocateReport, u64)>,
 }
 
 impl Collector for Snapshot {
@@ -101,6 +115,9 @@ impl Collector for Snapshot {
             "Whether the core thread answered within two seconds",
             self.core.is_some().into(),
         )?;
+        if let Some((report, dropped)) = &self.allocation {
+            out.allocation(report, *dropped)?;
+        }
         match &self.core {
             Some(metrics) => out.core(metrics),
             None => Ok(()),

@@ -4,12 +4,16 @@ use dunlin_api::{Answer, CniState, CniStatus, Problem, Status};
 use dunlin_kube::api::{SourceHealth, StateAge};
 use tokio::sync::watch;
 
+use crate::allocation::Figures;
+
 /// The main thread's part of the status.
 #[derive(Clone, Debug)]
 pub(crate) struct Overlay {
     pub(crate) cni: watch::Receiver<CniStatus>,
     /// How the Kubernetes API as a source stands; none with another source.
     pub(crate) source: Option<watch::Receiver<SourceHealth>>,
+    /// The part in giving out load-balancer addresses; none without the Kubernetes API.
+    pub(crate) allocation: Option<Figures>,
 }
 
 impl Overlay {

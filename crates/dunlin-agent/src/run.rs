@@ -7,6 +7,7 @@ use dunlin_api::{CniState, CniStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::allocation::{self, Allocation};
 use crate::config::AgentConfig;
 use crate::engine_handle::{EngineHandle, EngineStart, PodNetwork, ShutdownMode};
 use crate::host::Host;
@@ -69,7 +70,9 @@ async fn supervise(
     host: Host,
     mut signals: Signals,
 ) -> Result<()> {
-    let source = source::open(config, &engine).await?;
+    let allocation = allocation::start(config).await?;
+    let tap = allocation.as_ref().map(Allocation::tap);
+    let source = source::open(config, &engine, tap).await?;
     let Claims {
         socket, metrics, ..
     } = &claims;
@@ -81,6 +84,7 @@ async fn supervise(
     let overlay = Overlay {
         cni,
         source: source.health(),
+        allocation: allocation.as_ref().map(Allocation::figures),
     };
     let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
     let admin = admin::router(engine.clone(), overlay.clone());
@@ -104,8 +108,17 @@ async fn supervise(
         },
         () = ended(&engine) => Err(core_ended(&engine)),
     };
+    let give_up = async {
+        if let Some(allocation) = allocation {
+            allocation.stop().await;
+        }
+    };
+    let shut_down = async {
+        let shut_down = engine.shutdown(ShutdownMode::KeepForwarding, SHUTDOWN_TIMEOUT);
+        tokio::join!(shut_down, give_up).0
+    };
     tokio::select! {
-        closed = engine.shutdown(ShutdownMode::KeepForwarding, SHUTDOWN_TIMEOUT) => {
+        closed = shut_down => {
             if let (Err(error), Ok(())) = (closed, &outcome) {
                 tracing::warn!(%error, "could not close everything in order");
             }

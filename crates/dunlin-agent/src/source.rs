@@ -3,11 +3,13 @@
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
+use dunlin_intent::{Fact, Key, ObjectKind, ObjectRef, Problem, Reason};
 use dunlin_kube::api::{ApiSource, SourceHealth, SourceOptions};
 use dunlin_kube::dir::Limits;
 use dunlin_kube::{ManifestDir, SourceEvent};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::allocation::Tap;
 use crate::config::{AgentConfig, ClusterSource};
 use crate::engine_handle::EngineHandle;
 
@@ -27,14 +29,18 @@ pub(crate) enum Source {
 }
 
 /// Opens the source of objects for a core. Call within the runtime.
-pub(crate) async fn open(config: &AgentConfig, engine: &EngineHandle) -> Result<Source> {
+pub(crate) async fn open(
+    config: &AgentConfig,
+    engine: &EngineHandle,
+    tap: Option<Tap>,
+) -> Result<Source> {
     match &config.cluster {
         ClusterSource::Dir(path) => Ok(Source::Dir(ManifestDir::open(path, Limits::default())?)),
-        ClusterSource::Kube => open_api(config, engine.clone()).await,
+        ClusterSource::Kube => open_api(config, engine.clone(), tap).await,
     }
 }
 
-async fn open_api(config: &AgentConfig, engine: EngineHandle) -> Result<Source> {
+async fn open_api(config: &AgentConfig, engine: EngineHandle, tap: Option<Tap>) -> Result<Source> {
     let api = config.kube.api.clone();
     let options = SourceOptions {
         state_dir: Some(config.state_dir.clone()),
@@ -63,7 +69,7 @@ async fn open_api(config: &AgentConfig, engine: EngineHandle) -> Result<Source> 
         let (events, told) = mpsc::channel(EVENTS);
         tokio::select! {
             () = source.run(events) => {}
-            () = forward(told, engine) => {}
+            () = forward(told, engine, tap) => {}
         }
         let _ = end.send(());
     };
@@ -76,7 +82,7 @@ async fn open_api(config: &AgentConfig, engine: EngineHandle) -> Result<Source> 
 }
 
 /// Spreads the pauses of agents that fail together.
-fn random() -> Result<u64> {
+pub(crate) fn random() -> Result<u64> {
     let mut octets = [0; 8];
     rustix::rand::getrandom(&mut octets, rustix::rand::GetRandomFlags::empty())
         .context("cannot get randomness")?;
@@ -84,11 +90,38 @@ fn random() -> Result<u64> {
 }
 
 /// Hands events to the core until it ends, which others notice too.
-async fn forward(mut told: mpsc::Receiver<SourceEvent>, engine: EngineHandle) {
+async fn forward(mut told: mpsc::Receiver<SourceEvent>, engine: EngineHandle, tap: Option<Tap>) {
     while let Some(event) = told.recv().await {
+        if let Some(tap) = &tap {
+            tap.note(&event);
+        }
+        let remark = match tap {
+            Some(_) => None,
+            None => nobody_allocates(&event),
+        };
         if engine.fact(event).await.is_err() {
             return;
         }
+        if let Some(remark) = remark
+            && engine.fact(remark).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// With a directory there is nobody to write a Service's status for: what is said of a pool, or taken back.
+fn nobody_allocates(event: &SourceEvent) -> Option<SourceEvent> {
+    let of = |name: &str| ObjectRef::new(ObjectKind::LoadBalancerPool, name);
+    match event {
+        SourceEvent::Apply(Fact::Pool(fact)) => {
+            let message = "addresses are given out with --cluster kube only: with a directory, write them into the \
+                           Services' status.loadBalancer.ingress yourself";
+            let problem = Problem::new(of(&fact.name), Reason::Unsupported, message);
+            Some(SourceEvent::Problems(of(&fact.name), vec![problem]))
+        }
+        SourceEvent::Remove(Key::Pool(name)) => Some(SourceEvent::Problems(of(name), Vec::new())),
+        _ => None,
     }
 }
 
@@ -108,7 +141,7 @@ impl Source {
                 let (events, told) = mpsc::channel(EVENTS);
                 tokio::select! {
                     outcome = dir.run(events) => outcome.context("the source of objects failed"),
-                    () = forward(told, engine) => Ok(()),
+                    () = forward(told, engine, None) => Ok(()),
                 }
             }
             Source::Kube { ended, .. } => ended

@@ -16,6 +16,8 @@ pub(crate) fn run(options: AgentOptions, socket: PathBuf) -> Result<ExitCode> {
         kube: KubeOptions {
             api: options.api.into(),
             secrets_dir: options.secrets_dir,
+            namespace: options.namespace,
+            default_class: options.default_load_balancer_class == Switch::On,
         },
         socket,
         metrics_addr: options.metrics_addr.0,

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dunlin_agent::config::{
-    ClusterSource, DEFAULT_CNI_CONF_DIR, DEFAULT_METRICS_ADDR, DEFAULT_PROTOCOL_NAMES,
-    DEFAULT_SECRETS_DIR, DEFAULT_STATE_DIR,
+    ClusterSource, DEFAULT_CNI_CONF_DIR, DEFAULT_METRICS_ADDR, DEFAULT_NAMESPACE,
+    DEFAULT_PROTOCOL_NAMES, DEFAULT_SECRETS_DIR, DEFAULT_STATE_DIR,
 };
 use dunlin_api::{DEFAULT_SOCKET, RouteFilter, ServiceFilter};
 use dunlin_net::{Afi, IpNet};
@@ -416,6 +416,19 @@ pub(crate) struct AgentOptions {
         default_value = "off"
     )]
     pub(crate) service_proxy: Switch,
+    /// Whether to give load-balancer addresses to services without a loadBalancerClass, as well as to those of class
+    /// dunlin.dev/bgp. The same on all nodes.
+    #[arg(
+        long,
+        env = "DUNLIN_DEFAULT_LOAD_BALANCER_CLASS",
+        value_enum,
+        value_name = "ON|OFF",
+        default_value = "on"
+    )]
+    pub(crate) default_load_balancer_class: Switch,
+    /// The namespace the agents run in: there lies the Lease of the one that gives out load-balancer addresses.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME", default_value = DEFAULT_NAMESPACE)]
+    pub(crate) namespace: String,
     /// What to log: a level, or levels by module, as `info,dunlin_speaker=debug`.
     #[arg(
         long,

@@ -43,7 +43,7 @@ impl<'a> Out<'a> {
         self.samples(name, help, MetricType::Gauge, samples)
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         self.counters(name, help, [(Vec::new(), value)])
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use dunlin_api::{
     FamilyCounts, Histogram, Metrics, Neighbor, Problem, ServiceCounts, SessionCounts, Status,
 };
+use dunlin_intent::pools::PoolView;
+use dunlin_kube::allocate::AllocateReport;
 use dunlin_net::Afi;
 
 use super::text;
@@ -71,7 +73,22 @@ fn scrape(core: Option<Metrics>) -> String {
         threads: 4,
         open_files: 20,
     };
-    text(core.map(Box::new), usage).unwrap()
+    text(core.map(Box::new), usage, Some((allocation(), 3))).unwrap()
+}
+
+fn allocation() -> AllocateReport {
+    let mut pool = PoolView {
+        name: "public".into(),
+        ..PoolView::default()
+    };
+    (pool.total.v6, pool.used.v6) = (u128::MAX, 5);
+    AllocateReport {
+        leading: true,
+        pools: vec![pool],
+        short: 2,
+        given: 9,
+        ..AllocateReport::default()
+    }
 }
 
 #[test]
@@ -98,6 +115,11 @@ fn outcomes_are_told_as_openmetrics() {
         "dunlin_service_announce_seconds_sum 0.25",
         r#"dunlin_neighbor_up{neighbor="tor \"1\"\\",address="192.0.2.1"} 1"#,
         r#"dunlin_neighbor_routes{neighbor="tor \"1\"\\",address="192.0.2.1",family="ipv6",what="accepted"} 6"#,
+        "dunlin_load_balancer_leader 1",
+        "dunlin_load_balancer_addresses_given_total 9",
+        "dunlin_events_dropped_total 3",
+        r#"dunlin_load_balancer_pool_addresses_used{pool="public",family="ipv6"} 5"#,
+        r#"dunlin_load_balancer_pool_addresses{pool="public",family="ipv6"} 9223372036854775807"#,
         "# EOF",
     ] {
         assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");

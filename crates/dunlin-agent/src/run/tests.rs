@@ -38,7 +38,11 @@ fn serve(name: &str, engine: EngineHandle, limits: Limits) -> Served {
             .build()
             .unwrap();
         runtime.block_on(async move {
-            let overlay = Overlay { cni, source: None };
+            let overlay = Overlay {
+                cni,
+                source: None,
+                allocation: None,
+            };
             let unix = tokio::net::UnixListener::from_std(unix).unwrap();
             let tcp = tokio::net::TcpListener::from_std(tcp).unwrap();
             tokio::join!(

@@ -10,7 +10,7 @@ use super::{Outcome, Pools};
 use crate::fact::NamespacedName;
 
 /// How a pool stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolView {
     /// `metadata.name`.
     pub name: String,
@@ -84,10 +84,7 @@ impl Pools {
     fn view(&self, name: &str) -> PoolView {
         let mut view = PoolView {
             name: name.to_owned(),
-            total: PerFamily::default(),
-            used: PerFamily::default(),
-            exhausted: PerFamily::default(),
-            defects: Vec::new(),
+            ..PoolView::default()
         };
         let Some(pool) = self.pools.get(name) else {
             return view;
