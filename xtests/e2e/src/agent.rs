@@ -26,6 +26,8 @@ pub struct Place {
     pub home: PathBuf,
     /// The program.
     pub dunlin: PathBuf,
+    /// What the DaemonSet gives its container as arguments: `agent` and flags.
+    pub args: Vec<String>,
     /// Who it is to the API server.
     pub kubeconfig: PathBuf,
     /// Where the API server is.
@@ -74,7 +76,8 @@ impl Place {
         command.arg(&self.dunlin);
         command.env("POD_NAMESPACE", NAMESPACE);
         command.env("POD_NAME", format!("dunlin-{}", self.node));
-        command.args(["agent", "--node-name", &self.node, "--cluster", "kube"]);
+        command.args(&self.args);
+        command.env("DUNLIN_NODE_NAME", &self.node);
         command.arg("--kubeconfig").arg(&self.kubeconfig);
         command.arg("--api-server").arg(&self.api_server);
         command.arg("--socket").arg(self.path("agent.sock"));
@@ -82,7 +85,6 @@ impl Place {
         command.arg("--secrets-dir").arg(self.path("secrets"));
         command.arg("--cni-conf-dir").arg(self.path("cni"));
         command.arg("--protocol-names").arg(self.path("protocols"));
-        command.args(["--metrics-addr", "127.0.0.1:9469", "--log", "info"]);
         command
     }
 

@@ -20,6 +20,8 @@ pub const POD_RANGES: [&str; 2] = ["10.244.0.0/16", "fd44::/48"];
 /// What the API server takes service addresses from.
 pub const SERVICE_RANGES: [&str; 2] = ["10.96.0.0/16", "fd96::/112"];
 
+/// Before the process id in the name of its directory.
+const HOME: &str = "dunlin-e2e-";
 /// The tokens of the API server's file are names; nobody else can reach it.
 const ADMIN: &str = "admin";
 /// Two weeks.
@@ -77,7 +79,8 @@ impl ControlPlane {
             true => memory.to_owned(),
             false => std::env::temp_dir(),
         };
-        let home = parent.join(format!("dunlin-e2e-{}", std::process::id()));
+        remove_leftovers(&parent);
+        let home = parent.join(format!("{HOME}{}", std::process::id()));
         fs::create_dir_all(&home).expect("a directory");
         let mut plane = ControlPlane {
             program,
@@ -304,6 +307,18 @@ impl ControlPlane {
         let mut lines: Vec<&str> = text.lines().rev().take(20).collect();
         lines.reverse();
         lines.join("\n")
+    }
+}
+
+/// Takes away the files of test programs that were killed.
+fn remove_leftovers(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(HOME));
+        let pid = pid.and_then(|pid| pid.parse().ok());
+        if pid.is_some_and(|pid| ProcessId::of(pid).is_none()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

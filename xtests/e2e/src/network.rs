@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dunlin_lab::iproute::{self, Batch};
-use dunlin_lab::netns::{self, Netns};
+use dunlin_lab::netns::{self, NETNS_DIR, Netns};
+use dunlin_lab::process::ProcessId;
 use ipnet::IpNet;
 
 /// The host of the control plane.
@@ -69,6 +70,7 @@ impl Network {
     /// # Panics
     /// If the kernel refuses.
     pub fn new() -> Network {
+        remove_leftovers();
         let network = Network {
             prefix: format!("e2e{}", std::process::id()),
         };
@@ -181,6 +183,20 @@ impl Network {
     #[track_caller]
     pub fn ip_says(&self, host: &str, args: &[&str]) -> String {
         iproute::output(&self.netns(host), args).expect("ip")
+    }
+}
+
+/// Takes away the namespaces of test programs that were killed.
+fn remove_leftovers() {
+    let names = std::fs::read_dir(NETNS_DIR).into_iter().flatten().flatten();
+    for name in names.filter_map(|entry| entry.file_name().into_string().ok()) {
+        let owner = name
+            .strip_prefix("e2e")
+            .and_then(|rest| rest.split_once('-'));
+        let owner = owner.and_then(|(pid, _)| pid.parse().ok());
+        if owner.is_some_and(|pid| ProcessId::of(pid).is_none()) {
+            let _ = netns::delete(&name);
+        }
     }
 }
 

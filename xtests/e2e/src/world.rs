@@ -31,6 +31,7 @@ pub struct Cluster {
     pub agents: BTreeMap<String, Agent>,
     /// FRR.
     pub router: Router,
+    args: Vec<String>,
     kubeconfig: PathBuf,
 }
 
@@ -73,10 +74,10 @@ impl World {
         self.cluster.as_mut().expect("made above")
     }
 
-    /// What users apply, as arguments of `kubectl apply`.
-    pub fn manifests() -> [String; 2] {
-        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
-        ["crds", "dunlin.yaml"].map(|file| format!("--filename={}", deploy.join(file).display()))
+    /// The file that users apply.
+    pub fn manifest() -> String {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/dunlin.yaml");
+        file.display().to_string()
     }
 
     /// Applies what a user would, and waits until the API server serves our kinds.
@@ -86,8 +87,7 @@ impl World {
     #[track_caller]
     pub fn apply_manifests(&self) {
         let kubectl = self.kubectl();
-        let [definitions, rest] = World::manifests();
-        kubectl.ok(&["apply", "--server-side", &definitions, &rest]);
+        kubectl.ok(&["apply", "--server-side", "--filename", &World::manifest()]);
         let established = "--for=condition=Established";
         let kinds = "customresourcedefinitions";
         kubectl.ok(&["wait", established, "--timeout=60s", kinds, "--all"]);
@@ -97,11 +97,17 @@ impl World {
     fn install(&mut self) {
         let kubectl = self.kubectl();
         self.apply_manifests();
-        let account = kubectl
+        let daemon_set = kubectl
             .get(&["daemonset", "dunlin", "--namespace", NAMESPACE])
             .expect("deploy/dunlin.yaml has a DaemonSet");
-        let account = &account["spec"]["template"]["spec"]["serviceAccountName"];
-        let account = account.as_str().expect("a service account");
+        let pod = &daemon_set["spec"]["template"]["spec"];
+        let account = pod["serviceAccountName"].as_str();
+        let account = account.expect("a service account");
+        let args = pod["containers"][0]["args"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        let args = args.filter_map(|arg| arg.as_str().map(str::to_owned));
         let kubeconfig = self.plane.kubeconfig_of(NAMESPACE, account, "agent.conf");
         let [router, _] = network::addresses(ROUTER);
         kubectl.apply(&format!(
@@ -113,6 +119,7 @@ impl World {
         self.cluster = Some(Cluster {
             agents: BTreeMap::new(),
             router: Router::start(self.network.netns(ROUTER), self.plane.home()),
+            args: args.collect(),
             kubeconfig,
         });
     }
@@ -166,6 +173,7 @@ impl World {
             netns: self.network.netns(node),
             home: self.plane.home().join(node),
             dunlin: self.dunlin.clone(),
+            args: cluster.args.clone(),
             kubeconfig: cluster.kubeconfig.clone(),
             api_server: format!("{address}:{API_PORT}"),
         }
