@@ -9,6 +9,7 @@ mod nodes;
 mod objects;
 mod outage;
 mod peers;
+mod pools;
 mod services;
 mod world;
 
@@ -27,9 +28,15 @@ fn main() -> ExitCode {
     let without_agents = [control_plane::TESTS, install::TESTS, objects::TESTS]
         .into_iter()
         .flatten();
-    let with_agents = [nodes::TESTS, services::TESTS, peers::TESTS, outage::TESTS]
-        .into_iter()
-        .flatten();
+    let with_agents = [
+        nodes::TESTS,
+        services::TESTS,
+        peers::TESTS,
+        pools::TESTS,
+        outage::TESTS,
+    ]
+    .into_iter()
+    .flatten();
     let trials = without_agents
         .map(|&(name, test)| Trial::test(name, move || run(test, &[])))
         .chain(with_agents.map(|&(name, test)| {
