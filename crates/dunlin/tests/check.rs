@@ -1,4 +1,5 @@
 //! `dunlin check` in a network namespace, with firewalls as they are found on machines.
+#![allow(clippy::print_stderr)]
 
 use std::process::Command;
 
@@ -37,7 +38,7 @@ fn firewall(script: &str) -> Vec<(String, String)> {
 fn can_run() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        println!("skipped: needs root, to make network namespaces");
+        eprintln!("skipped: needs root, to make network namespaces");
     }
     root
 }

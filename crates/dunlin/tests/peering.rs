@@ -1,4 +1,5 @@
 //! The configurations of docs/peering.md, run as they stand there: a node with the agent beside a router with FRR or BIRD.
+#![allow(clippy::print_stderr)]
 
 use std::fs::{self, File};
 use std::os::unix::fs::chown;
@@ -194,12 +195,12 @@ fn routes_come(bed: &Bed) {
 
 fn can_run(programs: &[&str]) -> bool {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: needs root, to make network namespaces");
+        eprintln!("skipped: needs root, to make network namespaces");
         return false;
     }
     for program in programs {
         if !Path::new(program).exists() {
-            println!("skipped: needs {program}");
+            eprintln!("skipped: needs {program}");
             return false;
         }
     }

@@ -197,6 +197,7 @@ fn the_charts_version_is_the_programs() {
 
 /// Helm's engine is Go's text/template: it has to make of the chart what our own renderer does.
 #[test]
+#[allow(clippy::print_stdout)]
 fn the_real_template_engine_renders_the_same() {
     use std::io::Write;
     use std::process::{Command, Stdio};
