@@ -267,6 +267,8 @@ impl Exchange {
 
     async fn lines(&self, url: String, secs: u64) -> Result<Lines, Trouble> {
         let mut body = self.get(url).await?;
+        // A watch may have nothing to say for long.
+        body.health.reached();
         body.silence = Duration::from_secs(secs) + WATCH_GRACE;
         Ok(Lines {
             body,
@@ -288,10 +290,9 @@ impl Exchange {
                 return Err(trouble);
             }
         };
-        self.health.reached();
         let has_ping = response.version() == Version::HTTP_2;
         self.shared.has_ping.store(has_ping, Ordering::Relaxed);
-        Text::of(response).await
+        Text::of(response, self.health.clone()).await
     }
 }
 
@@ -307,14 +308,16 @@ fn plain(error: &kube::Error) -> String {
 pub(super) struct Text {
     body: Body,
     silence: Duration,
+    health: Health,
 }
 
 impl Text {
-    async fn of(response: Response<Body>) -> Result<Text, Trouble> {
+    async fn of(response: Response<Body>, health: Health) -> Result<Text, Trouble> {
         let (head, body) = response.into_parts();
         let mut text = Text {
             body,
             silence: LIST_SILENCE,
+            health,
         };
         if head.status.is_success() {
             return Ok(text);
@@ -333,12 +336,15 @@ impl Text {
             let frame = match tokio::time::timeout(self.silence, self.body.frame()).await {
                 Ok(frame) => frame,
                 Err(_) => {
-                    return Err(Trouble::Unreachable(format!(
-                        "silent for {} s",
-                        self.silence.as_secs()
-                    )));
+                    let silence = format!("silent for {} s", self.silence.as_secs());
+                    let trouble = Trouble::Unreachable(silence);
+                    self.health.unreachable(&trouble);
+                    return Err(trouble);
                 }
             };
+            if matches!(frame, None | Some(Ok(_))) {
+                self.health.reached();
+            }
             match frame {
                 None => return Ok(None),
                 Some(Ok(frame)) => {

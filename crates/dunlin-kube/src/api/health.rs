@@ -73,13 +73,14 @@ impl Health {
 
     /// A server has answered, whatever it said.
     pub(super) fn reached(&self) {
+        if self.read(|health| health.connected) {
+            return;
+        }
         let mut was_away = None;
-        self.0.send_if_modified(|health| {
-            let changed = !health.connected;
+        self.update(|health| {
             health.connected = true;
             was_away = health.unreachable_since.take();
             health.last_error = None;
-            changed
         });
         if let Some(since) = was_away {
             let secs = since.elapsed().as_secs();

@@ -101,7 +101,8 @@ impl Secrets {
                 watched.map_or(!wanted.complete(), |w| !*lock(&w.answered))
             });
             let all_answered = self.watched.values().all(|w| *lock(&w.answered));
-            if wanted.complete() && (all_answered || fallen_back) && !self.synced {
+            let all_told = all_answered && told.is_empty();
+            if wanted.complete() && (all_told || fallen_back) && !self.synced {
                 self.synced = true;
                 if teller
                     .tell(SourceEvent::Synced(Kind::Secret))

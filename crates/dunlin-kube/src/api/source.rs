@@ -21,6 +21,9 @@ use crate::object::Resource;
 /// How long the API server has at the start before the last known state counts.
 pub const FIRST_ANSWER: Duration = Duration::from_secs(3);
 
+/// How often it is asked in that time.
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+
 /// What a source works with besides the API itself.
 #[derive(Clone, Debug, Default)]
 pub struct SourceOptions {
@@ -99,27 +102,24 @@ impl ApiSource {
             return;
         }
         // The version says how to list; without an answer, what was saved counts.
-        let first = tokio::time::timeout(FIRST_ANSWER, exchange.learn_version());
         let known = tokio::select! {
-            answer = first => matches!(answer, Ok(Ok(()))),
+            known = first_answer(&exchange, next_seed()) => known,
             () = teller.closed() => return,
         };
-        let reached = health.read(|health| health.connected);
-        if !reached {
+        if !known {
+            let secs = FIRST_ANSWER.as_secs();
             tracing::warn!(
-                "no API server answered within {} s: going on with the last known state, if there is one",
-                FIRST_ANSWER.as_secs()
+                "no API server answered within {secs} s: going on with the last known state, if there is one"
             );
-            let silent =
-                Trouble::Unreachable(format!("no answer within {} s", FIRST_ANSWER.as_secs()));
             if health.read(|health| health.unreachable_since.is_none()) {
+                let silent = Trouble::Unreachable(format!("no answer within {secs} s"));
                 health.unreachable(&silent);
             }
             let _ = fall_back.send(true);
         }
         let mut tasks = JoinSet::new();
         if !known {
-            tasks.spawn(learn_version(exchange, next_seed()));
+            tasks.spawn(learn_version(exchange, next_seed(), Duration::MAX));
         }
         for resource in Resource::watched() {
             let selection = Selection {
@@ -135,14 +135,20 @@ impl ApiSource {
     }
 }
 
+/// Whether a server answers while there is time.
+async fn first_answer(exchange: &Exchange, seed: u64) -> bool {
+    let asking = learn_version(exchange.clone(), seed, FIRST_PAUSE);
+    tokio::time::timeout(FIRST_ANSWER, asking).await.is_ok()
+}
+
 /// Asks for the version until there is an answer.
-async fn learn_version(exchange: Exchange, seed: u64) {
+async fn learn_version(exchange: Exchange, seed: u64, longest: Duration) {
     let mut backoff = Backoff::new(seed);
     while let Err(trouble) = exchange.learn_version().await {
         if matches!(trouble, Trouble::Forbidden(_) | Trouble::NotInstalled) {
             exchange.set_streaming(Streaming::No);
             return;
         }
-        tokio::time::sleep(backoff.next(trouble.retry_after())).await;
+        tokio::time::sleep(backoff.next(trouble.retry_after()).min(longest)).await;
     }
 }

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -157,7 +157,15 @@ impl Writer {
     fn create(&self) -> Outcome<Database> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_OCTETS);
-        let opened = catch_unwind(AssertUnwindSafe(|| builder.create(&self.path)));
+        let begun = Instant::now();
+        let mut opened = open(&builder, &self.path);
+        // Whoever had it open before us may still be closing it.
+        while matches!(opened, Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen)))
+            && begun.elapsed() < LAG
+        {
+            std::thread::sleep(Duration::from_millis(50));
+            opened = open(&builder, &self.path);
+        }
         let why = match opened {
             Ok(Ok(database)) => return Ok(database),
             Ok(Err(redb::DatabaseError::Storage(redb::StorageError::Io(error))))
@@ -276,6 +284,14 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Opens a file; the library may give up on a damaged one by panicking.
+fn open(
+    builder: &redb::Builder,
+    path: &Path,
+) -> std::thread::Result<Result<Database, redb::DatabaseError>> {
+    catch_unwind(AssertUnwindSafe(|| builder.create(path)))
 }
 
 /// An object's `name`, or `namespace/name`.
