@@ -44,6 +44,8 @@ enum Scenario {
     Services,
     /// An agent where the API holds 5,000 nodes, 10,000 services and 100,000 endpoints
     Scale,
+    /// The same against an API in memory, and 50 endpoint changes a second
+    Api,
 }
 
 /// Benchmarks of Dunlin beside BIRD, FRR, OpenBGPD and GoBGP. Needs root and iproute2.
@@ -177,6 +179,9 @@ fn run(args: &Args, options: &Options, results: &mut Vec<serde_json::Value>) -> 
     }
     if wants(Scenario::Scale) {
         scenario::scale::run(options, &mut show)?;
+    }
+    if wants(Scenario::Api) {
+        scenario::api::run(options, &mut show)?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The scenarios and what they share.
 
+pub(crate) mod api;
 pub(crate) mod kernel;
 pub(crate) mod lab;
 pub(crate) mod mesh;

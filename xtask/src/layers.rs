@@ -94,7 +94,10 @@ const ROOMS: [Room; 20] = [
     // An API server for tests and benchmarks; it knows JSON alone.
     room("dunlin-fakeapi", &[]),
     // It measures programs from outside, one scenario in a cluster of the tests.
-    room("dunlin-bench", &["dunlin-net", "dunlin-bgp", "dunlin-e2e"]),
+    room(
+        "dunlin-bench",
+        &["dunlin-net", "dunlin-bgp", "dunlin-e2e", "dunlin-fakeapi"],
+    ),
     // It compares the codec with other people's.
     room("dunlin-oracle", &["dunlin-net", "dunlin-bgp"]),
     // They run the agent and other daemons, as a lab does.

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use dunlin_api::{Answer, Metrics, Query};
 use dunlin_kube::allocate::AllocateReport;
+use dunlin_kube::api::SourceHealth;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
@@ -21,6 +22,7 @@ use crate::process::{self, Usage};
 mod allocation;
 mod encode;
 mod services;
+mod source;
 
 /// How long the core may take to answer before it counts as not answering.
 const CORE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -71,7 +73,9 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     };
     let allocation = shared.overlay.allocation.as_ref();
     let allocation = allocation.map(|a| (a.report.borrow().clone(), a.notices.dropped()));
-    match text(core, process::usage(), allocation) {
+    let source = shared.overlay.source.as_ref();
+    let source = source.map(|source| source.borrow().clone());
+    match text(core, process::usage(), allocation, source) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
@@ -85,12 +89,14 @@ pub(crate) fn text(
     core: Option<Box<Metrics>>,
     usage: Usage,
     allocation: Option<(AllocateReport, u64)>,
+    source: Option<SourceHealth>,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Snapshot {
         core,
         usage,
         allocation,
+        source,
     }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
@@ -101,6 +107,7 @@ pub(crate) fn text(
 #[derive(Debug)]
 struct Snapshot {
     core: Option<Box<Metrics>>,
+    source: Option<SourceHealth>,
     usage: Usage,
     /// The part in giving out load-balancer addresses, and the Events that were dropped.
     allocation: Option<(AllocateReport, u64)>,
@@ -117,6 +124,9 @@ impl Collector for Snapshot {
         )?;
         if let Some((report, dropped)) = &self.allocation {
             out.allocation(report, *dropped)?;
+        }
+        if let Some(source) = &self.source {
+            source::encode(&mut out, source)?;
         }
         match &self.core {
             Some(metrics) => out.core(metrics),

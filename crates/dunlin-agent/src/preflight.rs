@@ -5,8 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use dunlin_kube::api::ApiConfig;
 use serde::Serialize;
 
+mod api;
 mod cni;
 mod firewall;
 mod kernel;
@@ -91,6 +93,8 @@ pub struct Preflight {
     pub cni_conf_dir: PathBuf,
     /// The manifest directory, and the node whose agent would read it.
     pub manifests: Option<(PathBuf, String)>,
+    /// The Kubernetes API, if that is the source.
+    pub api: Option<ApiConfig>,
     /// Whether an agent runs here: then it holds the port, and has set what it sets.
     pub agent_runs: bool,
 }
@@ -109,6 +113,9 @@ pub fn run(options: &Preflight) -> Vec<Finding> {
     findings.extend(others::check(&machine));
     if let Some((dir, node)) = &options.manifests {
         findings.extend(manifests::check(&machine, dir, node));
+    }
+    if let Some(config) = &options.api {
+        findings.extend(api::check(config));
     }
     findings
 }

@@ -12,6 +12,7 @@
 //! ```
 
 mod backoff;
+mod check;
 mod config;
 mod connect;
 mod exchange;
@@ -29,6 +30,7 @@ mod teller;
 mod trouble;
 mod vault;
 
+pub use check::{Access, check, look};
 pub use config::{ApiConfig, ApiServer};
 pub use connect::{ConnectError, connect};
 pub use health::{ResourceHealth, SourceHealth, StateAge};

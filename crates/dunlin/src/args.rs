@@ -247,9 +247,12 @@ pub(crate) struct CheckOptions {
     /// The directory for the CNI configuration.
     #[arg(long, env = "DUNLIN_CNI_CONF_DIR", value_name = "PATH", default_value = DEFAULT_CNI_CONF_DIR)]
     pub(crate) cni_conf_dir: PathBuf,
-    /// The source of objects: a directory's files are read and judged as the agent would.
+    /// The source of objects: a directory's files are read and judged as the agent would; of the Kubernetes API it is tried
+    /// whether it answers and lets us read.
     #[arg(long, env = "DUNLIN_CLUSTER", value_name = "SOURCE")]
     pub(crate) cluster: Option<ClusterSource>,
+    #[command(flatten)]
+    pub(crate) api: ApiOptions,
     /// The Node object this machine's agent stands for; the host name if not given.
     #[arg(long, env = "DUNLIN_NODE_NAME", value_name = "NAME")]
     pub(crate) node_name: Option<String>,

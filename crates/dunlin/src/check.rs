@@ -29,6 +29,7 @@ pub(crate) fn run(
     };
     let mut findings = preflight::run(&Preflight {
         manifests,
+        api: (options.cluster == Some(ClusterSource::Kube)).then(|| options.api.clone().into()),
         cni_conf_dir: options.cni_conf_dir.clone(),
         agent_runs: agent.is_some(),
     });

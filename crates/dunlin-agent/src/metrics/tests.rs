@@ -7,6 +7,7 @@ use dunlin_api::{
 };
 use dunlin_intent::pools::PoolView;
 use dunlin_kube::allocate::AllocateReport;
+use dunlin_kube::api::{ResourceHealth, SourceHealth};
 use dunlin_net::Afi;
 
 use super::text;
@@ -73,7 +74,29 @@ fn scrape(core: Option<Metrics>) -> String {
         threads: 4,
         open_files: 20,
     };
-    text(core.map(Box::new), usage, Some((allocation(), 3))).unwrap()
+    let mut source = SourceHealth {
+        connected: true,
+        errors: BTreeMap::from([("Gone", 2)]),
+        ..SourceHealth::default()
+    };
+    for (name, objects) in [
+        ("nodes", 7),
+        ("secrets kube-system/a", 1),
+        ("secrets kube-system/b", 1),
+    ] {
+        let health = ResourceHealth {
+            objects,
+            ..ResourceHealth::default()
+        };
+        source.resources.insert(name.into(), health);
+    }
+    text(
+        core.map(Box::new),
+        usage,
+        Some((allocation(), 3)),
+        Some(source),
+    )
+    .unwrap()
 }
 
 fn allocation() -> AllocateReport {
@@ -120,6 +143,10 @@ fn outcomes_are_told_as_openmetrics() {
         "dunlin_events_dropped_total 3",
         r#"dunlin_load_balancer_pool_addresses_used{pool="public",family="ipv6"} 5"#,
         r#"dunlin_load_balancer_pool_addresses{pool="public",family="ipv6"} 9223372036854775807"#,
+        "dunlin_source_connected 1",
+        "dunlin_source_errors_total{reason=\"Gone\"} 2",
+        "dunlin_source_objects{resource=\"nodes\"} 7",
+        "dunlin_source_objects{resource=\"secrets\"} 2",
         "# EOF",
     ] {
         assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");

@@ -330,6 +330,7 @@ fn kernels_are_compared_by_number_and_not_by_text() {
 #[test]
 fn this_machine_is_looked_at_without_a_change_or_a_panic() {
     let options = super::Preflight {
+        api: None,
         cni_conf_dir: "/etc/cni/net.d".into(),
         manifests: None,
         agent_runs: false,

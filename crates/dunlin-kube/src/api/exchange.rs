@@ -145,6 +145,11 @@ impl Exchange {
 
     /// Asks the server for its version, which says whether it can stream lists.
     pub(super) async fn learn_version(&self) -> Result<(), Trouble> {
+        self.version().await.map(drop)
+    }
+
+    /// The same, and tells it.
+    pub(super) async fn version(&self) -> Result<String, Trouble> {
         #[derive(Deserialize)]
         struct Info {
             major: String,
@@ -163,9 +168,16 @@ impl Exchange {
                 .unwrap_or(0)
         };
         // From 1.34 on it is there unless somebody turned it off.
-        let able = (digits(&info.major), digits(&info.minor)) >= (1, 34);
+        let version = (digits(&info.major), digits(&info.minor));
+        let able = version >= (1, 34);
         self.set_streaming(if able { Streaming::Yes } else { Streaming::No });
-        Ok(())
+        Ok(format!("{}.{}", version.0, version.1))
+    }
+
+    /// Whether a resource can be listed.
+    pub(super) async fn probe(&self, resource: &Resource) -> Result<(), Trouble> {
+        let mut body = self.get(format!("{}?limit=1", resource.path(None))).await?;
+        body.all(MAX_ERROR_OCTETS).await.map(drop)
     }
 
     pub(super) fn streaming(&self) -> Streaming {

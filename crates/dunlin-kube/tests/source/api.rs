@@ -451,3 +451,37 @@ async fn the_api_servers_addresses_are_told() {
     api.put(slice(&["192.0.2.11"]));
     world.until("one is told", |w| told(w, 1)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_check_names_what_is_missing() {
+    let api = filled(1);
+    let look = || dunlin_kube::api::look(dunlin_kube::api::Client::new(api.clone(), "default"));
+    let access = look().await;
+    assert_eq!(
+        (access.server, access.readable),
+        (Ok("1.33".to_owned()), 11)
+    );
+    assert!(access.problems.is_empty() && access.missing.is_empty());
+    api.deny("services");
+    api.deny("servicecidrs");
+    api.set_installed(OURS, "BGPPeer", false);
+    let access = look().await;
+    assert_eq!(access.readable, 8);
+    assert!(
+        access.problems.len() == 1 && access.problems[0].contains("\"services\""),
+        "{:?}",
+        access.problems
+    );
+    assert!(
+        access.missing.len() == 1 && access.missing[0].contains("bgppeers"),
+        "{:?}",
+        access.missing
+    );
+    api.faults(|faults| faults.on("", Fault::Refuse));
+    assert!(
+        look()
+            .await
+            .server
+            .is_err_and(|why| why.contains("refused"))
+    );
+}
