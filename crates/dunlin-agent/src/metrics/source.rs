@@ -92,8 +92,8 @@ pub(super) fn encode(out: &mut Out<'_>, health: &SourceHealth) -> fmt::Result {
         each(|c| c.watches),
     )?;
     out.counters(
-        "dunlin_source_events",
-        "Objects and events taken in, by resource",
+        "dunlin_source_received",
+        "Objects and events received, by resource, also those that change nothing",
         each(|c| c.events),
     )
 }
