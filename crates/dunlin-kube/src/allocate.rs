@@ -242,7 +242,7 @@ impl Allocator {
         }
         let next = term.step(now, until);
         if count {
-            let views = term.views();
+            let views = term.count(now, until);
             let (short, counts) = (term.short(), term.counts);
             let past = self.past;
             self.report.send_if_modified(|report| {

@@ -30,7 +30,7 @@ pub(crate) enum Said {
 }
 
 /// Asks, and waits for `timeout` at most; the server is told to give up by then as well, so that nothing happens late.
-/// `path` is without a query.
+/// `path` may have a query.
 pub(crate) async fn ask(
     client: &Client,
     timeout: Duration,
@@ -38,7 +38,8 @@ pub(crate) async fn ask(
     path: &str,
     body: Option<Text>,
 ) -> Said {
-    let uri = format!("{path}?timeout={}ms", timeout.as_millis());
+    let mark = if path.contains('?') { '&' } else { '?' };
+    let uri = format!("{path}{mark}timeout={}ms", timeout.as_millis());
     let mut request = Request::builder()
         .method(method)
         .uri(uri)
@@ -71,6 +72,15 @@ impl Text {
     pub(crate) fn object(value: &serde_json::Value) -> Text {
         Text {
             kind: "application/json",
+            octets: value.to_string().into_bytes(),
+        }
+    }
+
+    /// What we want of an object (server-side apply).
+    pub(crate) fn apply(value: &serde_json::Value) -> Text {
+        Text {
+            kind: "application/apply-patch+yaml",
+            // JSON is YAML.
             octets: value.to_string().into_bytes(),
         }
     }

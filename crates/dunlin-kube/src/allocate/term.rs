@@ -1,5 +1,6 @@
 //! One term of the one who gives out addresses: from a consistent list to the end of the Lease.
 
+mod pools;
 mod retries;
 mod write;
 
@@ -20,6 +21,7 @@ use super::status::Marks;
 use crate::events::Notices;
 use crate::lease::plus;
 use crate::object::{Resource, read_value};
+use pools::PoolWrites;
 use retries::Retries;
 use write::Writes;
 
@@ -53,6 +55,8 @@ pub(super) struct Term {
     queue: BTreeSet<NamespacedName>,
     retries: Retries,
     writes: Writes,
+    pool_writes: PoolWrites,
+    client: Client,
     notices: Notices,
     pub(super) counts: Counts,
     /// When a write ended of which nobody knows whether it was done.
@@ -72,6 +76,8 @@ impl Term {
             number,
             pools: Pools::new(options.default_class),
             feed: feed::open(&client),
+            pool_writes: PoolWrites::default(),
+            client: client.clone(),
             marks: BTreeMap::new(),
             known: KINDS.map(|kind| (kind, BTreeSet::new())).into(),
             listed: BTreeMap::new(),
@@ -104,6 +110,7 @@ impl Term {
         tokio::select! {
             Some((kind, told)) = self.feed.next() => self.see(kind, told),
             done = self.writes.next() => self.finish(now(), done),
+            done = self.pool_writes.next() => self.pool_writes.finish(now(), done),
         }
     }
 
@@ -138,14 +145,21 @@ impl Term {
         settled && self.unknown.is_none_or(over)
     }
 
-    /// How the pools stand, if that may have changed since it was last asked; says so in Events as well.
-    pub(super) fn views(&mut self) -> Option<Vec<PoolView>> {
-        if !self.pools.ready() || !std::mem::take(&mut self.changed) {
+    /// How the pools stand, if that may have changed since it was last asked; says so in their status and in Events as well.
+    pub(super) fn count(&mut self, now: Instant, until: Instant) -> Option<Vec<PoolView>> {
+        if !self.pools.ready() {
             return None;
         }
-        let views = self.pools.pools();
-        self.tell_exhausted(&views);
-        Some(views)
+        let views = std::mem::take(&mut self.changed).then(|| self.pools.pools());
+        if let Some(views) = &views {
+            self.tell_exhausted(views);
+            self.pool_writes.want(views);
+        }
+        let timeout = self.writes.timeout();
+        if plus(now, timeout) <= until {
+            self.pool_writes.begin(now, &self.client, timeout);
+        }
+        views
     }
 
     /// Services that lack addresses.
