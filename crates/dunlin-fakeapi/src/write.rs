@@ -20,7 +20,7 @@ impl Write<'_> {
     pub(crate) fn create(&self, store: &mut Store, settings: &Settings) -> Answer {
         let mut object = match self.object() {
             Ok(object) => object,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         if self.target.plural == "selfsubjectaccessreviews" {
             let asked = object["spec"]["resourceAttributes"]["resource"].as_str();
@@ -45,13 +45,13 @@ impl Write<'_> {
             let message = format!("{} {name:?} already exists", self.target.plural);
             return answer::failure(409, "AlreadyExists", &message);
         }
-        answer::json(201, &*store.put(&self.target.collection, &place, object))
+        answer::json(201, &store.put(&self.target.collection, &place, object))
     }
 
     pub(crate) fn update(&self, store: &mut Store, name: &str) -> Answer {
         let object = match self.object() {
             Ok(object) => object,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         let place = self.target.place(name);
         let Some(before) = store.get(&self.target.collection, &place).cloned() else {
@@ -78,7 +78,7 @@ impl Write<'_> {
     pub(crate) fn patch(&self, store: &mut Store, name: &str) -> Answer {
         let patch = match self.object() {
             Ok(patch) => patch,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         let place = self.target.place(name);
         let is_apply = self.content_type.starts_with("application/apply-patch");
@@ -93,7 +93,7 @@ impl Write<'_> {
             if let Some(namespace) = &self.target.namespace {
                 object["metadata"]["namespace"] = namespace.clone().into();
             }
-            return answer::json(201, &*store.put(&self.target.collection, &place, object));
+            return answer::json(201, &store.put(&self.target.collection, &place, object));
         };
         if let Some(refusal) = self.conflict(&before, &patch, name) {
             return refusal;
@@ -129,7 +129,7 @@ impl Write<'_> {
         if after == *before {
             return answer::json(200, &after);
         }
-        answer::json(200, &*store.put(&self.target.collection, place, after))
+        answer::json(200, &store.put(&self.target.collection, place, after))
     }
 
     fn conflict(&self, before: &Value, object: &Value, name: &str) -> Option<Answer> {
@@ -148,11 +148,14 @@ impl Write<'_> {
         parameter(self.query, "fieldManager").unwrap_or_default()
     }
 
-    fn object(&self) -> Result<Value, Answer> {
+    fn object(&self) -> Result<Value, Box<Answer>> {
         match serde_json::from_slice::<Value>(self.body) {
             Ok(object) if object.is_object() => Ok(object),
-            Ok(_) => Err(answer::failure(400, "BadRequest", "no object")),
-            Err(error) => Err(answer::failure(400, "BadRequest", &error.to_string())),
+            Ok(_) => Err(Box::new(answer::failure(400, "BadRequest", "no object"))),
+            Err(error) => {
+                let why = error.to_string();
+                Err(Box::new(answer::failure(400, "BadRequest", &why)))
+            }
         }
     }
 }

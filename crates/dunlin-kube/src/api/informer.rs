@@ -1,8 +1,10 @@
 //! Keeps one resource known: lists it, watches it, and tells what changes.
 
+mod objects;
+
 use std::time::Duration;
 
-use dunlin_intent::{Key, SourceEvent};
+use dunlin_intent::SourceEvent;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,7 +17,6 @@ use super::seen::Seen;
 use super::state::Saver;
 use super::teller::{Closed, Teller};
 use super::trouble::Trouble;
-use crate::object::{ObjectFault, read_json};
 
 /// A watch that ends sooner than this did not work.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
@@ -392,66 +393,6 @@ impl Informer {
             }
             other => other,
         }
-    }
-
-    /// Takes in an object, and tells what is new of it.
-    async fn object(&mut self, text: &[u8], save: bool) -> Result<(), Stop> {
-        let fact = match read_json(self.selection.resource, text) {
-            Ok(fact) => fact,
-            Err(fault) => return self.misunderstood(fault).await,
-        };
-        let (change, hash) = self.seen.look(&fact);
-        let key = fact.key();
-        let mut unsaved = false;
-        if save && change.save {
-            unsaved = !self.means.saver.put(self.selection.resource, text).await;
-        }
-        if change.problem_over {
-            self.problem_over(&key).await?;
-        }
-        if change.fact {
-            self.means.teller.tell(SourceEvent::Apply(fact)).await?;
-        }
-        self.seen.note(key, hash, unsaved);
-        Ok(())
-    }
-
-    /// An object does not say what it should: what it last said stays, all others go on.
-    async fn misunderstood(&mut self, fault: ObjectFault) -> Result<(), Stop> {
-        let Some(key) = fault.key.clone() else {
-            return Err(Trouble::Garbage(fault.to_string()).into());
-        };
-        let kept = self.seen.told(&key);
-        if let Some(problem) = fault.problem(kept) {
-            tracing::warn!("{problem}");
-            let event = SourceEvent::Problems(key.object(), vec![problem]);
-            self.means.teller.tell(event).await?;
-        }
-        self.seen.note_problem(key);
-        Ok(())
-    }
-
-    async fn gone(&mut self, key: Key) -> Result<(), Closed> {
-        let Some(has_problem) = self.seen.known(&key) else {
-            return Ok(());
-        };
-        if has_problem {
-            self.problem_over(&key).await?;
-        }
-        self.means.saver.delete(self.selection.resource, &key).await;
-        if self.seen.told(&key) {
-            self.means
-                .teller
-                .tell(SourceEvent::Remove(key.clone()))
-                .await?;
-        }
-        self.seen.forget(&key);
-        Ok(())
-    }
-
-    async fn problem_over(&self, key: &Key) -> Result<(), Closed> {
-        let event = SourceEvent::Problems(key.object(), Vec::new());
-        self.means.teller.tell(event).await
     }
 
     /// All there is has been told; what is left over is gone.
