@@ -174,7 +174,12 @@ impl Election {
                 if self.held_since.is_none() {
                     self.plan = Plan::Look;
                 }
-                self.next = self.in_about(now, self.times.retry);
+                // Who looks rarely does so with a server in trouble as well, or thousands would ask it every other second.
+                let pause = match asked {
+                    Plan::Look => self.times.retry.max(self.pace),
+                    Plan::Write => self.times.retry,
+                };
+                self.next = self.in_about(now, pause);
             }
         }
     }

@@ -95,6 +95,20 @@ fn one_that_is_free_is_taken_at_once() {
 }
 
 #[test]
+fn who_looks_rarely_fails_rarely() {
+    let pace = Duration::from_secs(600);
+    let mut one = Election::new("one".to_owned(), LeaseTimes::default(), pace, at(0), 7);
+    one.poll(at(0));
+    one.answer(at(4), LeaseAnswer::Failed);
+    assert!(one.deadline().unwrap() >= at(500));
+    // Those who look closely try again soon.
+    let mut two = election("two");
+    two.poll(at(0));
+    two.answer(at(4), LeaseAnswer::Failed);
+    assert!(two.deadline().unwrap() <= at(7));
+}
+
+#[test]
 fn an_answer_that_was_lost() {
     let mut one = election("one");
     one.poll(at(0));
