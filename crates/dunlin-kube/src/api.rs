@@ -20,6 +20,7 @@ mod health;
 mod informer;
 mod items;
 mod object;
+mod outage;
 mod resource;
 mod secrets;
 mod seen;

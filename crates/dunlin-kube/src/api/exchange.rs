@@ -214,7 +214,9 @@ impl Exchange {
     ) -> Result<Page, Trouble> {
         let limit = PAGE.to_string();
         let mut query = Vec::new();
-        if paged {
+        // Servers without streaming read pages of a version from their storage, and the whole of it from memory.
+        let from_memory = continue_from.is_empty() && matches!(fresh, Fresh::NotOlderThan(_));
+        if paged && !from_memory {
             query.push(("limit", limit.as_str()));
         }
         if !continue_from.is_empty() {

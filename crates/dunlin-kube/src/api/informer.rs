@@ -17,12 +17,16 @@ use super::seen::Seen;
 use super::state::Saver;
 use super::teller::{Closed, Teller};
 use super::trouble::Trouble;
+use crate::object::GROUP;
 
 /// A watch that ends sooner than this did not work.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 
 /// After so many times of nonsense in a row, the version we watch from is given up.
 const NONSENSE: u32 = 2;
+
+/// A kind of the server's own that it does not serve comes with another server: thousands of agents need not keep asking.
+const UNSERVED_PAUSE: Duration = Duration::from_secs(300);
 
 /// Why a step ends.
 pub(super) enum Stop {
@@ -103,7 +107,7 @@ impl Informer {
         loop {
             let step = tokio::select! {
                 step = self.step() => Some(step),
-                () = fallen_back(&mut fallback) => None,
+                () = fallen_back(&mut fallback), if !self.synced => None,
             };
             let pause = match step {
                 None => match self.preload().await {
@@ -121,14 +125,17 @@ impl Informer {
                     Err(Closed) => return,
                 },
             };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = fallen_back(&mut fallback) => {
-                    if self.preload().await.is_err() {
-                        return;
+            let until = Instant::now() + pause;
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep_until(until) => break,
+                    () = fallen_back(&mut fallback), if !self.synced => {
+                        if self.preload().await.is_err() {
+                            return;
+                        }
                     }
+                    () = self.means.teller.closed() => return,
                 }
-                () = self.means.teller.closed() => return,
             }
         }
     }
@@ -216,7 +223,11 @@ impl Informer {
                 self.show(trouble, &what);
             }
         }
-        Ok(self.backoff.next(trouble.retry_after()))
+        let asked = match trouble {
+            Trouble::NotInstalled if resource.group != GROUP => Some(UNSERVED_PAUSE),
+            _ => trouble.retry_after(),
+        };
+        Ok(self.backoff.next(asked))
     }
 
     fn show(&self, trouble: &Trouble, what: &str) {

@@ -10,6 +10,7 @@ use super::connect::{ConnectError, connect};
 use super::exchange::{Exchange, Selection, Streaming};
 use super::health::{Health, SourceHealth};
 use super::informer::{Informer, Means};
+use super::outage;
 use super::secrets::Secrets;
 use super::state::Saver;
 use super::teller::Teller;
@@ -129,6 +130,7 @@ impl ApiSource {
             let informer = Informer::new(selection, means.clone(), next_seed());
             tasks.spawn(informer.run(fallback.clone()));
         }
+        tasks.spawn(outage::fall_back(health, fall_back));
         let vault = Vault::new(self.options.secrets_dir);
         tasks.spawn(Secrets::new(means, vault, fallback, next_seed()).run());
         teller.closed().await;

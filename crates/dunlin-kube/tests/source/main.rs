@@ -4,5 +4,6 @@
 mod api;
 mod conformance;
 mod objects;
+mod outage;
 mod state;
 mod world;

@@ -16,6 +16,10 @@ impl Informer {
         };
         let (change, hash) = self.seen.look(&fact);
         let key = fact.key();
+        // A list that broke off has told of it already.
+        if !save && self.seen.told(&key) {
+            return Ok(());
+        }
         let mut unsaved = false;
         if save && change.save {
             unsaved = !self.means.saver.put(self.selection.resource, text).await;
