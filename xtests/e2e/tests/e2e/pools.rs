@@ -106,6 +106,14 @@ fn pool(world: &mut World) {
             .is_some_and(|all| !all.is_empty());
         some.then_some(()).ok_or(events.to_string())
     });
+    wait_for("the pool says so itself", PATIENCE, || {
+        let pool = kubectl.get(&["loadbalancerpool", "outside"])?;
+        let status = &pool["status"];
+        let said = status["allocated"] == 3
+            && status["available"] == 0
+            && status["conditions"][0]["reason"] == "Exhausted";
+        said.then_some(()).ok_or(pool.to_string())
+    });
     assert_eq!(given(&kubectl).expect("a list"), first);
     // Until another goes.
     kubectl.ok(&["delete", "service", "pool-b"]);
