@@ -81,9 +81,26 @@ fn killed(world: &mut World) {
 /// From its state file, with all it announced.
 fn without(world: &mut World) {
     announce(world);
-    let route = format!("{ADDRESS}/32");
-    let address = pod_addresses(&world.subnets("n2"))[0];
-    let pinger = Pinger::start(&world.network.netns(ROUTER), address, 50).expect("a socket");
+    // No earlier test's, whose traces may be left in the file.
+    let (address, route) = ("198.51.100.41", "198.51.100.41/32");
+    let more = format!("  externalIPs: [{address}]\n");
+    let objects = service("saved", &more) + &slice("saved", &[("n1", true)]);
+    world.kubectl().apply(&objects);
+    world.cluster().router.await_route(route, &NODES);
+    // The file lags some seconds behind.
+    let state = world.place("n2").state_dir().join("cluster.redb");
+    wait_for("the file holds both objects", PATIENCE, || {
+        let octets = std::fs::read(&state).map_err(|error| error.to_string())?;
+        let holds = |text: &str| {
+            octets
+                .windows(text.len())
+                .any(|part| part == text.as_bytes())
+        };
+        let both = holds(address) && holds("saved-by-hand");
+        both.then_some(()).ok_or(format!("{} octets", octets.len()))
+    });
+    let pod = pod_addresses(&world.subnets("n2"))[0];
+    let pinger = Pinger::start(&world.network.netns(ROUTER), pod, 50).expect("a socket");
     world.plane.kill(Component::ApiServer);
     world.cluster().agents["n2"].end(Signal::KILL);
     world.start_agent("n2");
@@ -91,13 +108,14 @@ fn without(world: &mut World) {
         let sessions = &status.sessions;
         status.ready && sessions.nodes_up == 2 && sessions.external_up == 1
     });
-    world.cluster().router.await_route(&route, &NODES);
+    world.cluster().router.await_route(route, &NODES);
     world.plane.run(Component::ApiServer);
     world.plane.await_ready();
     world.settle();
     let report = pinger.stop().expect("a report");
     assert_eq!(report.lost(), 0, "{report}");
     await_all_reachable(world, &NODES);
+    world.kubectl().ok(&["delete", "service", "saved"]);
     forget(world);
 }
 
