@@ -8,6 +8,7 @@ mod client;
 mod explain;
 mod metrics;
 mod query;
+mod report;
 mod services;
 mod status;
 mod tables;
@@ -17,6 +18,7 @@ pub use client::{Client, ClientError, DEFAULT_SOCKET};
 pub use explain::{Explanation, Step, Verdict};
 pub use metrics::{Histogram, Metrics};
 pub use query::{Answer, ErrorBody, QUERY_PATH, Query, RouteFilter, RouteView};
+pub use report::{NodeReport, ObjectProblem, ObjectReport, OriginationReport, SessionReport};
 pub use services::{
     AnnouncedPrefix, EndpointCounts, Service, ServiceAddress, ServiceCounts, ServiceFilter,
 };

@@ -3,7 +3,8 @@ use serde::{Deserialize, Serialize};
 use dunlin_net::{Afi, IpNet};
 
 use crate::{
-    Advertisement, Explanation, Metrics, Neighbor, Node, Route, Service, ServiceFilter, Status,
+    Advertisement, Explanation, Metrics, Neighbor, Node, NodeReport, ObjectReport, Route, Service,
+    ServiceFilter, Status,
 };
 
 /// Where a [`Query`] is posted, as JSON; the reply's body is an [`Answer`], or an [`ErrorBody`] where the status is not 200.
@@ -46,6 +47,10 @@ pub enum Query {
     },
     /// Figures for the metrics endpoint.
     Metrics,
+    /// What the node tells the cluster of itself.
+    NodeReport,
+    /// How the objects of our kinds stand, and whether it is us who writes that into them.
+    ObjectReport,
 }
 
 /// Which routes are wanted; everything that is given must hold.
@@ -94,6 +99,10 @@ pub enum Answer {
     Explanation(Explanation),
     /// To [`Query::Metrics`].
     Metrics(Box<Metrics>),
+    /// To [`Query::NodeReport`].
+    NodeReport(Box<NodeReport>),
+    /// To [`Query::ObjectReport`].
+    ObjectReport(Box<ObjectReport>),
     /// What was asked about does not exist; the text says what was looked for.
     NotFound(String),
 }

@@ -13,6 +13,7 @@ use crate::gate::{Awaited, Gate};
 use crate::local::{Egress, Forwarding};
 use crate::peer_config::Restart;
 use crate::peers::{Peer, Peers};
+use crate::revisions::Revisions;
 use crate::routes::Routing;
 
 /// What a core is made with.
@@ -109,6 +110,7 @@ pub struct Core {
     pub(crate) pod_network: Option<PodNetwork>,
     pub(crate) counters: Counters,
     pub(crate) announcing: Announcing,
+    pub(crate) revisions: Revisions,
     /// When the source last said anything.
     pub(crate) source_heard: Option<Instant>,
     /// When the kernel was last seen to hold all that is wanted.
@@ -155,6 +157,7 @@ impl Core {
             pod_network: None,
             counters: Counters::default(),
             announcing: Announcing::default(),
+            revisions: Revisions::default(),
             source_heard: None,
             fib_settled: None,
             config,
@@ -163,6 +166,7 @@ impl Core {
 
     /// Takes an input.
     pub fn on(&mut self, now: Instant, input: Input) {
+        self.revisions.on_input(&input, &self.config.node_name);
         match input {
             Input::Source(event) => {
                 self.source_heard = Some(now);
@@ -178,6 +182,7 @@ impl Core {
     /// A deadline may have passed.
     pub fn on_time(&mut self, now: Instant) {
         if self.gate.on_time(now) {
+            self.revisions.changes += 1;
             self.release_due = true;
             self.on_gate_moved();
         }
@@ -222,6 +227,11 @@ impl Core {
         self.actions.pop_front()
     }
 
+    /// Counts what changed of what reports tell. Whoever shows them compares with the last he saw.
+    pub fn revisions(&self) -> Revisions {
+        self.revisions
+    }
+
     /// What people call a peer.
     pub fn peer_name(&self, id: PeerId) -> Option<String> {
         self.peers.get(id).map(crate::peers::Peer::name)
@@ -241,6 +251,7 @@ impl Core {
     }
 
     fn on_change(&mut self, now: Instant, change: Change) {
+        self.revisions.on_change(&change);
         match change {
             Change::LocalChanged(local) => self.on_local(now, local),
             Change::Originate(net, origination) => self.originate(net, &origination),

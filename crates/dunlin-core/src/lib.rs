@@ -12,10 +12,13 @@ mod local;
 mod peer_config;
 mod peers;
 mod policy;
+mod revisions;
 mod routes;
 mod sessions;
+pub mod status_plan;
 mod view;
 
 pub use crate::core::{Action, Core, CoreConfig, Input, PodNetwork};
 pub use peer_config::Restart;
+pub use revisions::Revisions;
 pub use view::Outside;

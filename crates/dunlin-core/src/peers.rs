@@ -20,6 +20,8 @@ pub(crate) struct Peer {
     pub(crate) dynamic: Option<IpAddr>,
     pub(crate) state: FsmState,
     pub(crate) since: Instant,
+    /// Since when it is established, or not.
+    pub(crate) turned: Instant,
     pub(crate) reason: Option<DownReason>,
     /// Why it is not even tried, or its configuration was refused.
     pub(crate) refused: Option<Refused>,
@@ -77,6 +79,7 @@ impl Peer {
             dynamic: None,
             state: FsmState::Idle,
             since: now,
+            turned: now,
             reason: None,
             refused: None,
             up: None,

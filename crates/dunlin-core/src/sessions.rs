@@ -122,7 +122,9 @@ impl Core {
             return;
         };
         peer.source = None;
-        peer.up = None;
+        if peer.up.take().is_some() {
+            peer.turned = now;
+        }
         peer.stale_until = None;
         peer.state = FsmState::Idle;
         peer.since = now;
@@ -232,6 +234,7 @@ impl Core {
         };
         peer.state = FsmState::Established;
         peer.since = now;
+        peer.turned = now;
         peer.up = Some(Up {
             conn,
             negotiated: negotiated.clone(),
@@ -358,6 +361,7 @@ impl Core {
         peer.complete_at = None;
         peer.reason = Some(reason);
         peer.since = now;
+        peer.turned = now;
         peer.state = FsmState::Idle;
         let source = peer.source;
         peer.stale_until = stale.map(|info| now + stale_time(info.restart_time_secs));

@@ -2,6 +2,7 @@
 
 mod explain;
 mod neighbors;
+mod report;
 mod routes;
 mod services;
 mod status;
@@ -56,6 +57,8 @@ impl Core {
         match query {
             Query::Status => Answer::Status(Box::new(self.status(&seen))),
             Query::Metrics => Answer::Metrics(Box::new(self.metrics(&seen))),
+            Query::NodeReport => Answer::NodeReport(Box::new(self.node_report(&seen))),
+            Query::ObjectReport => Answer::ObjectReport(Box::new(self.object_report())),
             Query::Neighbors => Answer::Neighbors(self.neighbors(&seen)),
             Query::Nodes => Answer::Nodes(self.nodes(&seen)),
             Query::Routes(filter) => Answer::Routes(self.routes(&seen, filter)),

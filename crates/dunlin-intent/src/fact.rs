@@ -227,6 +227,8 @@ pub struct NodeFact {
     pub unschedulable: bool,
     /// The status of the condition Ready, if there is one.
     pub ready: Option<bool>,
+    /// Whether the condition NetworkUnavailable is True.
+    pub network_unavailable: bool,
     /// Addresses and subnets that do not parse.
     pub malformed: Vec<Malformed>,
 }

@@ -55,7 +55,7 @@ impl Core {
         neighbor
     }
 
-    fn family_counts(&self, peer: &Peer) -> Vec<FamilyCounts> {
+    pub(super) fn family_counts(&self, peer: &Peer) -> Vec<FamilyCounts> {
         let (Some(routing), Some(source)) = (&self.routing, peer.source) else {
             return Vec::new();
         };

@@ -237,7 +237,7 @@ impl Core {
         }
     }
 
-    fn advertised_to(&mut self, net: IpNet, id: PeerId) -> Option<AdvertisedTo> {
+    pub(super) fn advertised_to(&mut self, net: IpNet, id: PeerId) -> Option<AdvertisedTo> {
         let peer = self.peers.get(id)?;
         let mut to = AdvertisedTo {
             name: peer.name(),

@@ -160,7 +160,14 @@ impl Cluster {
         faults: &mut Faults,
     ) -> Option<PeerIntent> {
         self.settings.as_ref()?;
-        let (place, session) = configured.session.as_ref()?;
+        let Some((place, session)) = configured.session.as_ref() else {
+            // Not for this node, but one that names what is not there is wrong wherever it is looked at: whoever tells of
+            // objects need not be a node that they are for.
+            if faults.problems.is_empty() {
+                self.report_references(&configured.fact, faults);
+            }
+            return None;
+        };
         let first = self.places.configured.get(place).and_then(BTreeSet::first);
         if let Some(first) = first
             && first != name
@@ -224,6 +231,33 @@ impl Cluster {
                 filter,
                 next_hop: fact.next_hop.unwrap_or_default(),
             },
+        }
+    }
+
+    fn report_references(&self, fact: &PeerFact, faults: &mut Faults) {
+        if let Some(message) = fact
+            .password
+            .as_ref()
+            .and_then(|at| self.password_fault(at))
+        {
+            faults.add(Reason::SecretMissing, "spec.passwordSecretRef", message);
+        }
+        for (filter, field, effect) in [
+            (
+                &fact.import_filter,
+                "spec.importFilter",
+                "nothing is learned",
+            ),
+            (&fact.export_filter, "spec.exportFilter", "nothing is told"),
+        ] {
+            if let Some(name) = filter
+                && self
+                    .filters
+                    .get(name)
+                    .is_none_or(|filter| filter.compiled.is_none())
+            {
+                self.report_missing(name, field, effect, faults);
+            }
         }
     }
 

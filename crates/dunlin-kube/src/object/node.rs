@@ -61,19 +61,22 @@ impl NodeObject {
                 values.addr(&format!("status.addresses[{at}]"), &address.address)
             })
             .collect();
-        let ready = self
-            .status
-            .conditions
-            .iter()
-            .flatten()
-            .find(|condition| condition.kind == "Ready");
+        let condition = |kind| {
+            let conditions = self.status.conditions.iter().flatten();
+            let found = conditions
+                .into_iter()
+                .find(|condition| condition.kind == kind);
+            found.map(|condition| condition.status == "True")
+        };
+        let (ready, network_unavailable) = (condition("Ready"), condition("NetworkUnavailable"));
         NodeFact {
             created,
             labels: self.metadata.labels(),
             internal_ips,
             pod_cidrs: values.each("spec.podCIDRs", &pod_cidrs, |v, f, text| v.net(f, text)),
             unschedulable: self.spec.unschedulable.unwrap_or(false),
-            ready: ready.map(|condition| condition.status == "True"),
+            ready,
+            network_unavailable: network_unavailable.unwrap_or(false),
             uid: self.metadata.uid,
             name: self.metadata.name,
             malformed: values.malformed,
