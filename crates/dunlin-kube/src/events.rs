@@ -3,6 +3,8 @@
 //! [`Notices`] takes what there is to say and never waits. The same of the same object is not said again within
 //! [`QUIET`]; all in all at most [`BURST`] at once and one each [`PACE`] from then on; what is beyond is dropped and counted.
 
+mod reason;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +18,8 @@ use tokio::sync::mpsc;
 
 use crate::ask::{Said, TIMEOUT, Text, ask, wall_clock_micros};
 use crate::lease::{boot_time, plus};
+
+pub use reason::EventReason;
 
 /// How long the same is not said again.
 pub const QUIET: Duration = Duration::from_secs(600);

@@ -9,6 +9,7 @@
 //! * [`allocate`]: addresses for Services of type LoadBalancer, by one agent of the cluster.
 //! * [`events`]: Kubernetes Events.
 //! * [`lease`]: one of many holds a Lease and does what only one may do.
+//! * [`status`]: what agents write through the API of nodes and objects.
 //! * [`cni_file`]: the CNI configuration file, written whole or not at all.
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ pub mod events;
 pub mod lease;
 pub mod manifest;
 pub mod object;
+pub mod status;
 pub mod store;
 
 pub use dir::{DirError, ManifestDir};
