@@ -17,7 +17,7 @@ use std::thread;
 use anyhow::{Context, Result};
 use dunlin_bgp::batch::RouteBatch;
 use dunlin_bgp::session::{Seeds, SessionEvent, Stop};
-use dunlin_core::{Action, Core, CoreConfig, Input, Restart};
+use dunlin_core::{Action, Core, CoreConfig, Input, Restart, Revisions};
 use dunlin_kernel::sysctl::Sysctl;
 use dunlin_kernel::{KernelEvent, KernelHandle, KernelThread};
 use dunlin_net::{Afi, PerFamily};
@@ -52,6 +52,7 @@ pub(crate) fn spawn(start: &EngineStart) -> Result<EngineHandle> {
     let inbox = inbox();
     let requests = inbox.sender(REQUESTS);
     let (state, watched) = watch::channel(EngineState::default());
+    let (revisions, counted) = watch::channel(Revisions::default());
     let events = inbox.sender(KERNEL_EVENTS);
     let kernel = KernelThread::spawn(Default::default(), move |event| {
         let weight = match &event {
@@ -83,6 +84,7 @@ pub(crate) fn spawn(start: &EngineStart) -> Result<EngineHandle> {
         inbox,
         kernel,
         state,
+        revisions,
         unsettled: 0,
     };
     thread::Builder::new()
@@ -99,7 +101,8 @@ pub(crate) fn spawn(start: &EngineStart) -> Result<EngineHandle> {
                 })
         },
         watched,
-    ))
+    )
+    .with_revisions(counted))
 }
 
 type TrySend = std::sync::mpsc::TrySendError<EngineRequest>;
@@ -128,6 +131,7 @@ struct Engine {
     inbox: Inbox<Message>,
     kernel: KernelHandle,
     state: watch::Sender<EngineState>,
+    revisions: watch::Sender<Revisions>,
     /// Prefixes taken in since the core last drew its conclusions.
     unsettled: usize,
 }
@@ -253,6 +257,12 @@ impl Engine {
                 }
             }
         }
+        let revisions = self.core.revisions();
+        self.revisions.send_if_modified(|told| {
+            let changed = *told != revisions;
+            *told = revisions;
+            changed
+        });
         more
     }
 }

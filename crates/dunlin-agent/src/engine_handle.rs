@@ -9,6 +9,7 @@ use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
 use dunlin_api::{Answer, Query};
+use dunlin_core::Revisions;
 use dunlin_intent::SourceEvent;
 use dunlin_net::IpNet;
 use tokio::sync::{oneshot, watch};
@@ -82,6 +83,7 @@ type Inbox = dyn Fn(EngineRequest) -> Result<(), TrySendError<EngineRequest>> + 
 pub struct EngineHandle {
     inbox: Arc<Inbox>,
     state: watch::Receiver<EngineState>,
+    revisions: watch::Receiver<Revisions>,
 }
 
 impl EngineHandle {
@@ -97,7 +99,19 @@ impl EngineHandle {
         EngineHandle {
             inbox: Arc::new(inbox),
             state,
+            revisions: watch::channel(Revisions::default()).1,
         }
+    }
+
+    /// The same with the counters of what changed. They are apart from the state: they change far more often than what
+    /// others act upon.
+    pub(crate) fn with_revisions(self, revisions: watch::Receiver<Revisions>) -> EngineHandle {
+        EngineHandle { revisions, ..self }
+    }
+
+    /// The counters of what changed; their end shows as a closed channel.
+    pub(crate) fn revisions(&self) -> watch::Receiver<Revisions> {
+        self.revisions.clone()
     }
 
     /// Asks the core.

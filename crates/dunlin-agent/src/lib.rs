@@ -21,6 +21,7 @@ mod process;
 mod run;
 mod source;
 mod start;
+mod status_writer;
 
 pub use pause::pause;
 pub use run::run_with;

@@ -5,6 +5,7 @@ use dunlin_kube::api::{SourceHealth, StateAge};
 use tokio::sync::watch;
 
 use crate::allocation::Figures;
+use crate::status_writer::Troubles;
 
 /// The main thread's part of the status.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub(crate) struct Overlay {
     pub(crate) source: Option<watch::Receiver<SourceHealth>>,
     /// The part in giving out load-balancer addresses; none without the Kubernetes API.
     pub(crate) allocation: Option<Figures>,
+    /// What cannot be written through the Kubernetes API.
+    pub(crate) troubles: Troubles,
 }
 
 impl Overlay {
@@ -22,6 +25,7 @@ impl Overlay {
         match &mut answer {
             Answer::Status(status) => self.apply(status),
             Answer::Metrics(metrics) => self.apply(&mut metrics.status),
+            Answer::NodeReport(report) => self.apply(&mut report.status),
             _ => {}
         }
         answer
@@ -32,6 +36,7 @@ impl Overlay {
             let problems = source_problems(&source.borrow());
             status.problems.splice(0..0, problems);
         }
+        status.problems.extend(self.troubles.problems());
         let cni = self.cni.borrow().clone();
         match cni.state {
             CniState::Written => {}

@@ -13,7 +13,7 @@ use crate::engine_handle::{EngineHandle, EngineStart, PodNetwork, ShutdownMode};
 use crate::host::Host;
 use crate::overlay::Overlay;
 use crate::start::Claims;
-use crate::{admin, cni, http, logging, metrics, privileges, source, start};
+use crate::{admin, cni, http, logging, metrics, privileges, source, start, status_writer};
 
 /// How long the core may take to close everything.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,7 +85,9 @@ async fn supervise(
         cni,
         source: source.health(),
         allocation: allocation.as_ref().map(Allocation::figures),
+        troubles: Default::default(),
     };
+    status_writer::spawn(config, &engine, &overlay);
     let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
     let admin = admin::router(engine.clone(), overlay.clone());
     tokio::spawn(http::serve(listener, admin, http::Limits::MODEST));

@@ -42,6 +42,7 @@ fn serve(name: &str, engine: EngineHandle, limits: Limits) -> Served {
                 cni,
                 source: None,
                 allocation: None,
+                troubles: Default::default(),
             };
             let unix = tokio::net::UnixListener::from_std(unix).unwrap();
             let tcp = tokio::net::TcpListener::from_std(tcp).unwrap();
