@@ -23,7 +23,8 @@ pub use services::{
     AnnouncedPrefix, EndpointCounts, Service, ServiceAddress, ServiceCounts, ServiceFilter,
 };
 pub use status::{
-    CniState, CniStatus, DataplaneStatus, GateStatus, Problem, RouteCounts, SessionCounts, Status,
+    CniState, CniStatus, DataplaneStatus, DrainStatus, GateStatus, Problem, RouteCounts,
+    SessionCounts, Status,
 };
 pub use tables::{
     AdvertisedTo, Advertisement, FamilyCounts, Neighbor, NeighborCounters, Node, NotificationSeen,

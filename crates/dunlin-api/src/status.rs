@@ -38,6 +38,9 @@ pub struct Status {
     pub dataplane: DataplaneStatus,
     /// The restart gate: whether deletes and withdrawals still wait, and for what.
     pub gate: GateStatus,
+    /// How far the node is drained, if it is to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainStatus>,
     /// Whether the source of objects has delivered everything once.
     pub source_synced: bool,
     /// Seconds since the source last delivered anything.
@@ -46,6 +49,18 @@ pub struct Status {
     pub cni: CniStatus,
     /// What is wrong, worst first.
     pub problems: Vec<Problem>,
+}
+
+/// How far a node is drained. Its routes carry GRACEFUL_SHUTDOWN (RFC 8326) from the first moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct DrainStatus {
+    /// Why.
+    pub cause: String,
+    /// Whether its service addresses are withdrawn.
+    pub drained: bool,
+    /// Seconds until they are; none once they are.
+    pub remaining_secs: Option<u64>,
 }
 
 /// Sessions up of those expected.

@@ -225,6 +225,8 @@ pub struct Node {
     pub since_secs: u64,
     /// Of its pod subnets, how many the kernel has acknowledged.
     pub installed: u32,
+    /// Whether it is drained or about to be.
+    pub draining: bool,
     /// What is wrong with it.
     pub problems: Vec<String>,
 }

@@ -9,6 +9,7 @@ use dunlin_intent::{Change, Cluster, LocalIntent, PeerKey, SourceEvent};
 use dunlin_net::{Instant, IpNet, PeerId, PerFamily};
 
 use crate::announcing::Announcing;
+use crate::drain::Drain;
 use crate::gate::{Awaited, Gate};
 use crate::local::{Egress, Forwarding};
 use crate::peer_config::Restart;
@@ -111,6 +112,7 @@ pub struct Core {
     pub(crate) counters: Counters,
     pub(crate) announcing: Announcing,
     pub(crate) revisions: Revisions,
+    pub(crate) drain: Drain,
     /// When the source last said anything.
     pub(crate) source_heard: Option<Instant>,
     /// When the kernel was last seen to hold all that is wanted.
@@ -158,6 +160,7 @@ impl Core {
             counters: Counters::default(),
             announcing: Announcing::default(),
             revisions: Revisions::default(),
+            drain: Drain::default(),
             source_heard: None,
             fib_settled: None,
             config,
@@ -189,6 +192,7 @@ impl Core {
         if self.forwarding.retry_at.is_some_and(|at| at <= now) {
             self.ask_forwarding();
         }
+        self.on_drain_time(now);
         self.on_peer_timers(now);
     }
 
@@ -243,6 +247,7 @@ impl Core {
             self.gate.next_deadline(),
             self.fib.next_deadline(),
             self.forwarding.retry_at,
+            self.drain.next_deadline(),
             self.timers.first().map(|(at, _)| *at),
         ]
         .into_iter()

@@ -7,6 +7,7 @@
 
 mod announcing;
 mod core;
+mod drain;
 mod gate;
 mod local;
 mod peer_config;

@@ -58,6 +58,7 @@ impl Core {
         let Some(local) = local else {
             return;
         };
+        self.on_drain(now, before.is_some(), &local);
         let same_rib = before.is_some_and(|before| {
             before.router_id == local.router_id
                 && before.asn == local.asn

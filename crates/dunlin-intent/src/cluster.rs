@@ -1,5 +1,6 @@
 //! The cluster as this node sees it: facts in, changes out.
 
+mod drain;
 mod local;
 mod nodes;
 mod objects;

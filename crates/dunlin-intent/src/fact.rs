@@ -225,6 +225,8 @@ pub struct NodeFact {
     pub pod_cidrs: Vec<IpNet>,
     /// `spec.unschedulable`.
     pub unschedulable: bool,
+    /// The annotation `dunlin.dev/drain` is `true`.
+    pub drain: bool,
     /// The status of the condition Ready, if there is one.
     pub ready: Option<bool>,
     /// Whether the condition NetworkUnavailable is True.

@@ -61,6 +61,28 @@ pub struct LocalIntent {
     pub timers: Timers,
     /// Masquerade of pods' traffic that leaves the cluster.
     pub pod_egress: PodEgress,
+    /// Why this node is to be drained, if it is: [`ExportPolicy::originated`] says so to every peer already, and whoever
+    /// reads this calls [`crate::Cluster::set_withdrawn`] once peers have moved.
+    pub draining: Option<DrainCause>,
+}
+
+/// Why a node is drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DrainCause {
+    /// Its annotation `dunlin.dev/drain`.
+    Annotation,
+    /// It is cordoned, and `drainOnCordon` of the configuration asks for it.
+    Cordon,
+}
+
+impl DrainCause {
+    /// The cause as people are told.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DrainCause::Annotation => "annotation dunlin.dev/drain",
+            DrainCause::Cordon => "cordoned, and drainOnCordon is set",
+        }
+    }
 }
 
 /// Masquerade of pods' traffic that leaves the cluster. The destinations that are kept from it are many, and told

@@ -37,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) masquerade: bool,
     pub(crate) exclude: Vec<IpNet>,
     pub(crate) route_installation: RouteInstallation,
+    pub(crate) drain_on_cordon: bool,
 }
 
 impl Default for Settings {
@@ -52,6 +53,7 @@ impl Default for Settings {
             masquerade: true,
             exclude: Vec::new(),
             route_installation: RouteInstallation::Kernel,
+            drain_on_cordon: false,
         }
     }
 }
@@ -95,6 +97,7 @@ impl Settings {
         settings.exclude.sort();
         settings.exclude.dedup();
         settings.route_installation = fact.route_installation.unwrap_or_default();
+        settings.drain_on_cordon = fact.drain_on_cordon.unwrap_or(false);
         unsupported(fact, &mut faults);
         (settings, faults.problems)
     }

@@ -125,6 +125,11 @@ impl<'a> Out<'a> {
             "Whether the CNI configuration is written",
             (status.cni.state == CniState::Written).into(),
         )?;
+        self.gauge(
+            "dunlin_node_draining",
+            "Whether the node is drained or about to be",
+            status.drain.is_some().into(),
+        )?;
         let synced = u64::from(status.source_synced);
         self.gauge(
             "dunlin_source_synced",

@@ -38,6 +38,7 @@ impl Core {
         }
         let mut steps = vec![self.explain_object(net)];
         steps.extend(self.explain_own(net));
+        steps.extend(self.explain_drain(net));
         let usable = self.explain_paths(seen, net, &mut steps);
         let kernel = self.explain_kernel(seen, net, usable);
         let ok = matches!(kernel.verdict, Verdict::Pass | Verdict::Info)
@@ -93,6 +94,17 @@ impl Core {
             origination.next_hop
         );
         Some(step("intent", Verdict::Pass, text))
+    }
+
+    /// What is said to all who are told a prefix of ours while this node is drained.
+    pub(super) fn explain_drain(&self, net: IpNet) -> Option<Step> {
+        let cause = self.local.as_ref()?.draining?;
+        self.cluster.originations().find(|(own, _)| *own == net)?;
+        let text = format!(
+            "the node is drained ({}): told with GRACEFUL_SHUTDOWN (65535:0)",
+            cause.as_str()
+        );
+        Some(step("intent", Verdict::Info, text))
     }
 
     /// Says whether any path can be used.

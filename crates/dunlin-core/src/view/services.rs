@@ -113,6 +113,7 @@ impl Core {
         prefixes.dedup();
         let mut told = 0;
         for net in &prefixes {
+            steps.extend(self.explain_drain(*net));
             let exports = self.explain_service_exports(*net, prefixes.len() > 1);
             told += usize::from(exports.iter().any(|step| step.verdict == Verdict::Pass));
             steps.extend(exports);
@@ -253,6 +254,7 @@ fn verdict(reason: WithheldReason) -> Verdict {
         | WithheldReason::IpModeProxy
         | WithheldReason::NotSelected
         | WithheldReason::NodeExcluded
+        | WithheldReason::Draining
         | WithheldReason::NoReadyLocalEndpoint => Verdict::Info,
         WithheldReason::Pending | WithheldReason::NodeUnknown => Verdict::Wait,
         _ => Verdict::Stop,

@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 
 use dunlin_api::{
-    DataplaneStatus, GateStatus, Metrics, NeighborCounters, Node, Problem, RouteCounts,
-    ServiceCounts, SessionCounts, Status,
+    DataplaneStatus, DrainStatus, GateStatus, Metrics, NeighborCounters, Node, Problem,
+    RouteCounts, ServiceCounts, SessionCounts, Status,
 };
 use dunlin_bgp::policy::RejectReason;
 use dunlin_dataplane::fib;
-use dunlin_net::Afi;
+use dunlin_intent::LocalIntent;
+use dunlin_net::{Afi, Instant};
 
 use super::{Seen, age_secs};
 use crate::core::Core;
@@ -39,6 +40,7 @@ impl Core {
             services: self.service_counts(),
             dataplane: self.dataplane_status(seen, &fib),
             gate: self.gate_status(seen),
+            drain: local.and_then(|local| self.drain_status(now, local)),
             source_synced: self.synced,
             source_age_secs: self.source_heard.map(|at| age_secs(now, at)),
             problems: self.problems(seen, &fib),
@@ -128,6 +130,17 @@ impl Core {
         }
     }
 
+    fn drain_status(&self, now: Instant, local: &LocalIntent) -> Option<DrainStatus> {
+        let cause = local.draining?;
+        let until = self.drain.next_deadline();
+        Some(DrainStatus {
+            cause: cause.as_str().into(),
+            drained: until.is_none(),
+            // A second that has begun is still to come.
+            remaining_secs: until.map(|at| at.since(now).as_millis().div_ceil(1000) as u64),
+        })
+    }
+
     fn problems(&self, seen: &Seen<'_>, fib: &fib::Counters) -> Vec<Problem> {
         let mut problems = seen.outside.problems.clone();
         if self.read_back && fib.failed > 0 {
@@ -210,6 +223,7 @@ impl Core {
                     session: peer.map(|peer| peer.state.to_string()),
                     since_secs: peer.map_or(0, |peer| age_secs(seen.now, peer.since)),
                     installed: u32::try_from(count).unwrap_or(u32::MAX),
+                    draining: node.draining.is_some(),
                     problems: problems.remove(name).unwrap_or_default(),
                 }
             })

@@ -76,10 +76,19 @@ pub(crate) struct Told {
     pub(crate) withdrawn: Vec<Ipv4Net>,
     /// Of each UPDATE that has one.
     pub(crate) meds: Vec<u32>,
+    /// Of each UPDATE that has some.
+    pub(crate) communities: Vec<u32>,
     /// UPDATEs that say something of IPv4 prefixes.
     pub(crate) updates: usize,
     /// End-of-RIB markers.
     pub(crate) ends: usize,
+}
+
+/// The own Node.
+pub(crate) fn node() -> NodeFact {
+    NodeFact::new("n1")
+        .with_internal_ip(IpAddr::V4(OWN))
+        .with_pod_cidr("10.244.1.0/24".parse().unwrap())
 }
 
 pub(crate) struct Bench {
@@ -89,6 +98,8 @@ pub(crate) struct Bench {
     is_up: bool,
     sent: Vec<u8>,
     unwritten: usize,
+    /// How often the sessions were told of the router: each may be a reset.
+    pub(crate) peer_commands: usize,
     pub(crate) rules: Option<Rules>,
     /// The router's routes are let in by the filter `all`.
     pub(crate) import_all: bool,
@@ -96,6 +107,11 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Bench {
+        Bench::on(node())
+    }
+
+    /// With this Node as its own.
+    pub(crate) fn on(node: NodeFact) -> Bench {
         let config = CoreConfig {
             node_name: "n1".into(),
             seed: SEED,
@@ -108,15 +124,12 @@ impl Bench {
             is_up: false,
             sent: Vec::new(),
             unwritten: 0,
+            peer_commands: 0,
             rules: None,
             import_all: false,
         };
         bench.settle();
-        bench.apply(Fact::Node(
-            NodeFact::new("n1")
-                .with_internal_ip(IpAddr::V4(OWN))
-                .with_pod_cidr("10.244.1.0/24".parse().unwrap()),
-        ));
+        bench.apply(Fact::Node(node));
         bench
     }
 
@@ -129,6 +142,23 @@ impl Bench {
 
     pub(crate) fn at(&mut self, now: Instant) {
         self.now = now;
+    }
+
+    /// Time passes up to then: the core is woken when it asked to be, and not otherwise.
+    pub(crate) fn until(&mut self, end: Instant) {
+        for _ in 0..1000 {
+            let Some(at) = self.core.next_deadline().filter(|at| *at <= end) else {
+                self.now = end;
+                return;
+            };
+            self.now = self.now.max(at);
+            self.core.on_time(self.now);
+            self.settle();
+        }
+        panic!(
+            "the core asks to be woken without end: {:?}",
+            self.core.next_deadline()
+        );
     }
 
     pub(crate) fn take(&mut self, fact: Fact) {
@@ -254,7 +284,10 @@ impl Bench {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Session(Command::SetPeer { peer, .. }) => self.router = Some(peer),
+            Action::Session(Command::SetPeer { peer, .. }) => {
+                self.peer_commands += 1;
+                self.router = Some(peer);
+            }
             Action::Session(Command::Send { bytes, .. }) => {
                 self.unwritten += bytes.len();
                 self.sent.extend_from_slice(&bytes);
@@ -329,6 +362,9 @@ impl Told {
             self.meds
                 .push(u32::from_be_bytes(med[..].try_into().unwrap()));
         }
+        let communities = by_type.get(&8).into_iter().flat_map(|all| all.chunks(4));
+        let numbers = communities.map(|one| u32::from_be_bytes(one.try_into().unwrap()));
+        self.communities.extend(numbers);
         let other_family = by_type.get(&15).is_some_and(|unreach| unreach.len() > 3);
         if withdrawn.is_empty() && announced.is_empty() && !other_family {
             self.ends += 1;

@@ -23,6 +23,11 @@ impl Cluster {
         let hops = |local: Option<&LocalIntent>| local.map(|local| local.next_hops);
         self.services.dirty.all |= hops(self.local.as_deref()) != hops(local.as_ref());
         self.services.dirty.places = true;
+        let draining = |local: Option<&LocalIntent>| local.is_some_and(|l| l.draining.is_some());
+        if draining(self.local.as_deref()) != draining(local.as_ref()) {
+            self.mark_all_nodes();
+            self.mark_all_configured();
+        }
         self.local = local.map(Arc::new);
     }
 
@@ -66,6 +71,7 @@ impl Cluster {
             route_installation: settings.route_installation,
             graceful_restart: graceful_restart(settings.restart_secs, true),
             timers: settings.timers,
+            draining: self.drain_cause(&own.fact),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dunlin_bgp::policy::AttrEdits;
+use dunlin_bgp::policy::{AttrEdits, PeerType};
 use dunlin_net::{Afi, IpNet, PerFamily, RouterId};
 
 use super::Cluster;
@@ -12,8 +12,8 @@ use crate::claims::{Age, Standing, Touched};
 use crate::configured::unicast_fault;
 use crate::fact::{NodeFact, TopologyMode};
 use crate::intent::{
-    Auth, ExportFilter, ExportPolicy, ImportPolicy, NextHopMode, OriginKind, PeerIntent, PeerKey,
-    PolicyIntent, Remote, RemoteAsn, SessionIntent,
+    Auth, DrainCause, ExportFilter, ExportPolicy, ImportPolicy, NextHopMode, OriginKind,
+    PeerIntent, PeerKey, PolicyIntent, Remote, RemoteAsn, SessionIntent,
 };
 use crate::origin::{Owner, Protected};
 use crate::problem::{Problem, Reason};
@@ -83,6 +83,8 @@ pub struct NodeView<'a> {
     pub pod_subnets: Vec<PodSubnet>,
     /// Whether this is the node we run on.
     pub is_own: bool,
+    /// Why it is drained, if it is.
+    pub draining: Option<DrainCause>,
 }
 
 /// A pod subnet of a Node and whether the Node owns it.
@@ -135,6 +137,7 @@ impl Cluster {
             router_id: self.router_ids.get(&node.fact.name),
             pod_subnets: pod_subnets.collect(),
             is_own: self.is_own(&node.fact.name),
+            draining: self.drain_cause(&node.fact),
         }
     }
 
@@ -398,13 +401,15 @@ impl Cluster {
         if local == remote || holder.is_none_or(|holder| holder.name != *name) {
             return None;
         }
+        let mut originated = [(OriginKind::PodSubnet, AttrEdits::default())].into();
+        self.shut_down_gracefully(&mut originated, PeerType::Internal);
         Some(PeerIntent {
             key: PeerKey::Node(name.clone()),
             session: self.node_session(settings, local, remote),
             policy: PolicyIntent {
                 import: ImportPolicy::OriginValidation,
                 export: ExportPolicy {
-                    originated: [(OriginKind::PodSubnet, AttrEdits::default())].into(),
+                    originated,
                     filter: ExportFilter::None,
                     next_hop: NextHopMode::SelfAddress,
                 },

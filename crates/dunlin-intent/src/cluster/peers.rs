@@ -196,10 +196,12 @@ impl Cluster {
                 faults.add(Reason::SecretMissing, "spec.passwordSecretRef", message);
             }
         }
+        let mut policy = self.configured_policy(&configured.fact, faults);
+        self.shut_down_gracefully(&mut policy.export.originated, session.peer_type());
         Some(PeerIntent {
             key: PeerKey::Configured(name.clone()),
             session,
-            policy: self.configured_policy(&configured.fact, faults),
+            policy,
         })
     }
 

@@ -61,6 +61,8 @@ pub(super) struct Services {
     alone: Vec<ServiceClass>,
     /// This node announces no external addresses.
     excluded: bool,
+    /// This node is drained, and peers have had the time to move: it announces no service addresses.
+    pub(super) withdrawn: bool,
     pub(super) classes: Classes,
     /// What is announced.
     prefixes: BTreeMap<IpNet, Prefix>,

@@ -1,6 +1,7 @@
 //! The rules of what is wanted, one by one.
 
 mod configured;
+mod drain;
 mod nodes;
 mod services;
 

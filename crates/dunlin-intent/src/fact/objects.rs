@@ -34,6 +34,8 @@ pub struct ConfigurationFact {
     pub pod_egress: PodEgressFact,
     /// Whether routes go into the kernel.
     pub route_installation: Option<RouteInstallation>,
+    /// Whether a cordoned Node is drained.
+    pub drain_on_cordon: Option<bool>,
     /// Fields that do not parse.
     pub malformed: Vec<Malformed>,
 }

@@ -39,6 +39,9 @@ pub(super) struct Spec {
     pod_egress: PodEgressSpec,
     /// Kernel puts the routes that are learned into the kernel; None only learns and tells them. Default Kernel.
     route_installation: Option<RouteInstallationSpec>,
+    /// Whether a Node that is cordoned (spec.unschedulable) is drained: its routes become the last choice of all peers, and
+    /// then its service addresses are withdrawn. Default false.
+    drain_on_cordon: Option<bool>,
 }
 
 /// How nodes peer with each other.
@@ -126,6 +129,7 @@ impl Spec {
                 RouteInstallationSpec::Kernel => RouteInstallation::Kernel,
                 RouteInstallationSpec::None => RouteInstallation::None,
             }),
+            drain_on_cordon: self.drain_on_cordon,
             malformed: values.malformed,
         }
     }

@@ -60,10 +60,35 @@ pub(crate) struct Meta {
     pub(crate) namespace: Option<String>,
     pub(crate) uid: Option<String>,
     labels: Option<Labels>,
+    #[serde(default)]
+    annotations: Option<Annotations>,
     creation_timestamp: Option<String>,
 }
 
+/// The annotations that are read.
+#[derive(Deserialize)]
+struct Annotations {
+    #[serde(rename = "dunlin.dev/drain")]
+    drain: Option<String>,
+}
+
 impl Meta {
+    /// Whether the annotation `dunlin.dev/drain` asks for the node to be drained. What is neither yes nor no asks for
+    /// nothing: taking a node out of use by mistake is worse than keeping it.
+    pub(super) fn drain(&self, values: &mut Values) -> bool {
+        match self.annotations.as_ref().and_then(|a| a.drain.as_deref()) {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(other) => {
+                let message = format!(
+                    "{other:?} is neither \"true\" nor \"false\": the node is not drained by it"
+                );
+                values.fault("metadata.annotations[dunlin.dev/drain]", message);
+                false
+            }
+        }
+    }
+
     pub(crate) fn labels(&mut self) -> Labels {
         self.labels.take().unwrap_or_default()
     }

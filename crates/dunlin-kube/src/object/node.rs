@@ -74,6 +74,7 @@ impl NodeObject {
             labels: self.metadata.labels(),
             internal_ips,
             pod_cidrs: values.each("spec.podCIDRs", &pod_cidrs, |v, f, text| v.net(f, text)),
+            drain: self.metadata.drain(&mut values),
             unschedulable: self.spec.unschedulable.unwrap_or(false),
             ready,
             network_unavailable: network_unavailable.unwrap_or(false),

@@ -38,7 +38,10 @@ pub(crate) fn nodes(nodes: &[Node], wide: bool, style: Style) -> String {
             session,
             since.into(),
             Cell::new(if complete { Tone::Plain } else { Tone::Warn }, routes),
-            Cell::new(Tone::Bad, node.problems.join("; ")),
+            match node.problems.is_empty() && node.draining {
+                true => Cell::new(Tone::Warn, "none; draining"),
+                false => Cell::new(Tone::Bad, node.problems.join("; ")),
+            },
         ]);
     }
     table.render(width(wide), style)

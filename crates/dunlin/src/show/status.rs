@@ -1,5 +1,6 @@
 use dunlin_api::{
-    CniState, DataplaneStatus, GateStatus, RouteCounts, ServiceCounts, SessionCounts, Status,
+    CniState, DataplaneStatus, DrainStatus, GateStatus, RouteCounts, ServiceCounts, SessionCounts,
+    Status,
 };
 
 use crate::output::{Style, Tone, clean};
@@ -37,6 +38,9 @@ pub(crate) fn status(status: &Status, style: Style) -> String {
     let mut row = |name: &str, (tone, value): (Tone, String)| {
         line(format!("{name:<11} {}", style.paint(tone, &value)));
     };
+    if let Some(drain) = &status.drain {
+        row("Drain", draining(drain));
+    }
     row("Sessions", sessions(&status.sessions));
     let (tone, learned, kernel) = routes(&status.routes, &status.dataplane);
     row("Routes", (Tone::Plain, learned));
@@ -65,6 +69,18 @@ fn headline(status: &Status, style: Style) -> String {
         age(status.uptime_secs),
         style.paint(tone, &state)
     )
+}
+
+fn draining(drain: &DrainStatus) -> (Tone, String) {
+    let services = match drain.remaining_secs {
+        Some(secs) => format!("service addresses go in {}", age(secs)),
+        None => "service addresses are withdrawn".to_owned(),
+    };
+    let text = format!(
+        "routes are the last choice, {services} ({})",
+        clean(&drain.cause)
+    );
+    (Tone::Warn, text)
 }
 
 fn sessions(s: &SessionCounts) -> (Tone, String) {

@@ -185,6 +185,9 @@ impl Cluster {
     ) -> Option<WithheldReason> {
         let family = Afi::of(address.addr);
         let external = address.kind != ServiceAddressKind::ClusterIp;
+        if self.services.withdrawn {
+            return Some(WithheldReason::Draining);
+        }
         if external && self.services.excluded {
             return Some(WithheldReason::NodeExcluded);
         }

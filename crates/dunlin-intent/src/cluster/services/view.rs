@@ -98,6 +98,8 @@ pub enum WithheldReason {
     WithinPodSubnet,
     /// This Node is excluded from external load balancers by its label.
     NodeExcluded,
+    /// This Node is drained.
+    Draining,
     /// This Node or the configuration is not known yet.
     NodeUnknown,
     /// This Node has no InternalIP of the family.
@@ -123,6 +125,7 @@ impl WithheldReason {
             WithheldReason::NodeAddress => "NodeAddress",
             WithheldReason::WithinPodSubnet => "WithinPodSubnet",
             WithheldReason::NodeExcluded => "NodeExcluded",
+            WithheldReason::Draining => "Draining",
             WithheldReason::NodeUnknown => "NodeUnknown",
             WithheldReason::NoNextHop => "NoNextHop",
             WithheldReason::NoReadyEndpoint => "NoReadyEndpoint",
@@ -152,6 +155,7 @@ impl fmt::Display for WithheldReason {
             WithheldReason::NodeExcluded => {
                 "the Node is labelled node.kubernetes.io/exclude-from-external-load-balancers"
             }
+            WithheldReason::Draining => "the node is drained: `dunlin undrain` brings it back",
             WithheldReason::NodeUnknown => "the own Node or the BGPConfiguration is not known yet",
             WithheldReason::NoNextHop => {
                 "the Node has no InternalIP of this family to be the next hop"
