@@ -51,6 +51,14 @@ impl fmt::Display for Fault {
     }
 }
 
+/// The line at which a file's text begins to tell of a Node, if it parses and does.
+pub fn holds_node(text: &str, format: Format, node: &str) -> Option<usize> {
+    let is_it = |fact: &Fact| matches!(fact, Fact::Node(fact) if fact.name == node);
+    let objects = read(text, format).ok()?;
+    let found = objects.iter().find(|object| is_it(&object.fact))?;
+    Some(found.line)
+}
+
 /// Reads a file's text.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use dunlin_agent::config::{ApiConfig, ApiServer};
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ApiOptions {
-    /// The kubeconfig for `--cluster kube`. Without one: the pod's service account, else what kubectl would take.
+    /// The kubeconfig for the Kubernetes API. Without one: the pod's service account, else what kubectl would take.
     #[arg(long, env = "DUNLIN_KUBECONFIG", value_name = "PATH")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// An API server, as 192.0.2.1:6443 or an https URL; may be given several times, and they are tried in turn. Needed

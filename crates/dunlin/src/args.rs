@@ -12,8 +12,9 @@ use dunlin_agent::config::{
 use dunlin_api::{DEFAULT_SOCKET, RouteFilter, ServiceFilter};
 use dunlin_net::{Afi, IpNet};
 
+use crate::all_nodes::AllNodes;
 use crate::api_args::ApiOptions;
-
+use crate::drain::{DrainOptions, UndrainOptions};
 use crate::install_cni::InstallCniOptions;
 use crate::manifests::ManifestOptions;
 use crate::migrate::Migrate;
@@ -58,12 +59,16 @@ pub(crate) enum Command {
     /// Run the node's agent.
     Agent(AgentOptions),
     /// Show on one screen how this node stands, problems first.
-    Status(OutputOptions),
+    Status(StatusOptions),
     /// List neighbors, routes, advertisements, services or nodes.
     #[command(subcommand)]
     Get(Get),
     /// Show the whole chain of a prefix, a service or a neighbor, with reasons, or where and why it stops.
     Explain(ExplainOptions),
+    /// Take a node out of the routers' choice, for maintenance.
+    Drain(DrainOptions),
+    /// Bring a drained node back.
+    Undrain(UndrainOptions),
     /// Look for what could keep this machine from being a node, and say what to do about it.
     Check(CheckOptions),
     /// Remove what the agent made on this machine, and nothing else.
@@ -131,6 +136,14 @@ pub(crate) struct OutputOptions {
     pub(crate) output: Format,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct StatusOptions {
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+    #[command(flatten)]
+    pub(crate) all: AllNodes,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Get {
     /// BGP sessions.
@@ -164,6 +177,8 @@ pub(crate) struct NeighborOptions {
     /// Only the session with this node.
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
+    #[command(flatten)]
+    pub(crate) all: AllNodes,
 }
 
 #[derive(Debug, Args)]
@@ -235,6 +250,8 @@ pub(crate) struct NodeOptions {
     /// Only this one.
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
+    #[command(flatten)]
+    pub(crate) all: AllNodes,
 }
 
 #[derive(Debug, Args)]

@@ -2,20 +2,23 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::{Cli, Command};
 use crate::output::Style;
 
 mod agent;
+mod all_nodes;
 mod api_args;
 mod args;
 mod check;
 mod cleanup;
 mod crds;
+mod drain;
 mod install_cni;
 mod manifests;
 mod migrate;
@@ -31,7 +34,7 @@ const PROBLEM: u8 = 1;
 
 fn main() -> ExitCode {
     // Usage errors, --help and --version end here, with 2 and 0.
-    let cli = Cli::parse();
+    let cli = parse();
     match run(cli) {
         Ok(code) => code,
         // Whoever read the output has seen enough.
@@ -41,6 +44,17 @@ fn main() -> ExitCode {
             ExitCode::from(PROBLEM)
         }
     }
+}
+
+/// Parses the arguments. Called as `kubectl-dunlin`, it is `kubectl dunlin` to whoever asks for help.
+fn parse() -> Cli {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let program = Path::new(&program).file_name().unwrap_or_default();
+    let command = match program == "kubectl-dunlin" {
+        true => Cli::command().bin_name("kubectl dunlin"),
+        false => Cli::command(),
+    };
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -55,9 +69,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Agent(options) => agent::run(options, cli.socket),
         Command::Lab(args) => dunlin_lab::run(args),
-        Command::Status(options) => print(|out| query::status(&client, options, style, out)),
+        Command::Status(options) => print(|out| query::status(&client, &options, style, out)),
         Command::Get(get) => print(|out| query::get(&client, get, style, out)),
         Command::Explain(options) => print(|out| query::explain(&client, &options, style, out)),
+        Command::Drain(options) => print(|out| drain::drain(&client, &options, out)),
+        Command::Undrain(options) => print(|out| drain::undrain(&client, &options, out)),
         Command::Check(options) => print(|out| check::run(&client, &options, style, out)),
         Command::Cleanup(options) => print(|out| cleanup::run(&options, client.socket(), out)),
         Command::Manifests(options) => print(|out| manifests::run(&options, out)),

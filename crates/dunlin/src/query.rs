@@ -7,8 +7,9 @@ use anyhow::{Result, bail};
 use dunlin_api::{Answer, Client, Explanation, Neighbor, Query};
 use dunlin_net::{Afi, IpNet};
 
+use crate::all_nodes;
 use crate::args::{
-    ExplainOptions, Get, NeighborOptions, NodeOptions, OutputOptions, RouteOptions, ServiceOptions,
+    ExplainOptions, Get, NeighborOptions, NodeOptions, RouteOptions, ServiceOptions, StatusOptions,
     Subject,
 };
 use crate::output::{Style, print};
@@ -16,14 +17,17 @@ use crate::show;
 
 pub(crate) fn status(
     client: &Client,
-    output: OutputOptions,
+    options: &StatusOptions,
     style: Style,
     out: &mut dyn Write,
 ) -> Result<bool> {
+    if options.all.all_nodes {
+        return all_nodes::status(&options.all, &options.output, style, out);
+    }
     let Answer::Status(status) = client.ask_blocking(&Query::Status)? else {
         return unexpected();
     };
-    print(out, output.output, &status, |_| {
+    print(out, options.output.output, &status, |_| {
         show::status(&status, style)
     })?;
     Ok(status.ready && status.problems.is_empty())
@@ -31,6 +35,10 @@ pub(crate) fn status(
 
 pub(crate) fn get(client: &Client, get: Get, style: Style, out: &mut dyn Write) -> Result<bool> {
     match get {
+        Get::Neighbors(options) if options.all.all_nodes => {
+            all_nodes::neighbors(&options, style, out)
+        }
+        Get::Nodes(options) if options.all.all_nodes => all_nodes::nodes(&options, style, out),
         Get::Neighbors(options) => neighbors(client, &options, style, out),
         Get::Routes(options) => routes(client, &options, style, out),
         Get::Advertisements(options) => advertisements(client, &options, style, out),

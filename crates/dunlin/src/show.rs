@@ -1,5 +1,6 @@
 //! Answers as text for people.
 
+mod cluster;
 mod explain;
 mod neighbors;
 mod nodes;
@@ -7,6 +8,7 @@ mod routes;
 mod services;
 mod status;
 
+pub(crate) use cluster::{cluster_neighbors, cluster_nodes, cluster_status};
 pub(crate) use explain::explanation;
 pub(crate) use neighbors::neighbors;
 pub(crate) use nodes::nodes;
