@@ -17,6 +17,14 @@ use crate::show;
 const ESTABLISHED: &str = "Established";
 
 #[derive(Debug, Args)]
+pub(crate) struct StatusOptions {
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+    #[command(flatten)]
+    pub(crate) all: AllNodes,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct AllNodes {
     /// Of all nodes, as their BGPNode objects say; asks the API, not the agent of this machine.
     #[arg(long)]

@@ -12,7 +12,7 @@ use dunlin_agent::config::{
 use dunlin_api::{DEFAULT_SOCKET, RouteFilter, ServiceFilter};
 use dunlin_net::{Afi, IpNet};
 
-use crate::all_nodes::AllNodes;
+use crate::all_nodes::{AllNodes, StatusOptions};
 use crate::api_args::ApiOptions;
 use crate::drain::{DrainOptions, UndrainOptions};
 use crate::install_cni::InstallCniOptions;
@@ -134,14 +134,6 @@ pub(crate) struct OutputOptions {
         default_value = "table"
     )]
     pub(crate) output: Format,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct StatusOptions {
-    #[command(flatten)]
-    pub(crate) output: OutputOptions,
-    #[command(flatten)]
-    pub(crate) all: AllNodes,
 }
 
 #[derive(Debug, Subcommand)]

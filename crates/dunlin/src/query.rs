@@ -7,10 +7,9 @@ use anyhow::{Result, bail};
 use dunlin_api::{Answer, Client, Explanation, Neighbor, Query};
 use dunlin_net::{Afi, IpNet};
 
-use crate::all_nodes;
+use crate::all_nodes::{self, StatusOptions};
 use crate::args::{
-    ExplainOptions, Get, NeighborOptions, NodeOptions, RouteOptions, ServiceOptions, StatusOptions,
-    Subject,
+    ExplainOptions, Get, NeighborOptions, NodeOptions, RouteOptions, ServiceOptions, Subject,
 };
 use crate::output::{Style, print};
 use crate::show;

@@ -57,6 +57,46 @@ fn nodes_are_read_as_the_api_server_shows_them() {
 }
 
 #[test]
+fn a_node_is_drained_by_its_annotation_alone() {
+    let node = |annotations: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: n1, annotations: {annotations}}}\n"
+        );
+        match one(&text) {
+            Fact::Node(fact) => fact,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(node("{a/b: c, dunlin.dev/drain: \"true\"}").drain);
+    for no in [
+        "{}",
+        "{dunlin.dev/drain: \"false\"}",
+        "{dunlin.dev/drained: \"true\"}",
+    ] {
+        let node = node(no);
+        assert!(!node.drain && node.malformed.is_empty(), "{no}");
+    }
+    let unclear = node("{dunlin.dev/drain: \"maybe\"}");
+    assert!(!unclear.drain);
+    assert_eq!(
+        unclear.malformed[0].field,
+        "metadata.annotations[dunlin.dev/drain]"
+    );
+    let Fact::Configuration(fact) = one(&ours("BGPConfiguration", "{drainOnCordon: true}")) else {
+        panic!("a BGPConfiguration was given");
+    };
+    assert_eq!(fact.drain_on_cordon, Some(true));
+}
+
+#[test]
+fn a_file_says_where_it_holds_a_node() {
+    assert_eq!(holds_node(CLUSTER, Format::Yaml, "n9"), None);
+    let text = "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n---\napiVersion: v1\nkind: Node\nmetadata: {name: n2}\n";
+    assert_eq!(holds_node(text, Format::Yaml, "n2"), Some(5));
+    assert_eq!(holds_node("kind: [", Format::Yaml, "n2"), None);
+}
+
+#[test]
 fn each_fact_says_the_line_its_object_begins_at() {
     let lines: Vec<usize> = read(CLUSTER, Format::Yaml)
         .unwrap()
