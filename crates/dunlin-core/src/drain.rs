@@ -51,6 +51,7 @@ impl Core {
     pub(crate) fn on_drain_time(&mut self, now: Instant) {
         if self.drain.next_deadline().is_some_and(|until| until <= now) {
             self.drain = Drain::Withdrawn;
+            self.revisions.changes += 1;
             self.cluster.set_withdrawn(true);
         }
     }

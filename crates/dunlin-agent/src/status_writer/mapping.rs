@@ -1,6 +1,7 @@
 //! From what the core says to what objects carry.
 
 use dunlin_api::{NodeReport, ObjectProblem, Problem, SessionReport};
+use dunlin_kube::api::{DRAINED, DRAINING};
 use dunlin_kube::crd::status::{
     BgpNodeStatus, Condition, NodeRole, OriginationStatus, ProblemStatus, READY, RouteCounts,
     SessionCounts, SessionStatus,
@@ -110,11 +111,31 @@ fn conditions(
             verdict(true, &word(&first.reason), &message)
         }
     };
-    let each = [(READY, ready), (PROBLEMS, wrong)].map(|(kind, verdict)| {
+    let each = [
+        (READY, ready),
+        (PROBLEMS, wrong),
+        (DRAINING, draining(report)),
+    ];
+    let each = each.map(|(kind, verdict)| {
         let before = known.conditions.iter().find(|c| c.kind == kind);
         next_condition(before, kind, &verdict, known.generation, now).or_else(|| before.cloned())
     });
     each.into_iter().flatten().collect()
+}
+
+/// Said of a node that is not drained, too: whoever drains it waits for this.
+fn draining(report: &NodeReport) -> Verdict {
+    match &report.status.drain {
+        None => verdict(false, "InUse", "the node is not drained"),
+        Some(drain) if drain.drained => {
+            let message = format!("service addresses are withdrawn ({})", drain.cause);
+            verdict(true, DRAINED, &message)
+        }
+        Some(drain) => {
+            let message = format!("peers are given time to move ({})", drain.cause);
+            verdict(true, "Lingering", &message)
+        }
+    }
 }
 
 fn verdict(holds: bool, reason: &str, message: &str) -> Verdict {

@@ -110,6 +110,7 @@ fn a_report_becomes_a_status() {
         [
             ("Ready", ConditionStatus::True, "Ready", Some(1)),
             ("Problems", ConditionStatus::True, "SessionDown", Some(1)),
+            ("Draining", ConditionStatus::False, "InUse", Some(1)),
         ]
     );
 }
@@ -124,6 +125,22 @@ fn a_node_that_is_not_ready_says_what_is_missing() {
     assert_eq!(status.conditions[0].status, ConditionStatus::False);
     assert_eq!(status.conditions[0].message, "no subnet; no link");
     assert_eq!(status.conditions[1].status, ConditionStatus::False);
+}
+
+#[test]
+fn a_drained_node_says_how_far_it_is() {
+    let mut report = report();
+    for (drained, reason) in [(false, "Lingering"), (true, "Drained")] {
+        report.status.drain = Some(dunlin_api::DrainStatus {
+            cause: "annotation dunlin.dev/drain".into(),
+            drained,
+            remaining_secs: (!drained).then_some(7),
+        });
+        let status = node_status(&report, &KnownNode::default(), 0, "2026-01-31T12:34:56Z");
+        let said = status.conditions.iter().find(|c| c.kind == "Draining");
+        let said = said.map(|c| (c.status, c.reason.as_str()));
+        assert_eq!(said, Some((ConditionStatus::True, reason)));
+    }
 }
 
 #[test]
