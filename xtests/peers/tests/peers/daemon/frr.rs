@@ -240,7 +240,12 @@ fn seen(path: &Value) -> Seen {
     if seen.as_path == "Local" {
         seen.as_path.clear();
     }
-    seen.communities.extend(words(&path["community"]));
+    let number = |word: String| match word.as_str() {
+        "graceful-shutdown" => "65535:0".to_owned(),
+        _ => word,
+    };
+    let communities = words(&path["community"]);
+    seen.communities.extend(communities.into_iter().map(number));
     seen.communities.extend(words(&path["largeCommunity"]));
     seen
 }

@@ -110,7 +110,11 @@ pub(super) fn table(daemon: &Daemon) -> Result<Table> {
         for holder in attributes.chain([route]) {
             for name in ["communities", "large_communities"] {
                 let all = holder[name].as_array().into_iter().flatten();
-                let texts = all.filter_map(|value| value.as_str().map(str::to_owned));
+                let number = |word: &str| match word {
+                    "GRACEFUL_SHUTDOWN" => "65535:0".to_owned(),
+                    _ => word.to_owned(),
+                };
+                let texts = all.filter_map(|value| value.as_str().map(number));
                 seen.communities.extend(texts);
             }
         }
