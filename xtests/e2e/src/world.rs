@@ -10,7 +10,7 @@ use crate::network::{self, CONTROL, Network, ROUTER};
 use crate::router::Router;
 use crate::{PATIENCE, wait_for};
 use ipnet::IpNet;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A network and a control plane in it; once a test asks for it, a cluster with a router beside it.
 #[derive(Debug)]
@@ -33,6 +33,18 @@ pub struct Cluster {
     pub router: Router,
     args: Vec<String>,
     kubeconfig: PathBuf,
+}
+
+/// The condition by which a kubelet says that its node is well.
+pub fn ready() -> Value {
+    json!({
+        "type": "Ready",
+        "status": "True",
+        "reason": "KubeletReady",
+        "message": "kubelet is posting ready status",
+        "lastHeartbeatTime": "2026-01-01T00:00:00Z",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    })
 }
 
 /// The nodes that are there when a test begins, and when it ends.
@@ -137,7 +149,8 @@ impl World {
         let addresses: Vec<_> = network::addresses(node)
             .map(|address| json!({"type": "InternalIP", "address": address.to_string()}))
             .into();
-        kubectl.patch_status(&["node", node], &json!({ "addresses": addresses }));
+        let status = json!({ "addresses": addresses, "conditions": [ready()] });
+        kubectl.patch_status(&["node", node], &status);
         let subnets = self.subnets(node);
         self.network.attach_pod(node, &subnets);
         self.start_agent(node);

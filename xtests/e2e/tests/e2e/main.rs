@@ -11,6 +11,7 @@ mod outage;
 mod peers;
 mod pools;
 mod services;
+mod status;
 mod world;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         services::TESTS,
         peers::TESTS,
         pools::TESTS,
+        status::TESTS,
         outage::TESTS,
     ]
     .into_iter()

@@ -109,9 +109,9 @@ fn pool(world: &mut World) {
     wait_for("the pool says so itself", PATIENCE, || {
         let pool = kubectl.get(&["loadbalancerpool", "outside"])?;
         let status = &pool["status"];
-        let said = status["allocated"] == 3
-            && status["available"] == 0
-            && status["conditions"][0]["reason"] == "Exhausted";
+        let mut conditions = status["conditions"].as_array().into_iter().flatten();
+        let exhausted = conditions.any(|c| c["reason"] == "Exhausted");
+        let said = status["allocated"] == 3 && status["available"] == 0 && exhausted;
         said.then_some(()).ok_or(pool.to_string())
     });
     assert_eq!(given(&kubectl).expect("a list"), first);
