@@ -18,6 +18,8 @@ trap 'rm -f "$log"' EXIT
 script/build-control-plane.sh >/dev/null || (($? == 3))
 # The command, too: the lab's tests run it as a node's agent.
 cargo build --workspace --all-targets --locked
+# Alone it would be built once more, with fewer features of its libraries.
+export DUNLIN_UNDER_TEST=${DUNLIN_UNDER_TEST:-${CARGO_TARGET_DIR:-$PWD/target}/debug/dunlin}
 code=0
 cargo test --workspace --locked --no-fail-fast -- --show-output 2>&1 | tee "$log" || code=$?
 
