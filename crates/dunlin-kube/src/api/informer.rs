@@ -74,6 +74,8 @@ pub(super) struct Informer {
     backoff: Backoff,
     /// Garbage in a row.
     nonsense: u32,
+    /// Trouble is shown.
+    shown: bool,
     /// Told when a list is complete, or it is known that there is nothing to be had.
     answered: Box<dyn Fn() + Send + Sync>,
 }
@@ -91,6 +93,7 @@ impl Informer {
             synced: false,
             backoff: Backoff::new(seed),
             nonsense: 0,
+            shown: false,
             answered: Box::new(|| {}),
         }
     }
@@ -230,8 +233,9 @@ impl Informer {
         Ok(self.backoff.next(asked))
     }
 
-    fn show(&self, trouble: &Trouble, what: &str) {
+    fn show(&mut self, trouble: &Trouble, what: &str) {
         let resource = self.selection.resource;
+        self.shown = true;
         let mut is_new = false;
         self.means.health.of(&self.label, |health| {
             is_new = health
@@ -252,9 +256,11 @@ impl Informer {
     fn all_is_well(&mut self) {
         self.backoff.reset();
         self.nonsense = 0;
-        self.means
-            .health
-            .of(&self.label, |health| health.trouble = None);
+        // This happens with every event.
+        if std::mem::take(&mut self.shown) {
+            let health = &self.means.health;
+            health.of(&self.label, |health| health.trouble = None);
+        }
     }
 
     async fn list_somehow(&mut self) -> Result<(), Stop> {
@@ -367,10 +373,6 @@ impl Informer {
         }
         let text = text.get().as_bytes();
         let envelope = Envelope::read(text).map_err(Trouble::Garbage)?;
-        self.means.health.of(&self.label, |health| {
-            health.last_event = Some(Instant::now());
-            health.events += 1;
-        });
         match event.kind {
             "ADDED" | "MODIFIED" => self.object(text, true).await?,
             "DELETED" => {
@@ -383,7 +385,12 @@ impl Informer {
                 return Err(Trouble::Garbage(format!("an event of type {other:?}")).into());
             }
         }
-        self.count();
+        let objects = self.seen.len() as u64;
+        self.means.health.of(&self.label, |health| {
+            health.last_event = Some(Instant::now());
+            health.events += 1;
+            health.objects = objects;
+        });
         let version = envelope.metadata.resource_version.clone();
         Ok((!version.is_empty()).then(|| Reached {
             version,
