@@ -1,5 +1,7 @@
 //! The API server is gone, and comes back.
 
+use std::time::Duration;
+
 use dunlin_e2e::control::Component;
 use dunlin_e2e::network::{ROUTER, pod, pod_addresses};
 use dunlin_e2e::{PATIENCE, wait_for};
@@ -124,6 +126,8 @@ fn certificate(world: &mut World) {
     announce(world);
     world.plane.kill(Component::ApiServer);
     world.plane.make_keys(0);
+    // A certificate is good for the whole of its last second, and a connection made in it goes on.
+    std::thread::sleep(Duration::from_secs(2));
     world.plane.run(Component::ApiServer);
     for node in NODES {
         world.cluster().agents[node].await_status("the certificate is complained of", |status| {
