@@ -40,7 +40,7 @@ pub struct FilterRule {
 }
 
 /// What a rule does with a route that it matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FilterAction {
     /// The route passes.
     Accept,
@@ -49,7 +49,7 @@ pub enum FilterAction {
 }
 
 /// Conditions of a rule; all that are given must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Match {
     /// The route's prefix lies within this one (equal counts).
     pub cidr: Option<IpNet>,

@@ -47,7 +47,7 @@ pub enum SourceEvent {
 }
 
 /// One object as a source gives it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Fact {
     /// A Kubernetes Node.
     Node(NodeFact),
@@ -190,7 +190,7 @@ impl Kind {
 }
 
 /// A field whose value could not be understood.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Malformed {
     /// The field, as a path: `spec.podCIDRs[1]`.
     pub field: String,
@@ -209,7 +209,7 @@ impl Malformed {
 }
 
 /// A Kubernetes Node, as far as routing goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NodeFact {
     /// `metadata.name`.
     pub name: String,

@@ -96,7 +96,7 @@ pub struct PodEgress {
 }
 
 /// `routeInstallation`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RouteInstallation {
     /// Routes go into the kernel.
     #[default]
@@ -310,7 +310,7 @@ pub enum ExportFilter {
 }
 
 /// `nextHop`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum NextHopMode {
     /// Our own address.
     #[default]

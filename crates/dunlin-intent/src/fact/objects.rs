@@ -8,7 +8,7 @@ use crate::intent::{NextHopMode, RouteInstallation};
 use crate::selector::{Labels, Selector};
 
 /// A `BGPConfiguration`. Only the one named `default` has an effect. A field left out takes its default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConfigurationFact {
     /// `metadata.name`.
     pub name: String,
@@ -41,7 +41,7 @@ pub struct ConfigurationFact {
 }
 
 /// `topology.mode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TopologyMode {
     /// A mesh up to `meshLimit` nodes, reflectors above.
     #[default]
@@ -55,7 +55,7 @@ pub enum TopologyMode {
 }
 
 /// `topology.reflectors`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ReflectorsFact {
     /// How many.
     pub count: Option<u32>,
@@ -64,7 +64,7 @@ pub struct ReflectorsFact {
 }
 
 /// `timers`, in seconds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TimersFact {
     /// `holdTimeSeconds`: 0 (no keepalives) or at least 3.
     pub hold_time_secs: Option<u16>,
@@ -75,7 +75,7 @@ pub struct TimersFact {
 }
 
 /// `gracefulRestart`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct GracefulRestartFact {
     /// Whether it is negotiated.
     pub enabled: Option<bool>,
@@ -86,7 +86,7 @@ pub struct GracefulRestartFact {
 }
 
 /// `podEgress`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PodEgressFact {
     /// Whether pods' packets to outside the cluster leave with the node's address.
     pub masquerade: Option<bool>,
@@ -95,7 +95,7 @@ pub struct PodEgressFact {
 }
 
 /// A `BGPPeer`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PeerFact {
     /// `metadata.name`.
     pub name: String,
@@ -148,7 +148,7 @@ pub struct PeerFact {
 }
 
 /// `maxPrefixes`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MaxPrefixesFact {
     /// How many are accepted.
     pub limit: Option<u32>,
@@ -157,7 +157,7 @@ pub struct MaxPrefixesFact {
 }
 
 /// `peerASN`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PeerAsn {
     /// This very number.
     Number(Asn),
@@ -168,7 +168,7 @@ pub enum PeerAsn {
 }
 
 /// A `BGPAdvertisement`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AdvertisementFact {
     /// `metadata.name`.
     pub name: String,
@@ -191,7 +191,7 @@ pub struct AdvertisementFact {
 }
 
 /// `services` of a `BGPAdvertisement`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ServicesFact {
     /// The kinds of addresses that are announced, without repeats.
     pub addresses: Vec<ServiceAddressKind>,
@@ -224,7 +224,7 @@ impl ServiceAddressKind {
 }
 
 /// Attributes that an advertisement or a filter's rule sets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Attributes {
     /// LOCAL_PREF.
     pub local_preference: Option<u32>,
@@ -237,7 +237,7 @@ pub struct Attributes {
 }
 
 /// `prepend`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Prepend {
     /// The number; none given means ours.
     pub asn: Option<Asn>,
@@ -246,7 +246,7 @@ pub struct Prepend {
 }
 
 /// A `BGPFilter`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FilterFact {
     /// `metadata.name`.
     pub name: String,
@@ -257,7 +257,7 @@ pub struct FilterFact {
 }
 
 /// One rule of a `BGPFilter`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FilterRuleFact {
     /// What must hold.
     pub matches: Match,

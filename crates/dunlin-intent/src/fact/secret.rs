@@ -29,7 +29,7 @@ impl fmt::Display for SecretRef {
 }
 
 /// A Secret as far as it matters: the password under the key `password`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SecretFact {
     /// Where it is.
     pub at: SecretRef,
@@ -38,7 +38,7 @@ pub struct SecretFact {
 }
 
 /// Octets that must not be shown: `Debug` hides them, and they are overwritten when dropped.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(Box<[u8]>);
 
 impl Secret {

@@ -33,7 +33,7 @@ impl fmt::Display for NamespacedName {
 }
 
 /// A Kubernetes Service, as far as its addresses go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceFact {
     /// Where it is.
     pub name: NamespacedName,
@@ -106,7 +106,7 @@ impl ServiceFact {
 }
 
 /// `spec.type` of a Service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceType {
     /// Reached by its cluster IPs.
     ClusterIp,
@@ -121,7 +121,7 @@ pub enum ServiceType {
 }
 
 /// `internalTrafficPolicy` and `externalTrafficPolicy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TrafficPolicy {
     /// Any endpoint.
     #[default]
@@ -131,7 +131,7 @@ pub enum TrafficPolicy {
 }
 
 /// `spec.ipFamilyPolicy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum IpFamilyPolicy {
     /// One family.
     #[default]
@@ -143,7 +143,7 @@ pub enum IpFamilyPolicy {
 }
 
 /// One entry of `status.loadBalancer.ingress`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IngressFact {
     /// Its address; none for a host name.
     pub ip: Option<IpAddr>,
@@ -152,7 +152,7 @@ pub struct IngressFact {
 }
 
 /// One entry of `spec.ports` of a Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServicePortFact {
     /// `name`; empty if it has none.
     pub name: String,
@@ -177,7 +177,7 @@ pub enum Protocol {
 }
 
 /// An EndpointSlice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointSliceFact {
     /// Where it is.
     pub name: NamespacedName,
@@ -192,7 +192,7 @@ pub struct EndpointSliceFact {
 }
 
 /// One endpoint of an EndpointSlice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointFact {
     /// The first of `addresses`, the only one that means anything.
     pub address: Option<IpAddr>,
@@ -207,7 +207,7 @@ pub struct EndpointFact {
 }
 
 /// A Namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NamespaceFact {
     /// `metadata.name`.
     pub name: String,
@@ -216,7 +216,7 @@ pub struct NamespaceFact {
 }
 
 /// A `ServiceCIDR` (networking.k8s.io/v1): ranges that cluster IPs are taken from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ServiceCidrFact {
     /// `metadata.name`.
     pub name: String,
@@ -227,7 +227,7 @@ pub struct ServiceCidrFact {
 }
 
 /// A `LoadBalancerPool`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PoolFact {
     /// `metadata.name`.
     pub name: String,
@@ -248,7 +248,7 @@ pub struct PoolFact {
 }
 
 /// One entry of a pool's addresses: both ends are in it, and of one family, the first not above the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AddressRange {
     /// The first address.
     pub first: IpAddr,

@@ -1,8 +1,7 @@
 //! What was told of each object, so that only what changes is told again.
 
 use std::collections::HashMap;
-use std::fmt::{self, Write};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 
 use dunlin_intent::{Fact, Key};
 
@@ -118,26 +117,10 @@ impl Seen {
         self.objects.values().any(|entry| entry.unsaved)
     }
 
-    /// A hash of all that a fact says: its `Debug` text, which leaves nothing out but what is secret.
+    /// A hash of all that a fact says.
     fn hash(&self, fact: &Fact) -> u64 {
-        let mut text = Hashing(self.hashing.build_hasher());
-        // Hashing does not fail.
-        let _ = write!(text, "{fact:?}");
-        if let Fact::Secret(secret) = fact {
-            text.0
-                .write(secret.password.as_ref().map_or(&[], |p| p.expose()));
-        }
         // Zero is for objects of which no fact was told.
-        text.0.finish().max(1)
-    }
-}
-
-struct Hashing<H>(H);
-
-impl<H: Hasher> fmt::Write for Hashing<H> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.write(text.as_bytes());
-        Ok(())
+        self.hashing.hash_one(fact).max(1)
     }
 }
 
