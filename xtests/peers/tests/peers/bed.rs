@@ -28,6 +28,9 @@ pub(crate) const DAEMON: u16 = 2;
 
 const END_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Cease, Connection Collision Resolution (RFC 4486).
+const COLLISION: (u8, u8) = (6, 7);
+
 /// Route protocol numbers under which BIRD and zebra install what they learn by BGP.
 const PEER_PROTOCOLS: [u8; 2] = [12, 186];
 
@@ -216,7 +219,8 @@ impl Bed {
                 Happening::PeerKernelDelete => deleted(router, &PEER_PROTOCOLS)?,
                 Happening::Withdrawal => format_set(&heard.withdrawn),
                 Happening::Notification => {
-                    let all = heard.notifications.iter();
+                    // A collision ends the second connection, not the session.
+                    let all = heard.notifications.iter().filter(|one| **one != COLLISION);
                     all.map(|(code, sub)| format!("{code}/{sub} ")).collect()
                 }
             };

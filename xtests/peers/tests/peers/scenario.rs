@@ -212,7 +212,7 @@ pub(crate) enum Happening {
     KernelDelete,
     /// The agent withdrew a prefix.
     Withdrawal,
-    /// The agent sent a NOTIFICATION.
+    /// The agent sends a NOTIFICATION, other than to end one of two connections that collide.
     Notification,
     /// The daemon's own kernel lost a route that it learned (only BIRD and FRR install any).
     PeerKernelDelete,
