@@ -16,6 +16,8 @@ pub const NEXTHOP_FIRST: u32 = 0x0D00_0000;
 pub const NEXTHOP_LAST: u32 = 0x0DFF_FFFF;
 /// The nf_tables table (family `inet`) that is ours.
 pub const NFT_TABLE: &str = "dunlin";
+/// The nf_tables tables (families `ip` and `ip6`) of the service proxy.
+pub const NFT_PROXY_TABLE: &str = "dunlin_services";
 
 /// Whether a nexthop id lies in our range.
 pub fn is_our_nexthop_id(id: u32) -> bool {

@@ -1,10 +1,12 @@
-//! Words the whole house shares: address families, prefixes, AS numbers, router ids, points in time.
+//! Words the whole house shares: address families, prefixes, AS numbers, router ids, points in time, and how a service's
+//! connections are treated.
 //!
 //! This crate knows nothing else of ours and does no I/O.
 #![forbid(unsafe_code)]
 
 mod family;
 mod ids;
+pub mod service;
 mod time;
 
 pub use family::{Afi, AsOctets, Family, PerFamily, V4, V6};

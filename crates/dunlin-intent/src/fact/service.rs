@@ -2,6 +2,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use dunlin_net::service::Protocol;
 use dunlin_net::{Afi, IpNet};
 
 use super::{Malformed, Timestamp};
@@ -162,18 +163,6 @@ pub struct ServicePortFact {
     pub port: u16,
     /// `nodePort`.
     pub node_port: Option<u16>,
-}
-
-/// A transport protocol of Services.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Protocol {
-    /// TCP.
-    #[default]
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
 }
 
 /// An EndpointSlice.

@@ -1,0 +1,166 @@
+//! What the kernel's tables of services consist of.
+//!
+//! Each family has a table of its own, with the same few sets, maps and rules; a service is elements, never rules. A packet
+//! that begins a connection meets them in this order: `guarded` and `allowed`, `dropped`, `affinity`, then the set that
+//! has its frontend among those with so many slots, and by a random number or a hash one of the slots. A slot that is
+//! empty means another throw: a frontend with n endpoints stands in the set of the next power of two, so that half of all
+//! throws hit at least, and each endpoint has the same chance.
+
+use std::net::{IpAddr, SocketAddr};
+
+use dunlin_net::service::{Frontend, View};
+use dunlin_net::{Afi, IpNet};
+
+/// One thing that is there or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Element {
+    /// A frontend in a set.
+    Member {
+        /// The set.
+        set: FrontendSet,
+        /// The frontend.
+        frontend: Frontend,
+    },
+    /// Where connections to a frontend go that throw this slot. Its key is all but `to`.
+    Slot {
+        /// For whom.
+        view: View,
+        /// The frontend.
+        frontend: Frontend,
+        /// From 0.
+        slot: u32,
+        /// The endpoint.
+        to: SocketAddr,
+    },
+    /// Sources that may come to a frontend in [`FrontendSet::Guarded`].
+    Allowed {
+        /// The frontend.
+        frontend: Frontend,
+        /// The sources. Of one frontend they do not overlap.
+        source: IpNet,
+    },
+    /// A pod of this node that is an endpoint: where it reaches itself by a service, its source is rewritten, else it
+    /// would answer itself past the translation.
+    Hairpin(IpAddr),
+    /// Addresses of this node and of its pods: what comes from there is inside, and answers from there come back this way.
+    Near(IpNet),
+}
+
+/// A set of frontends, by what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FrontendSet {
+    /// All that the tables know. Nothing else is looked up for other destinations.
+    Known,
+    /// Those that choose at random out of `1 << exponent` slots.
+    Random {
+        /// For whom.
+        view: View,
+        /// At most [`MAX_EXPONENT`].
+        exponent: u8,
+    },
+    /// Those that choose by hash out of a full table.
+    Hashed {
+        /// For whom.
+        view: View,
+        /// The table's size.
+        slots: u32,
+    },
+    /// Those whose clients come back to the endpoint they had.
+    Sticky {
+        /// For so long after the last new connection.
+        secs: u32,
+    },
+    /// Those that are refused, whoever asks.
+    Refused,
+    /// Those whose connections are dropped.
+    Dropped {
+        /// For whom.
+        view: View,
+    },
+    /// Those that only some sources may come to.
+    Guarded,
+}
+
+/// A frontend has at most `1 << MAX_EXPONENT` endpoints.
+pub const MAX_EXPONENT: u8 = 14;
+
+impl Element {
+    /// The family whose table it stands in.
+    pub fn afi(&self) -> Afi {
+        match self {
+            Element::Member { frontend, .. }
+            | Element::Slot { frontend, .. }
+            | Element::Allowed { frontend, .. } => frontend.afi(),
+            Element::Hairpin(addr) => Afi::of(*addr),
+            Element::Near(net) => Afi::of_net(*net),
+        }
+    }
+}
+
+/// What a transaction does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Where the key is there with another value, [`Op::Remove`] of that one goes before.
+    Add(Element),
+    /// It is there as it stands here.
+    Remove(Element),
+}
+
+/// Applied whole or not at all, in order; and then, if it was, what must be forgotten. Sets for sizes and times that no
+/// element had before are made, with their rule, as elements name them; those that are empty stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Counts batches.
+    pub number: u64,
+    /// Both tables are made anew first, empty, whatever is there.
+    pub rebuild: bool,
+    /// In order.
+    pub ops: Vec<Op>,
+    /// What conntrack and the affinity map remember, and would go on with.
+    pub forget: Vec<Forget>,
+}
+
+/// What is no longer true for packets of flows that go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Forget {
+    /// UDP flows from a frontend to an endpoint that is gone: entries whose original destination is the frontend and
+    /// whose answers come from the endpoint.
+    Flows {
+        /// The frontend.
+        frontend: Frontend,
+        /// The endpoint.
+        endpoint: SocketAddr,
+    },
+    /// UDP flows to a frontend that began when it was not translated.
+    Untranslated {
+        /// The frontend.
+        frontend: Frontend,
+    },
+    /// Clients of a frontend that were to come back to an endpoint.
+    Clients {
+        /// The frontend.
+        frontend: Frontend,
+        /// The endpoint.
+        endpoint: SocketAddr,
+    },
+}
+
+/// How a [`Batch`] ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchDone {
+    /// The batch's.
+    pub number: u64,
+    /// `Err`: nothing of it was done.
+    pub result: Result<(), crate::KernelError>,
+}
+
+/// What a read-back found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// All elements, in any order. Empty where `intact` is false.
+    pub elements: Vec<Element>,
+    /// Both tables are there, with exactly the chains, rules and sets that this version makes.
+    pub intact: bool,
+    /// Something of ours is there, intact or not.
+    pub present: bool,
+}
