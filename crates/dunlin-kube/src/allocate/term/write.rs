@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::Term;
 use crate::allocate::status::Marks;
 use crate::ask::{Said, Text, ask, wall_clock};
-use crate::events::{Notice, NoticeObject};
+use crate::events::{EventReason, Notice, NoticeObject};
 use crate::lease::plus;
 
 /// Writes under way at once: a thousand Services take some thirty round trips.
@@ -202,8 +202,11 @@ impl Term {
         if !new.is_empty() {
             let new: Vec<String> = new.iter().map(IpAddr::to_string).collect();
             let message = format!("got {}", new.join(", "));
-            self.notices
-                .tell(notice("AddressAllocated", message, false));
+            self.notices.tell(notice(
+                EventReason::AddressAllocated.as_str(),
+                message,
+                false,
+            ));
         }
         if !outcome.complete() {
             let message = outcome.to_string();
@@ -227,7 +230,7 @@ impl Term {
                     name: name.clone(),
                     uid: self.pool_uids.get(name).cloned(),
                 },
-                reason: "PoolExhausted",
+                reason: EventReason::PoolExhausted.as_str(),
                 action: "Allocate",
                 message: format!("all {afi} addresses are in use: add some to spec.addresses"),
                 warning: true,
