@@ -2,14 +2,14 @@
 
 use dunlin_bgp::policy::CommunityValue;
 
-/// The well-known communities by name (IANA "BGP Well-known Communities").
-const WELL_KNOWN: [(&str, u32); 6] = [
-    ("graceful-shutdown", 0xFFFF_0000),
-    ("blackhole", 0xFFFF_029A),
+/// The well-known communities by name (IANA "BGP Well-known Communities"), in the order that people are told them in.
+pub const WELL_KNOWN: [(&str, u32); 6] = [
     ("no-export", 0xFFFF_FF01),
     ("no-advertise", 0xFFFF_FF02),
     ("no-export-subconfed", 0xFFFF_FF03),
     ("no-peer", 0xFFFF_FF04),
+    ("blackhole", 0xFFFF_029A),
+    ("graceful-shutdown", 0xFFFF_0000),
 ];
 
 /// Reads a community of any form: `64512:100`, `64512:1:2` or a name such as `no-export`.

@@ -7,6 +7,9 @@
 mod schema;
 pub mod status;
 
+/// The well-known communities that our objects name.
+pub use dunlin_intent::community::WELL_KNOWN as WELL_KNOWN_COMMUNITIES;
+
 use dunlin_intent::ObjectKind;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};

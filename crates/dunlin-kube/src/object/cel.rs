@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use dunlin_intent::community::WELL_KNOWN;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
@@ -117,19 +118,9 @@ impl JsonSchema for WellKnownCommunity {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "enum": WELL_KNOWN})
+        json_schema!({"type": "string", "enum": WELL_KNOWN.map(|(name, _)| name)})
     }
 }
-
-/// The names of well-known communities that there are.
-const WELL_KNOWN: [&str; 6] = [
-    "no-export",
-    "no-advertise",
-    "no-export-subconfed",
-    "no-peer",
-    "blackhole",
-    "graceful-shutdown",
-];
 
 /// An AS number that a network may use (RFC 7607, RFC 6793, RFC 7300).
 pub(super) fn asn() -> Value {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use dunlin_kube::crd::WELL_KNOWN_COMMUNITIES;
 use dunlin_net::IpNet;
 use serde::Deserialize;
 use serde_json::Value;
@@ -275,15 +276,6 @@ impl Lists<'_> {
 
 /// Standard ones as `a:b`, well-known ones by their names here, and what is neither.
 fn communities(text: &str) -> ((Vec<String>, Vec<String>), Vec<&str>) {
-    /// Named by the registry of well-known communities, and known to our objects.
-    const NAMES: [&str; 6] = [
-        "no-export",
-        "no-advertise",
-        "no-export-subconfed",
-        "no-peer",
-        "blackhole",
-        "graceful-shutdown",
-    ];
     let (mut standard, mut well_known, mut bad) = (Vec::new(), Vec::new(), Vec::new());
     for part in text
         .split(',')
@@ -296,7 +288,7 @@ fn communities(text: &str) -> ((Vec<String>, Vec<String>), Vec<&str>) {
             standard.push(format!("{a}:{b}"));
         } else if let Ok(value) = part.parse::<u32>() {
             standard.push(format!("{}:{}", value >> 16, value & 0xFFFF));
-        } else if NAMES.contains(&part) {
+        } else if WELL_KNOWN_COMMUNITIES.iter().any(|(name, _)| *name == part) {
             well_known.push(part.to_owned());
         } else {
             bad.push(part);
