@@ -31,7 +31,7 @@ const fn room(name: &'static str, ours: &'static [&'static str]) -> Room {
     }
 }
 
-const ROOMS: [Room; 20] = [
+const ROOMS: [Room; 21] = [
     pure("dunlin-net", &[]),
     pure("dunlin-bgp", &["dunlin-net"]),
     pure("dunlin-intent", &["dunlin-net", "dunlin-bgp"]),
@@ -100,10 +100,15 @@ const ROOMS: [Room; 20] = [
     ),
     // It compares the codec with other people's.
     room("dunlin-oracle", &["dunlin-net", "dunlin-bgp"]),
+    // It builds the program that other tests run.
+    room("dunlin-built", &[]),
     // They run the agent and other daemons, as a lab does.
-    room("dunlin-abuse", &["dunlin-api", "dunlin-lab"]),
+    room(
+        "dunlin-abuse",
+        &["dunlin-api", "dunlin-built", "dunlin-lab"],
+    ),
     room("dunlin-peers", &["dunlin-net", "dunlin-api", "dunlin-lab"]),
-    room("dunlin-e2e", &["dunlin-api", "dunlin-lab"]),
+    room("dunlin-e2e", &["dunlin-api", "dunlin-built", "dunlin-lab"]),
     room("xtask", &[]),
 ];
 

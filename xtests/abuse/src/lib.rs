@@ -13,10 +13,9 @@ pub mod cluster;
 pub mod http;
 pub mod witness;
 
-use std::path::PathBuf;
-use std::process::Command;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+pub use dunlin_built::dunlin;
 
 /// Long enough for anything that happens at all on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,36 +49,4 @@ pub fn wait_for<T>(
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }
-}
-
-/// The `dunlin` program, built in the profile of this test unless `DUNLIN_UNDER_TEST` names one.
-///
-/// # Panics
-/// If it does not build.
-pub fn dunlin() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(build).clone()
-}
-
-fn build() -> PathBuf {
-    if let Some(path) = std::env::var_os("DUNLIN_UNDER_TEST") {
-        return path.into();
-    }
-    // target/PROFILE/deps/this-test
-    let own = std::env::current_exe().expect("own name");
-    let directory = own.ancestors().nth(2).expect("target directory");
-    let profile = match directory.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => "dev",
-        Some(other) => other,
-    };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--locked", "-p", "dunlin"])
-        .args(["--profile", profile, "--target-dir"])
-        .arg(directory.parent().expect("target directory"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .expect("cargo runs");
-    assert!(status.success(), "dunlin does not build");
-    directory.join("dunlin")
 }

@@ -1,9 +1,11 @@
 //! A node's agent, with the credentials of its service account.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+pub use dunlin_built::dunlin;
 
 use dunlin_api::{Answer, Client, Query, Status};
 use dunlin_lab::netns::Netns;
@@ -201,31 +203,4 @@ impl Drop for Agent {
     fn drop(&mut self) {
         process::kill(self.process);
     }
-}
-
-/// The `dunlin` program, built in the profile of this test unless `DUNLIN_UNDER_TEST` names one.
-///
-/// # Panics
-/// If it does not build.
-pub fn dunlin() -> PathBuf {
-    if let Some(path) = std::env::var_os("DUNLIN_UNDER_TEST") {
-        return path.into();
-    }
-    // target/PROFILE/deps/this-test
-    let own = std::env::current_exe().expect("own name");
-    let directory = own.ancestors().nth(2).expect("target directory");
-    let profile = match directory.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => "dev",
-        Some(other) => other,
-    };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--locked", "-p", "dunlin"])
-        .args(["--profile", profile, "--target-dir"])
-        .arg(directory.parent().expect("target directory"))
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
-        .status()
-        .expect("cargo runs");
-    assert!(status.success(), "dunlin does not build");
-    directory.join("dunlin")
 }

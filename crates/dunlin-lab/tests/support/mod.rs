@@ -1,6 +1,6 @@
 //! What the lab's tests share.
 // Each test program uses its own part of it; a skipped test says why on standard error.
-#![allow(dead_code, unreachable_pub, clippy::print_stderr)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::print_stderr)]
 
 pub mod cluster;
 
@@ -9,8 +9,9 @@ use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
+
+pub use dunlin_built::dunlin;
 
 use dunlin_lab::config::{LabConfig, NodeDaemon, PodNetwork, RouterKind};
 use dunlin_lab::iproute::Batch;
@@ -205,41 +206,4 @@ pub fn namespaces_of(lab: &str) -> Vec<String> {
     names
         .filter(|name| name.starts_with(&format!("{lab}-")))
         .collect()
-}
-
-/// The `dunlin` program, built in the profile of this test.
-pub fn dunlin() -> PathBuf {
-    static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
-    BUILT.get_or_init(build_dunlin).clone()
-}
-
-fn build_dunlin() -> PathBuf {
-    if let Some(path) = std::env::var_os("DUNLIN_UNDER_TEST") {
-        return path.into();
-    }
-    // target/PROFILE/deps/this-test
-    let own = std::env::current_exe().expect("own name");
-    let directory = own.ancestors().nth(2).expect("target directory");
-    let profile = match directory.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => "dev",
-        Some(other) => other,
-    };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let target = directory.parent().expect("target directory");
-    let status = Command::new(cargo)
-        .args([
-            "build",
-            "--quiet",
-            "-p",
-            "dunlin",
-            "--profile",
-            profile,
-            "--target-dir",
-        ])
-        .arg(target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .expect("cargo runs");
-    assert!(status.success(), "dunlin does not build");
-    directory.join("dunlin")
 }
