@@ -77,24 +77,23 @@ enum Progress {
     Unknown,
 }
 
+/// What is asked for, and what is said of it.
+struct Asked {
+    drain: bool,
+    /// When it is done.
+    end: Progress,
+    begun: &'static str,
+    done: &'static str,
+}
+
 pub(crate) fn drain(client: &Client, options: &DrainOptions, out: &mut dyn Write) -> Result<bool> {
-    let api = annotate(&options.node, true)?;
-    let node = &options.node.node;
-    writeln!(out, "Node {node} is to be drained")?;
-    out.flush()?;
-    if options.wait == 0 {
-        return Ok(true);
-    }
-    match wait(client, &api, node, Progress::Drained, options.wait)? {
-        Progress::Drained => {
-            writeln!(
-                out,
-                "Node {node} is drained: its service addresses are withdrawn"
-            )?;
-            Ok(true)
-        }
-        last => late(node, last, options.wait),
-    }
+    let asked = Asked {
+        drain: true,
+        end: Progress::Drained,
+        begun: "is to be drained",
+        done: "is drained: its service addresses are withdrawn",
+    };
+    carry_out(client, &asked, &options.node, options.wait, out)
 }
 
 pub(crate) fn undrain(
@@ -102,20 +101,35 @@ pub(crate) fn undrain(
     options: &UndrainOptions,
     out: &mut dyn Write,
 ) -> Result<bool> {
-    let api = annotate(&options.node, false)?;
-    let node = &options.node.node;
-    writeln!(out, "Node {node} is no longer to be drained")?;
+    let asked = Asked {
+        drain: false,
+        end: Progress::Not,
+        begun: "is no longer to be drained",
+        done: "announces everything again",
+    };
+    carry_out(client, &asked, &options.node, options.wait, out)
+}
+
+fn carry_out(
+    client: &Client,
+    asked: &Asked,
+    options: &NodeArgs,
+    wait_secs: u64,
+    out: &mut dyn Write,
+) -> Result<bool> {
+    let api = annotate(options, asked.drain)?;
+    let node = &options.node;
+    writeln!(out, "Node {node} {}", asked.begun)?;
     out.flush()?;
-    if options.wait == 0 {
+    if wait_secs == 0 {
         return Ok(true);
     }
-    match wait(client, &api, node, Progress::Not, options.wait)? {
-        Progress::Not => {
-            writeln!(out, "Node {node} announces everything again")?;
-            Ok(true)
-        }
-        last => late(node, last, options.wait),
+    let last = wait(client, &api, node, asked.end, wait_secs)?;
+    if last != asked.end {
+        return late(node, last, wait_secs);
     }
+    writeln!(out, "Node {node} {}", asked.done)?;
+    Ok(true)
 }
 
 fn annotate(options: &NodeArgs, drain: bool) -> Result<ClusterApi> {
