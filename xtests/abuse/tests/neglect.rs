@@ -13,6 +13,15 @@ use dunlin_abuse::{PATIENCE, can_run, http, wait_for};
 
 const N1: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
+/// n1's agent, with a log of much going there.
+fn logging_to(cluster: &Cluster, log: Stdio) -> Agent {
+    let place = cluster.place("n1");
+    let mut command = place.dunlin();
+    command.args(place.agent_args()).args(["--log", "debug"]);
+    command.stdout(Stdio::null()).stderr(log);
+    place.spawn_as_it_is(command)
+}
+
 /// n1 under conditions of its own, n2 as always; what n1 would log comes up in between.
 fn outlives(cluster: &Cluster, mut n1: Agent) {
     let n2 = cluster.start("n2");
@@ -35,11 +44,7 @@ fn the_agent_outlives_the_reader_of_its_log() {
         return;
     }
     let cluster = Cluster::new(2);
-    let place = cluster.place("n1");
-    let mut command = place.dunlin();
-    command.args(place.agent_args()).args(["--log", "debug"]);
-    command.stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut n1 = place.spawn_as_it_is(command);
+    let mut n1 = logging_to(&cluster, Stdio::piped());
     // A log collector that dies.
     drop(n1.take_stderr());
     n1.await_status("it answers", |_| true);
@@ -52,14 +57,8 @@ fn the_agent_outlives_a_full_disk_under_its_log() {
         return;
     }
     let cluster = Cluster::new(2);
-    let place = cluster.place("n1");
-    let mut command = place.dunlin();
-    command.args(place.agent_args()).args(["--log", "debug"]);
     let full = std::fs::File::options().write(true).open("/dev/full");
-    command
-        .stdout(Stdio::null())
-        .stderr(full.expect("/dev/full"));
-    let n1 = place.spawn_as_it_is(command);
+    let n1 = logging_to(&cluster, full.expect("/dev/full").into());
     wait_for("it answers", PATIENCE, || n1.try_status().map(drop));
     outlives(&cluster, n1);
 }
@@ -71,16 +70,12 @@ fn the_agent_outlives_a_log_that_nobody_takes() {
         return;
     }
     let cluster = Cluster::new(2);
-    let place = cluster.place("n1");
-    let mut command = place.dunlin();
-    command.args(place.agent_args()).args(["--log", "debug"]);
-    command.stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut n1 = place.spawn_as_it_is(command);
+    let mut n1 = logging_to(&cluster, Stdio::piped());
     let reader = n1.take_stderr().expect("a pipe");
     wait_for("it answers", PATIENCE, || n1.try_status().map(drop));
     // Each makes a line; a pipe holds some 500 of them.
     for _ in 0..2000 {
-        let refused = http::say_to_admin(&place.socket(), b"nonsense\r\n\r\n");
+        let refused = http::say_to_admin(&cluster.place("n1").socket(), b"nonsense\r\n\r\n");
         assert_eq!(refused.status, 400);
     }
     outlives(&cluster, n1);
