@@ -1,12 +1,14 @@
 //! Any interleaving of what sources, sessions and the kernel say ends in the same tables.
 
+#[path = "support/update.rs"]
+mod update;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use dunlin_api::{Answer, Query, Route, RouteFilter, RouteState};
-use dunlin_bgp::attrs::{self, AttrBuilder, Origin};
-use dunlin_bgp::batch::{BatchItem, NextHop, RouteBatch};
+use dunlin_bgp::batch::{BatchItem, RouteBatch};
 use dunlin_bgp::policy::PeerType;
 use dunlin_bgp::session::{Command, ConnId, Negotiated, SessionEvent};
 use dunlin_core::{Action, Core, CoreConfig, Input, Outside, Restart};
@@ -237,7 +239,7 @@ impl Bench {
                     negotiated: Arc::new(negotiated(node)),
                 };
             }
-            Event::Announce(_, nets, next_hop) => announce(nets, next_hop),
+            Event::Announce(_, nets, next_hop) => update::announce(SEED, nets, next_hop, Some(100)),
             Event::Withdraw(_, nets) => withdraw(nets),
             _ => RouteBatch {
                 items: Afi::ALL.into_iter().map(BatchItem::EndOfRib).collect(),
@@ -276,22 +278,6 @@ fn negotiated(node: u8) -> Negotiated {
         graceful_restart: None,
         capabilities: Vec::new(),
     }
-}
-
-fn announce(nets: Vec<Ipv4Net>, next_hop: Ipv4Addr) -> RouteBatch {
-    let bytes = AttrBuilder::originated(Origin::Igp).local_pref(100).build();
-    let next_hop = NextHop::new(IpAddr::V4(next_hop));
-    let mut batch = RouteBatch::default();
-    batch.items.push(BatchItem::Announce {
-        afi: Afi::Ipv4,
-        attrs: 0..u32::try_from(bytes.len()).unwrap(),
-        hash: attrs::hash(SEED, &bytes, &next_hop),
-        next_hop,
-        nlri: 0..u32::try_from(nets.len()).unwrap(),
-    });
-    batch.attr_bytes = bytes;
-    batch.nlri.v4 = nets;
-    batch
 }
 
 fn withdraw(nets: Vec<Ipv4Net>) -> RouteBatch {

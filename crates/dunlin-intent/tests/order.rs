@@ -1,5 +1,7 @@
 //! Whatever happened before, what is wanted depends on the facts alone.
 
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,8 +10,7 @@ use dunlin_bgp::policy::{CommunityValue, FilterAction};
 use dunlin_intent::*;
 use dunlin_net::{Afi, Asn, IpNet};
 use proptest::prelude::*;
-
-const OWN: &str = "n0";
+use steps::{Facts, OWN, Step};
 
 /// Everything that the cluster wants, as built up from the changes it told, with what it answers when asked.
 #[derive(Debug, Default, PartialEq)]
@@ -69,24 +70,6 @@ impl Wanted {
             }
         }
     }
-}
-
-fn recomputed(facts: &BTreeMap<Key, Fact>, synced: &BTreeSet<Kind>) -> (Cluster, Wanted) {
-    let mut cluster = Cluster::new(OWN);
-    facts.values().cloned().for_each(|fact| cluster.apply(fact));
-    synced.iter().for_each(|kind| cluster.synced(*kind));
-    let mut wanted = Wanted::default();
-    wanted.follow(&mut cluster);
-    (cluster, wanted)
-}
-
-#[allow(clippy::large_enum_variant)]
-#[derive(Clone, Debug)]
-enum Step {
-    Apply(Fact),
-    Remove(Key),
-    Synced(Kind),
-    Poll,
 }
 
 fn address() -> impl Strategy<Value = IpAddr> {
@@ -310,33 +293,17 @@ proptest! {
     fn what_was_told_step_by_step_equals_what_the_facts_say(steps in prop::collection::vec(step(), 1..60)) {
         let mut cluster = Cluster::new(OWN);
         let mut followed = Wanted::default();
-        let mut facts = BTreeMap::new();
-        let mut synced = BTreeSet::new();
-        for step in steps {
-            match step {
-                Step::Apply(fact) => {
-                    facts.insert(fact.key(), fact.clone());
-                    cluster.apply(fact);
-                }
-                Step::Remove(key) => {
-                    facts.remove(&key);
-                    cluster.remove(&key);
-                }
-                Step::Synced(kind) => {
-                    synced.insert(kind);
-                    cluster.synced(kind);
-                }
-                Step::Poll => followed.follow(&mut cluster),
-            }
-        }
-        followed.follow(&mut cluster);
-        let (scratch, wanted) = recomputed(&facts, &synced);
+        let mut told = Facts::default();
+        told.play(&mut cluster, steps, |cluster| followed.follow(cluster));
+        let mut scratch = told.cluster();
+        let mut wanted = Wanted::default();
+        wanted.follow(&mut scratch);
         prop_assert_eq!(&followed, &wanted);
         prop_assert_eq!(cluster.origin(), scratch.origin());
         prop_assert_eq!(cluster.nodes().collect::<Vec<_>>(), scratch.nodes().collect::<Vec<_>>());
         let owners: BTreeMap<IpNet, String> =
             followed.owners.iter().map(|(net, owner)| (*net, owner.node.clone())).collect();
-        prop_assert_eq!(owners, owners_by_the_rule(&facts));
+        prop_assert_eq!(owners, owners_by_the_rule(&told.facts));
         let excluded: BTreeSet<IpNet> = cluster.egress_exclusions().collect();
         prop_assert_eq!(&followed.egress, &excluded);
     }

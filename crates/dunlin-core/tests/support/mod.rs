@@ -1,12 +1,12 @@
 //! A core with a kernel that obeys and one router outside that listens.
 
+mod update;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use dunlin_api::{Answer, Query, Route, RouteFilter};
-use dunlin_bgp::attrs::{self, AttrBuilder, Origin};
-use dunlin_bgp::batch::{BatchItem, NextHop, RouteBatch};
 use dunlin_bgp::policy::PeerType;
 use dunlin_bgp::session::{Command, ConnId, DownReason, Negotiated, SessionEvent, TransportError};
 use dunlin_core::{Action, Core, CoreConfig, Input, Outside, Restart};
@@ -229,18 +229,7 @@ impl Bench {
     /// The router announces these prefixes.
     pub(crate) fn learns(&mut self, nets: &[&str]) {
         let nets: Vec<Ipv4Net> = nets.iter().map(|net| net.parse().unwrap()).collect();
-        let bytes = AttrBuilder::originated(Origin::Igp).build();
-        let next_hop = NextHop::new(IpAddr::V4(ROUTER));
-        let mut batch = RouteBatch::default();
-        batch.items.push(BatchItem::Announce {
-            afi: Afi::Ipv4,
-            attrs: 0..u32::try_from(bytes.len()).unwrap(),
-            hash: attrs::hash(SEED, &bytes, &next_hop),
-            next_hop,
-            nlri: 0..u32::try_from(nets.len()).unwrap(),
-        });
-        batch.attr_bytes = bytes;
-        batch.nlri.v4 = nets;
+        let batch = update::announce(SEED, nets, ROUTER, None);
         let peer = self.router.expect("the router is wanted");
         let conn = CONN;
         self.session(SessionEvent::Routes { peer, conn, batch });

@@ -6,7 +6,8 @@ use dunlin_intent::*;
 use dunlin_net::{Afi, Asn, IpNet};
 use proptest::prelude::*;
 
-use crate::{EXCLUDE, OWN};
+use crate::EXCLUDE;
+use crate::steps::{OWN, Step};
 
 fn address() -> impl Strategy<Value = IpAddr> {
     prop_oneof![
@@ -251,15 +252,6 @@ fn other() -> impl Strategy<Value = Fact> {
             })
         }),
     ]
-}
-
-#[allow(clippy::large_enum_variant)]
-#[derive(Clone, Debug)]
-pub(crate) enum Step {
-    Apply(Fact),
-    Remove(Key),
-    Synced(Kind),
-    Poll,
 }
 
 pub(crate) fn step() -> impl Strategy<Value = Step> {

@@ -2,6 +2,8 @@
 
 mod facts;
 mod rules;
+#[path = "../steps/mod.rs"]
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,10 +13,10 @@ use dunlin_intent::*;
 use dunlin_net::IpNet;
 use proptest::prelude::*;
 
-use facts::{Step, start, step};
+use facts::{start, step};
 use rules::Rules;
+use steps::{Facts, OWN};
 
-const OWN: &str = "n0";
 const EXCLUDE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
 /// The advertisements that announce each prefix, and the next hop.
@@ -105,35 +107,19 @@ proptest! {
     fn what_was_told_step_by_step_is_what_the_rules_say(steps in prop::collection::vec(step(), 1..60)) {
         let mut cluster = Cluster::new(OWN);
         let mut followed = Followed::default();
-        let mut facts = BTreeMap::new();
-        let mut synced = BTreeSet::from([Kind::Configuration]);
+        let mut told = Facts {
+            synced: BTreeSet::from([Kind::Configuration]),
+            ..Facts::default()
+        };
         cluster.synced(Kind::Configuration);
-        for step in start().into_iter().chain(steps) {
-            match step {
-                Step::Apply(fact) => {
-                    facts.insert(fact.key(), fact.clone());
-                    cluster.apply(fact);
-                }
-                Step::Remove(key) => {
-                    facts.remove(&key);
-                    cluster.remove(&key);
-                }
-                Step::Synced(kind) => {
-                    synced.insert(kind);
-                    cluster.synced(kind);
-                }
-                Step::Poll => followed.follow(&mut cluster),
-            }
-        }
-        followed.follow(&mut cluster);
-        let mut scratch = Cluster::new(OWN);
-        facts.values().cloned().for_each(|fact| scratch.apply(fact));
-        synced.iter().for_each(|kind| scratch.synced(*kind));
+        let steps = start().into_iter().chain(steps);
+        told.play(&mut cluster, steps, |cluster| followed.follow(cluster));
+        let mut scratch = told.cluster();
         let mut wanted = Followed::default();
         wanted.follow(&mut scratch);
         let rules = Rules {
-            facts: &facts,
-            namespaces_synced: synced.contains(&Kind::Namespace),
+            facts: &told.facts,
+            namespaces_synced: told.synced.contains(&Kind::Namespace),
             cluster: &scratch,
         };
         prop_assert_eq!(&wanted.announced, &rules.announced());

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use dunlin_intent::*;
 use dunlin_net::{Afi, IpNet};
 
-use crate::{Announced, EXCLUDE, OWN};
+use crate::steps::OWN;
+use crate::{Announced, EXCLUDE};
 
 /// All facts, looked at as a whole.
 pub(crate) struct Rules<'a> {

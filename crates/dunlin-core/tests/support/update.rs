@@ -1,0 +1,33 @@
+//! What a peer announces, as a session hands it over.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use dunlin_bgp::attrs::{self, AttrBuilder, Origin};
+use dunlin_bgp::batch::{BatchItem, NextHop, RouteBatch};
+use dunlin_net::{Afi, Ipv4Net};
+
+/// One UPDATE with these prefixes; an internal peer adds LOCAL_PREF. `seed` is that of the core.
+pub(crate) fn announce(
+    seed: u64,
+    nets: Vec<Ipv4Net>,
+    next_hop: Ipv4Addr,
+    local_pref: Option<u32>,
+) -> RouteBatch {
+    let mut builder = AttrBuilder::originated(Origin::Igp);
+    if let Some(local_pref) = local_pref {
+        builder = builder.local_pref(local_pref);
+    }
+    let bytes = builder.build();
+    let next_hop = NextHop::new(IpAddr::V4(next_hop));
+    let mut batch = RouteBatch::default();
+    batch.items.push(BatchItem::Announce {
+        afi: Afi::Ipv4,
+        attrs: 0..u32::try_from(bytes.len()).unwrap(),
+        hash: attrs::hash(seed, &bytes, &next_hop),
+        next_hop,
+        nlri: 0..u32::try_from(nets.len()).unwrap(),
+    });
+    batch.attr_bytes = bytes;
+    batch.nlri.v4 = nets;
+    batch
+}
