@@ -350,6 +350,8 @@ impl Core {
                 }
                 self.egress.result = Some(result.map(|_| ()).map_err(|error| error.to_string()));
             }
+            // Routes are not concerned.
+            KernelEvent::ProxyDone(_) | KernelEvent::ProxyFound(_) | KernelEvent::ProxyMeddled => {}
         }
     }
 

@@ -184,6 +184,11 @@ impl Bench {
             Action::Kernel(KernelCommand::SetRules(_)) => {
                 self.kernel(KernelEvent::RulesDone(Ok(Outcome::default())));
             }
+            Action::Kernel(
+                KernelCommand::SubmitProxy(_)
+                | KernelCommand::ReadProxy
+                | KernelCommand::RemoveProxy,
+            ) => {}
             Action::EnableForwarding(_) => self.core.on(NOW, Input::Forwarding(Ok(()))),
             Action::Session(_) | Action::Listen(_) | Action::PodNetwork(_) => {}
         }

@@ -2,6 +2,7 @@ use std::fmt;
 
 use crate::fib::{Batch, BatchDone, DumpItem, RouteEvent};
 use crate::links::{self, LinkEvent};
+use crate::proxy;
 use crate::rules::{self, Rules};
 
 /// What the machines ask of the kernel. Executed strictly in order.
@@ -13,6 +14,12 @@ pub enum KernelCommand {
     Dump,
     /// Make our nf_tables table be this (`None`: absent); answered by [`KernelEvent::RulesDone`].
     SetRules(Option<Rules>),
+    /// Execute a batch of the service proxy; answered by [`KernelEvent::ProxyDone`].
+    SubmitProxy(proxy::Batch),
+    /// Read back the tables of the service proxy; answered by [`KernelEvent::ProxyFound`].
+    ReadProxy,
+    /// Remove the tables of the service proxy; answered by [`KernelEvent::ProxyFound`], which says what is there then.
+    RemoveProxy,
 }
 
 /// What the kernel tells the machines.
@@ -46,6 +53,13 @@ pub enum KernelEvent {
     Overrun,
     /// Our nf_tables table is as last asked, or not. Also told after a repair that nobody asked for.
     RulesDone(Result<rules::Outcome, KernelError>),
+    /// A batch of the service proxy was executed, or refused.
+    ProxyDone(proxy::BatchDone),
+    /// What the tables of the service proxy hold. `Err`: that could not be read.
+    ProxyFound(Result<proxy::Found, KernelError>),
+    /// Somebody else changed the tables of the service proxy, or may have: a read-back is needed. Told once until one is
+    /// asked for, and no more often than once in 100 ms.
+    ProxyMeddled,
 }
 
 /// The kernel refused something.

@@ -294,6 +294,11 @@ impl Bench {
                 self.rules = rules;
                 self.kernel(KernelEvent::RulesDone(Ok(Outcome::default())));
             }
+            Action::Kernel(
+                KernelCommand::SubmitProxy(_)
+                | KernelCommand::ReadProxy
+                | KernelCommand::RemoveProxy,
+            ) => {}
             Action::EnableForwarding(_) => self.core.on(self.now, Input::Forwarding(Ok(()))),
             Action::Session(_) | Action::Listen(_) | Action::PodNetwork(_) => {}
         }

@@ -106,8 +106,9 @@ pub enum Op {
     Remove(Element),
 }
 
-/// Applied whole or not at all, in order; and then, if it was, what must be forgotten. Sets for sizes and times that no
-/// element had before are made, with their rule, as elements name them; those that are empty stay.
+/// Applied whole or not at all, unless [`BatchDone::unsure`] says otherwise, in order; and then, if it was, what must be
+/// forgotten. Sets for sizes and times that no element had before are made, with their rule, as elements name them; those
+/// that are empty stay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Counts batches.
@@ -150,8 +151,13 @@ pub enum Forget {
 pub struct BatchDone {
     /// The batch's.
     pub number: u64,
-    /// `Err`: nothing of it was done.
+    /// `Err`: nothing of its operations was done, unless `unsure`.
     pub result: Result<(), crate::KernelError>,
+    /// After an error: how much of it was done is not known, since it took more than one transaction or the answer was
+    /// lost. Next must come a read-back, or a batch with `rebuild`.
+    pub unsure: bool,
+    /// `Err`: its operations may well be done, but some of what was to be forgotten is still remembered.
+    pub forgotten: Result<(), crate::KernelError>,
 }
 
 /// What a read-back found.

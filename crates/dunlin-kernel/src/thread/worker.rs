@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use dunlin_dataplane::{KernelCommand, KernelEvent};
+use dunlin_dataplane::proxy::BatchDone;
+use dunlin_dataplane::{KernelCommand, KernelError, KernelEvent};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::Shared;
@@ -90,7 +91,25 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
             }
             // These come by another way.
             KernelCommand::SetRules(_) => {}
+            KernelCommand::SubmitProxy(batch) => {
+                (self.sink)(KernelEvent::ProxyDone(BatchDone {
+                    number: batch.number,
+                    result: Err(no_proxy()),
+                    unsure: false,
+                    forgotten: Ok(()),
+                }));
+            }
+            KernelCommand::ReadProxy | KernelCommand::RemoveProxy => {
+                (self.sink)(KernelEvent::ProxyFound(Err(no_proxy())));
+            }
         }
         Ok(())
+    }
+}
+
+fn no_proxy() -> KernelError {
+    KernelError {
+        errno: libc::EOPNOTSUPP,
+        message: "this version makes no tables for services".to_owned(),
     }
 }

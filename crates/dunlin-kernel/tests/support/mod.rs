@@ -149,6 +149,7 @@ pub struct Node {
     start: Instant,
     pub overruns: usize,
     pub rules: Vec<Result<Outcome, KernelError>>,
+    pub proxy: Vec<KernelEvent>,
 }
 
 impl Node {
@@ -171,6 +172,7 @@ impl Node {
             start: Instant::now(),
             overruns: 0,
             rules: Vec::new(),
+            proxy: Vec::new(),
         };
         node.until("the first read-back", |node| node.fib.is_synced());
         node
@@ -260,6 +262,9 @@ impl Node {
                 self.fib.on_overrun(now);
             }
             KernelEvent::RulesDone(result) => self.rules.push(result),
+            event @ (KernelEvent::ProxyDone(_)
+            | KernelEvent::ProxyFound(_)
+            | KernelEvent::ProxyMeddled) => self.proxy.push(event),
         }
     }
 
