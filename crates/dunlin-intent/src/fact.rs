@@ -19,9 +19,9 @@ pub use objects::{
 };
 pub use secret::{Secret, SecretFact, SecretRef};
 pub use service::{
-    AddressRange, EndpointFact, EndpointSliceFact, IngressFact, IpFamilyPolicy, NamespaceFact,
-    NamespacedName, PoolFact, Protocol, ServiceCidrFact, ServiceFact, ServicePortFact, ServiceType,
-    TrafficPolicy,
+    AddressRange, Choice, EndpointFact, EndpointPortFact, EndpointSliceFact, IngressFact,
+    IpFamilyPolicy, NamespaceFact, NamespacedName, PoolFact, Protocol, ServiceCidrFact,
+    ServiceFact, ServicePortFact, ServiceType, TrafficDistribution, TrafficPolicy,
 };
 pub use timestamp::Timestamp;
 

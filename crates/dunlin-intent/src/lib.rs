@@ -25,12 +25,13 @@ pub use cluster::{
     ServiceAddressView, ServiceCounts, ServiceView, SubnetStanding, WithheldReason,
 };
 pub use fact::{
-    AddressRange, AdvertisementFact, Attributes, ConfigurationFact, EndpointFact,
-    EndpointSliceFact, Fact, FilterFact, FilterRuleFact, GracefulRestartFact, IngressFact,
-    IpFamilyPolicy, Key, Kind, Malformed, MaxPrefixesFact, NamespaceFact, NamespacedName, NodeFact,
-    PeerAsn, PeerFact, PodEgressFact, PoolFact, Prepend, Protocol, ReflectorsFact, Secret,
-    SecretFact, SecretRef, ServiceAddressKind, ServiceCidrFact, ServiceFact, ServicePortFact,
-    ServiceType, ServicesFact, SourceEvent, TimersFact, Timestamp, TopologyMode, TrafficPolicy,
+    AddressRange, AdvertisementFact, Attributes, Choice, ConfigurationFact, EndpointFact,
+    EndpointPortFact, EndpointSliceFact, Fact, FilterFact, FilterRuleFact, GracefulRestartFact,
+    IngressFact, IpFamilyPolicy, Key, Kind, Malformed, MaxPrefixesFact, NamespaceFact,
+    NamespacedName, NodeFact, PeerAsn, PeerFact, PodEgressFact, PoolFact, Prepend, Protocol,
+    ReflectorsFact, Secret, SecretFact, SecretRef, ServiceAddressKind, ServiceCidrFact,
+    ServiceFact, ServicePortFact, ServiceType, ServicesFact, SourceEvent, TimersFact, Timestamp,
+    TopologyMode, TrafficDistribution, TrafficPolicy,
 };
 pub use filters::MAX_FILTER_RULES;
 pub use intent::{

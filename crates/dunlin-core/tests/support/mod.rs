@@ -56,14 +56,13 @@ pub(crate) fn slice(service: &str, ready: u8) -> Fact {
     let endpoint = |number: u8| EndpointFact {
         address: Some(IpAddr::from([10, 244, 9, number])),
         node: Some("n9".into()),
-        ready: true,
-        serving: true,
-        terminating: false,
+        ..EndpointFact::default()
     };
     Fact::EndpointSlice(EndpointSliceFact {
         name: NamespacedName::new("shop", format!("{service}-1")),
         service: Some(service.into()),
         address_type: Some(Afi::Ipv4),
+        ports: Vec::new(),
         endpoints: (0..ready).map(endpoint).collect(),
         malformed: Vec::new(),
     })

@@ -2,7 +2,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use dunlin_net::service::Protocol;
+pub use dunlin_net::service::{Choice, Protocol};
 use dunlin_net::{Afi, IpNet};
 
 use super::{Malformed, Timestamp};
@@ -72,6 +72,19 @@ pub struct ServiceFact {
     pub sharing_key: Option<String>,
     /// `spec.ports`.
     pub ports: Vec<ServicePortFact>,
+    /// `spec.sessionAffinity` is `ClientIP`, and for so many seconds
+    /// (`spec.sessionAffinityConfig.clientIP.timeoutSeconds`).
+    pub session_affinity_secs: Option<u32>,
+    /// `spec.healthCheckNodePort`.
+    pub health_check_node_port: Option<u16>,
+    /// `spec.loadBalancerSourceRanges`, in order, without bits beyond their length.
+    pub load_balancer_source_ranges: Vec<IpNet>,
+    /// `spec.trafficDistribution`. Who writes EndpointSlices turns it into hints, and endpoints are chosen by those.
+    pub traffic_distribution: Option<TrafficDistribution>,
+    /// How an endpoint is chosen: the annotations `dunlin.dev/load-balancing` and `dunlin.dev/maglev-table-size`.
+    pub choice: Choice,
+    /// Another proxy than the cluster's delivers to it: the label `service.kubernetes.io/service-proxy-name` is there.
+    pub foreign_proxy: bool,
     /// `metadata.deletionTimestamp` is set.
     pub deleting: bool,
     /// Fields that do not parse.
@@ -79,6 +92,9 @@ pub struct ServiceFact {
 }
 
 impl ServiceFact {
+    /// The field of [`ServiceFact::load_balancer_source_ranges`], as what is malformed in it is told.
+    pub const SOURCE_RANGES: &str = "spec.loadBalancerSourceRanges";
+
     /// A Service of type ClusterIP with nothing but a name.
     pub fn new(namespace: &str, name: &str) -> ServiceFact {
         ServiceFact {
@@ -100,6 +116,12 @@ impl ServiceFact {
             requested_pool: None,
             sharing_key: None,
             ports: Vec::new(),
+            session_affinity_secs: None,
+            health_check_node_port: None,
+            load_balancer_source_ranges: Vec::new(),
+            traffic_distribution: None,
+            choice: Choice::Random,
+            foreign_proxy: false,
             deleting: false,
             malformed: Vec::new(),
         }
@@ -129,6 +151,15 @@ pub enum TrafficPolicy {
     Cluster,
     /// Only endpoints on the node that the packet came to.
     Local,
+}
+
+/// `spec.trafficDistribution`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TrafficDistribution {
+    /// Endpoints in the client's zone; also called `PreferClose`.
+    PreferSameZone,
+    /// Endpoints on the client's node, else in its zone.
+    PreferSameNode,
 }
 
 /// `spec.ipFamilyPolicy`.
@@ -174,13 +205,26 @@ pub struct EndpointSliceFact {
     pub service: Option<Arc<str>>,
     /// `addressType`; none for one that is not of addresses.
     pub address_type: Option<Afi>,
+    /// `ports`, without those that have no name or no number: they are of no Service's port.
+    pub ports: Vec<EndpointPortFact>,
     /// `endpoints`.
     pub endpoints: Vec<EndpointFact>,
     /// Fields that do not parse.
     pub malformed: Vec<Malformed>,
 }
 
-/// One endpoint of an EndpointSlice.
+/// One entry of `ports` of an EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointPortFact {
+    /// `name`; that of the Service's port. Empty for a Service's only port without a name.
+    pub name: Arc<str>,
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// `port`.
+    pub port: u16,
+}
+
+/// One endpoint of an EndpointSlice. One that nothing is said of is ready.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointFact {
     /// The first of `addresses`, the only one that means anything.
@@ -193,6 +237,24 @@ pub struct EndpointFact {
     pub serving: bool,
     /// `conditions.terminating`.
     pub terminating: bool,
+    /// `hints.forZones`: the zones whose clients should go there.
+    pub zone_hints: Vec<Arc<str>>,
+    /// `hints.forNodes`: the Nodes whose clients should go there.
+    pub node_hints: Vec<Arc<str>>,
+}
+
+impl Default for EndpointFact {
+    fn default() -> EndpointFact {
+        EndpointFact {
+            address: None,
+            node: None,
+            ready: true,
+            serving: true,
+            terminating: false,
+            zone_hints: Vec::new(),
+            node_hints: Vec::new(),
+        }
+    }
 }
 
 /// A Namespace.

@@ -138,6 +138,7 @@ fn slice() -> impl Strategy<Value = Fact> {
             ready,
             serving,
             terminating,
+            ..EndpointFact::default()
         },
     );
     let family = prop_oneof![
@@ -153,6 +154,7 @@ fn slice() -> impl Strategy<Value = Fact> {
                 name: NamespacedName::new(format!("ns{space}"), format!("e{n}")),
                 service: service.map(|n| format!("s{n}").into()),
                 address_type,
+                ports: Vec::new(),
                 endpoints,
                 malformed: Vec::new(),
             })

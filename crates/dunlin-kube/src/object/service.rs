@@ -1,10 +1,10 @@
 use std::net::IpAddr;
 
 use dunlin_intent::{
-    IngressFact, IpFamilyPolicy, Labels, Protocol, ServiceFact, ServicePortFact, ServiceType,
-    TrafficPolicy,
+    Choice, IngressFact, IpFamilyPolicy, Labels, Protocol, ServiceFact, ServicePortFact,
+    ServiceType, TrafficDistribution, TrafficPolicy,
 };
-use dunlin_net::Afi;
+use dunlin_net::{Afi, IpNet};
 use serde::Deserialize;
 
 use super::meta::{created, namespaced};
@@ -14,6 +14,11 @@ use super::value::{Parsed, Values};
 const ASKED_IPS: &str = "metadata.annotations[dunlin.dev/load-balancer-ips]";
 const ASKED_POOL: &str = "metadata.annotations[dunlin.dev/load-balancer-pool]";
 const SHARING_KEY: &str = "metadata.annotations[dunlin.dev/sharing-key]";
+const LOAD_BALANCING: &str = "metadata.annotations[dunlin.dev/load-balancing]";
+const MAGLEV_TABLE_SIZE: &str = "metadata.annotations[dunlin.dev/maglev-table-size]";
+const SOURCE_RANGES: &str = ServiceFact::SOURCE_RANGES;
+/// The label of a Service that another proxy than the cluster's delivers to, whatever its value.
+const FOREIGN_PROXY: &str = "service.kubernetes.io/service-proxy-name";
 
 const TYPES: [(&str, ServiceType); 4] = [
     ("ClusterIP", ServiceType::ClusterIp),
@@ -31,11 +36,23 @@ const FAMILY_POLICIES: [(&str, IpFamilyPolicy); 3] = [
     ("RequireDualStack", IpFamilyPolicy::RequireDualStack),
 ];
 pub(super) const FAMILIES: [(&str, Afi); 2] = [("IPv4", Afi::Ipv4), ("IPv6", Afi::Ipv6)];
-const PROTOCOLS: [(&str, Protocol); 3] = [
+pub(super) const PROTOCOLS: [(&str, Protocol); 3] = [
     ("TCP", Protocol::Tcp),
     ("UDP", Protocol::Udp),
     ("SCTP", Protocol::Sctp),
 ];
+/// Whether a client comes back to the endpoint that it had.
+const AFFINITIES: [(&str, bool); 2] = [("None", false), ("ClientIP", true)];
+/// For how long, where it is not said, and at most, in seconds.
+const AFFINITY_SECS: (u32, i64) = (10_800, 86_400);
+const DISTRIBUTIONS: [(&str, TrafficDistribution); 3] = [
+    ("PreferClose", TrafficDistribution::PreferSameZone),
+    ("PreferSameZone", TrafficDistribution::PreferSameZone),
+    ("PreferSameNode", TrafficDistribution::PreferSameNode),
+];
+/// The sizes that a Maglev table may have: primes, each about twice the one before. Few, since the kernel has a set and a
+/// rule for each size in use; the first where none is said.
+const MAGLEV_SIZES: [u32; 7] = [251, 509, 1_021, 2_039, 4_093, 8_191, 16_381];
 /// Whether packets come with the address of the entry as destination.
 const IP_MODES: [(&str, bool); 2] = [("VIP", true), ("Proxy", false)];
 
@@ -70,6 +87,10 @@ struct Annotations {
     pool: Option<String>,
     #[serde(rename = "dunlin.dev/sharing-key")]
     sharing_key: Option<String>,
+    #[serde(rename = "dunlin.dev/load-balancing")]
+    load_balancing: Option<String>,
+    #[serde(rename = "dunlin.dev/maglev-table-size")]
+    maglev_table_size: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -92,6 +113,23 @@ struct ServiceSpec {
     #[serde(rename = "loadBalancerIP")]
     load_balancer_ip: Option<String>,
     ports: Option<Vec<PortSpec>>,
+    session_affinity: Option<String>,
+    session_affinity_config: Option<AffinityConfig>,
+    health_check_node_port: Option<i64>,
+    load_balancer_source_ranges: Option<Vec<String>>,
+    traffic_distribution: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct AffinityConfig {
+    #[serde(rename = "clientIP")]
+    client_ip: Option<ClientIpConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClientIpConfig {
+    timeout_seconds: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -142,6 +180,11 @@ impl ServiceObject {
             let policy = values.word(field, word.as_deref(), &POLICIES);
             policy.unwrap_or_default()
         };
+        let distribution = spec.traffic_distribution.as_deref();
+        let ranges = spec.load_balancer_source_ranges.as_deref();
+        let balancing = annotations.load_balancing.as_deref();
+        let table_size = annotations.maglev_table_size.as_deref();
+        let affinity = spec.session_affinity.as_deref();
         let families = spec.ip_families.as_deref().unwrap_or_default();
         let ingress = status.load_balancer.and_then(|status| status.ingress);
         ServiceFact {
@@ -171,6 +214,22 @@ impl ServiceObject {
             requested_pool: not_empty(ASKED_POOL, annotations.pool, &mut values),
             sharing_key: not_empty(SHARING_KEY, annotations.sharing_key, &mut values),
             ports: ports(spec.ports, &mut values),
+            session_affinity_secs: affinity_secs(
+                affinity,
+                spec.session_affinity_config,
+                &mut values,
+            ),
+            health_check_node_port: spec
+                .health_check_node_port
+                .and_then(|number| values.optional_port("spec.healthCheckNodePort", number)),
+            load_balancer_source_ranges: source_ranges(ranges.unwrap_or_default(), &mut values),
+            traffic_distribution: values.word(
+                "spec.trafficDistribution",
+                distribution.filter(|word| !word.is_empty()),
+                &DISTRIBUTIONS,
+            ),
+            choice: choice(balancing, table_size, &mut values),
+            foreign_proxy: is_foreign(metadata.labels.as_ref()),
             publish_not_ready_addresses: spec.publish_not_ready_addresses.unwrap_or(false),
             load_balancer_class: spec.load_balancer_class,
             deleting: metadata.deletion_timestamp.is_some(),
@@ -246,6 +305,68 @@ fn not_empty(field: &str, text: Option<String>, values: &mut Values) -> Option<S
     (!text.is_empty()).then_some(text)
 }
 
+fn is_foreign(labels: Option<&Labels>) -> bool {
+    labels.is_some_and(|labels| labels.contains_key(FOREIGN_PROXY))
+}
+
+fn affinity_secs(
+    affinity: Option<&str>,
+    config: Option<AffinityConfig>,
+    values: &mut Values,
+) -> Option<u32> {
+    let affinity = affinity.filter(|word| !word.is_empty());
+    values
+        .word("spec.sessionAffinity", affinity, &AFFINITIES)
+        .filter(|sticky| *sticky)?;
+    let (default, max) = AFFINITY_SECS;
+    let asked = config.and_then(|config| config.client_ip?.timeout_seconds);
+    let Some(secs) = asked else {
+        return Some(default);
+    };
+    let fits = u32::try_from(secs)
+        .ok()
+        .filter(|_| (1..=max).contains(&secs));
+    if fits.is_none() {
+        values.fault(
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+            format!("{secs} is not from 1 to {max}: {default} is used"),
+        );
+    }
+    fits.or(Some(default))
+}
+
+fn source_ranges(ranges: &[String], values: &mut Values) -> Vec<IpNet> {
+    let ranges = values.each(SOURCE_RANGES, ranges, |values, field, text| {
+        values.net(field, text.trim())
+    });
+    ranges.iter().map(IpNet::trunc).collect()
+}
+
+fn choice(balancing: Option<&str>, size: Option<&str>, values: &mut Values) -> Choice {
+    match balancing {
+        None | Some("random") => return Choice::Random,
+        Some("maglev") => {}
+        Some(other) => {
+            let message = format!("{other:?} is neither \"maglev\" nor \"random\", which it stays");
+            values.fault(LOAD_BALANCING, message);
+            return Choice::Random;
+        }
+    }
+    let [default, ..] = MAGLEV_SIZES;
+    let Some(text) = size else {
+        return Choice::Maglev { slots: default };
+    };
+    let asked = text.parse().ok().filter(|size| MAGLEV_SIZES.contains(size));
+    if asked.is_none() {
+        let sizes = MAGLEV_SIZES.map(|size| size.to_string()).join(", ");
+        let message = format!("{text:?} is none of {sizes}: {default} is used");
+        values.fault(MAGLEV_TABLE_SIZE, message);
+    }
+    Choice::Maglev {
+        slots: asked.unwrap_or(default),
+    }
+}
+
 fn ports(ports: Option<Vec<PortSpec>>, values: &mut Values) -> Vec<ServicePortFact> {
     let ports = ports.unwrap_or_default().into_iter().enumerate();
     let mut read = |at: usize, spec: PortSpec| {
@@ -254,22 +375,13 @@ fn ports(ports: Option<Vec<PortSpec>>, values: &mut Values) -> Vec<ServicePortFa
             None => Protocol::Tcp,
             word => values.word(&field("protocol"), word, &PROTOCOLS)?,
         };
-        let mut number = |name: &str, number: i64| {
-            let port = u16::try_from(number).ok().filter(|port| *port > 0);
-            if port.is_none() {
-                values.fault(field(name), format!("{number} is no port: 1 to 65535"));
-            }
-            port
-        };
         Some(ServicePortFact {
             name: spec.name.unwrap_or_default(),
             protocol,
-            port: number("port", spec.port.unwrap_or_default())?,
-            // 0 is how a manifest says none.
+            port: values.port(&field("port"), spec.port.unwrap_or_default())?,
             node_port: spec
                 .node_port
-                .filter(|port| *port != 0)
-                .and_then(|port| number("nodePort", port)),
+                .and_then(|port| values.optional_port(&field("nodePort"), port)),
         })
     };
     ports.filter_map(|(at, spec)| read(at, spec)).collect()

@@ -1,11 +1,12 @@
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use dunlin_intent::{EndpointFact, EndpointSliceFact};
+use dunlin_intent::{EndpointFact, EndpointPortFact, EndpointSliceFact, Protocol};
 use dunlin_net::Afi;
 use serde::Deserialize;
 
 use super::meta::namespaced;
-use super::service::FAMILIES;
+use super::service::{FAMILIES, PROTOCOLS};
 use super::value::{First, Name, Parsed, Values};
 
 /// An EndpointSlice as the API server gives it. A cluster may have a hundred thousand endpoints: only what is named
@@ -16,6 +17,14 @@ pub(super) struct SliceObject {
     metadata: SliceMeta,
     address_type: Option<String>,
     endpoints: Option<Vec<EndpointSpec>>,
+    ports: Option<Vec<PortSpec>>,
+}
+
+#[derive(Deserialize)]
+struct PortSpec {
+    name: Option<Name>,
+    protocol: Option<String>,
+    port: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +47,19 @@ struct EndpointSpec {
     addresses: First<Parsed<IpAddr>>,
     conditions: Option<Conditions>,
     node_name: Option<Name>,
+    hints: Option<Hints>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Hints {
+    for_zones: Option<Vec<Hint>>,
+    for_nodes: Option<Vec<Hint>>,
+}
+
+#[derive(Deserialize)]
+struct Hint {
+    name: Name,
 }
 
 #[derive(Deserialize)]
@@ -75,6 +97,7 @@ impl SliceObject {
                 .map(|service| service.0)
                 .filter(|service| !service.is_empty()),
             address_type,
+            ports: ports(self.ports, &mut values),
             endpoints,
             malformed: values.malformed,
         }
@@ -101,6 +124,10 @@ impl EndpointSpec {
             terminating: None,
         });
         let ready = conditions.ready.unwrap_or(true);
+        let (zones, nodes) = match self.hints {
+            Some(hints) => (hints.for_zones, hints.for_nodes),
+            None => (None, None),
+        };
         EndpointFact {
             address,
             node: self
@@ -110,8 +137,33 @@ impl EndpointSpec {
             ready,
             serving: conditions.serving.unwrap_or(ready),
             terminating: conditions.terminating.unwrap_or(false),
+            zone_hints: names(zones),
+            node_hints: names(nodes),
         }
     }
+}
+
+fn names(hints: Option<Vec<Hint>>) -> Vec<Arc<str>> {
+    let hints = hints.unwrap_or_default().into_iter();
+    hints.map(|hint| hint.name.0).collect()
+}
+
+/// The ports that a Service's port can be matched with: one without a name or a number says nothing to any.
+fn ports(ports: Option<Vec<PortSpec>>, values: &mut Values) -> Vec<EndpointPortFact> {
+    let ports = ports.unwrap_or_default().into_iter().enumerate();
+    let mut read = |at: usize, spec: PortSpec| {
+        let field = |name: &str| format!("ports[{at}].{name}");
+        let protocol = match spec.protocol.as_deref() {
+            None => Protocol::Tcp,
+            word => values.word(&field("protocol"), word, &PROTOCOLS)?,
+        };
+        Some(EndpointPortFact {
+            port: values.optional_port(&field("port"), spec.port?)?,
+            name: spec.name?.0,
+            protocol,
+        })
+    };
+    ports.filter_map(|(at, spec)| read(at, spec)).collect()
 }
 
 #[cfg(test)]

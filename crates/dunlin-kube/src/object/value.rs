@@ -42,6 +42,22 @@ impl Values {
         }
     }
 
+    pub(super) fn port(&mut self, field: &str, number: i64) -> Option<u16> {
+        let port = u16::try_from(number).ok().filter(|port| *port > 0);
+        if port.is_none() {
+            self.fault(field, format!("{number} is no port: 1 to 65535"));
+        }
+        port
+    }
+
+    /// A port where 0 is how a manifest says none.
+    pub(super) fn optional_port(&mut self, field: &str, number: i64) -> Option<u16> {
+        match number {
+            0 => None,
+            _ => self.port(field, number),
+        }
+    }
+
     pub(crate) fn net(&mut self, field: &str, text: &str) -> Option<IpNet> {
         let net = text.parse().ok();
         if net.is_none() {

@@ -39,9 +39,7 @@ fn ready(on: &str) -> EndpointFact {
     EndpointFact {
         address: Some(addr("10.244.9.9")),
         node: Some(on.into()),
-        ready: true,
-        serving: true,
-        terminating: false,
+        ..EndpointFact::default()
     }
 }
 
@@ -68,6 +66,7 @@ fn slice(service: &str, endpoints: Vec<EndpointFact>) -> EndpointSliceFact {
         name: NamespacedName::new("web", format!("{service}-1")),
         service: Some(service.into()),
         address_type: Some(Afi::Ipv4),
+        ports: Vec::new(),
         endpoints,
         malformed: Vec::new(),
     }

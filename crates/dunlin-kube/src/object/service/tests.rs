@@ -35,11 +35,14 @@ fn a_service_is_read_as_the_api_server_shows_it() {
         r#"{"metadata": {"name": "web", "namespace": "shop", "uid": "u1", "resourceVersion": "7",
             "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-02T00:00:00Z",
             "labels": {"app": "web"}, "annotations": {"other": "x", "dunlin.dev/sharing-key": "k",
+            "dunlin.dev/load-balancing": "maglev", "dunlin.dev/maglev-table-size": "1021",
             "dunlin.dev/load-balancer-ips": "192.0.2.7, 2001:db8::7", "dunlin.dev/load-balancer-pool": "p"}},
         "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7", "fd00:96::7"],
             "externalIPs": ["198.51.100.7"], "internalTrafficPolicy": "Cluster", "externalTrafficPolicy": "Local",
             "publishNotReadyAddresses": true, "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack",
-            "loadBalancerClass": "dunlin.dev/bgp", "loadBalancerIP": "192.0.2.99", "sessionAffinity": "None",
+            "loadBalancerClass": "dunlin.dev/bgp", "loadBalancerIP": "192.0.2.99", "sessionAffinity": "ClientIP",
+            "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 600}}, "healthCheckNodePort": 32000,
+            "loadBalancerSourceRanges": ["198.51.100.7/24", " 2001:db8::/32"], "trafficDistribution": "PreferClose",
             "ports": [{"name": "http", "protocol": "TCP", "port": 80, "targetPort": "web", "nodePort": 30080},
                       {"port": 53, "protocol": "UDP"}]},
         "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7", "ipMode": "VIP", "ports": []},
@@ -85,6 +88,13 @@ fn a_service_is_read_as_the_api_server_shows_it() {
                 node_port: None,
             },
         ],
+        session_affinity_secs: Some(600),
+        health_check_node_port: Some(32000),
+        load_balancer_source_ranges: ["198.51.100.0/24", "2001:db8::/32"]
+            .map(|net| net.parse().unwrap())
+            .to_vec(),
+        traffic_distribution: Some(TrafficDistribution::PreferSameZone),
+        choice: Choice::Maglev { slots: 1021 },
         deleting: true,
         ..ServiceFact::new("shop", "web")
     };
@@ -109,6 +119,85 @@ fn a_service_by_hand_needs_little() {
         "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {loadBalancerIP: 192.0.2.9}}",
     );
     assert_eq!(asked.requested_ips, ips(&["192.0.2.9"]));
+}
+
+#[test]
+fn what_is_said_of_delivery_has_its_defaults_and_its_faults() {
+    let sticky = |config: &str| {
+        let text = format!(
+            r#"{{"metadata": {{"name": "a"}}, "spec": {{"sessionAffinity": "ClientIP"{config}}}}}"#
+        );
+        let service = json(&text);
+        let fields: Vec<String> = fields(&service).iter().map(ToString::to_string).collect();
+        (service.session_affinity_secs, fields)
+    };
+    let of = |secs: &str| {
+        sticky(&format!(
+            r#", "sessionAffinityConfig": {{"clientIP": {{"timeoutSeconds": {secs}}}}}"#
+        ))
+    };
+    assert_eq!(sticky(""), (Some(10_800), vec![]));
+    assert_eq!(sticky(r#", "sessionAffinityConfig": {}"#).0, Some(10_800));
+    assert_eq!(of("86400"), (Some(86_400), vec![]));
+    let field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
+    for secs in ["0", "-1", "86401", "99999999999"] {
+        assert_eq!(of(secs), (Some(10_800), vec![field.to_owned()]), "{secs}");
+    }
+    let bad = json(
+        r#"{"metadata": {"name": "a", "labels": {"service.kubernetes.io/service-proxy-name": ""},
+            "annotations": {"dunlin.dev/load-balancing": "hash", "dunlin.dev/maglev-table-size": "7"}},
+        "spec": {"sessionAffinity": "Cookie", "healthCheckNodePort": 99999, "trafficDistribution": "PreferFar",
+            "loadBalancerSourceRanges": ["10.0.0.0/8", "10.0.0.0/33"]}}"#,
+    );
+    assert_eq!(
+        fields(&bad),
+        [
+            "spec.sessionAffinity",
+            "spec.healthCheckNodePort",
+            "spec.loadBalancerSourceRanges[1]",
+            "spec.trafficDistribution",
+            "metadata.annotations[dunlin.dev/load-balancing]",
+        ]
+    );
+    let want = ServiceFact {
+        labels: bad.labels.clone(),
+        load_balancer_source_ranges: vec!["10.0.0.0/8".parse().unwrap()],
+        foreign_proxy: true,
+        malformed: bad.malformed.clone(),
+        ..ServiceFact::new("default", "a")
+    };
+    assert_eq!(bad, want);
+    for (annotations, choice, faults) in [
+        (
+            r#""dunlin.dev/load-balancing": "maglev""#,
+            Choice::Maglev { slots: 251 },
+            0,
+        ),
+        (
+            r#""dunlin.dev/load-balancing": "random""#,
+            Choice::Random,
+            0,
+        ),
+        (
+            r#""dunlin.dev/load-balancing": "maglev", "dunlin.dev/maglev-table-size": "65537""#,
+            Choice::Maglev { slots: 251 },
+            1,
+        ),
+    ] {
+        let service = json(&format!(
+            r#"{{"metadata": {{"name": "a", "annotations": {{{annotations}}}}}}}"#
+        ));
+        assert_eq!(
+            (service.choice, service.malformed.len()),
+            (choice, faults),
+            "{annotations}"
+        );
+    }
+    let none = json(
+        r#"{"metadata": {"name": "a"}, "spec": {"sessionAffinity": "None", "healthCheckNodePort": 0,
+            "trafficDistribution": null, "loadBalancerSourceRanges": null}}"#,
+    );
+    assert_eq!(none, ServiceFact::new("default", "a"));
 }
 
 #[test]

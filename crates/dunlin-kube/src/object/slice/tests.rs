@@ -13,9 +13,7 @@ fn endpoint(address: &str, node: Option<&str>) -> EndpointFact {
     EndpointFact {
         address: address.parse().ok(),
         node: node.map(Into::into),
-        ready: true,
-        serving: true,
-        terminating: false,
+        ..EndpointFact::default()
     }
 }
 
@@ -24,11 +22,12 @@ fn a_slice_is_read_as_the_api_server_shows_it() {
     let told = slice(
         r#"{"metadata": {"name": "web-x7", "namespace": "shop", "managedFields": [{}], "labels": {
             "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io", "kubernetes.io/service-name": "web"}},
-        "addressType": "IPv4", "ports": [{"name": "", "port": 80, "protocol": "TCP"}], "endpoints": [
+        "addressType": "IPv4", "ports": [{"name": "", "port": 80, "protocol": "TCP"}, {"name": "dns", "port": 53, "protocol": "UDP"},
+            {"name": "all"}, {"port": 81}, {"name": "zero", "port": 0}, {"name": "tcp", "port": 82}], "endpoints": [
             {"addresses": ["10.244.1.5"], "conditions": {"ready": true, "serving": true, "terminating": false},
-             "nodeName": "n1", "targetRef": {"kind": "Pod", "name": "web-1"}, "zone": "a", "hints": {"forZones": []}},
+             "nodeName": "n1", "targetRef": {"kind": "Pod", "name": "web-1"}, "zone": "a", "hints": {"forZones": [{"name": "a"}, {"name": "b"}], "forNodes": [{"name": "n1"}]}},
             {"addresses": ["10.244.2.5", "10.244.2.6"], "conditions": {"ready": false, "serving": true, "terminating": true}, "nodeName": "n2"},
-            {"addresses": ["10.244.3.5"]},
+            {"addresses": ["10.244.3.5"], "hints": {"forZones": null}},
             {"addresses": ["10.244.3.6"], "conditions": {"ready": null}, "nodeName": null},
             {"addresses": ["10.244.3.7"], "conditions": {"ready": false}, "nodeName": ""},
             {"addresses": []}]}"#,
@@ -38,7 +37,11 @@ fn a_slice_is_read_as_the_api_server_shows_it() {
     assert_eq!(told.address_type, Some(Afi::Ipv4));
     assert_eq!(told.malformed, []);
     let want = [
-        endpoint("10.244.1.5", Some("n1")),
+        EndpointFact {
+            zone_hints: vec!["a".into(), "b".into()],
+            node_hints: vec!["n1".into()],
+            ..endpoint("10.244.1.5", Some("n1"))
+        },
         EndpointFact {
             ready: false,
             terminating: true,
@@ -54,6 +57,31 @@ fn a_slice_is_read_as_the_api_server_shows_it() {
         endpoint("", None),
     ];
     assert_eq!(told.endpoints, want);
+    let ports = [
+        ("", Protocol::Tcp, 80),
+        ("dns", Protocol::Udp, 53),
+        ("tcp", Protocol::Tcp, 82),
+    ];
+    let ports = ports.map(|(name, protocol, port)| EndpointPortFact {
+        name: name.into(),
+        protocol,
+        port,
+    });
+    assert_eq!(told.ports, ports);
+}
+
+#[test]
+fn a_bad_port_leaves_the_rest_in_force() {
+    let told = slice(
+        r#"{"metadata": {"name": "a"}, "addressType": "IPv4", "ports": [{"name": "a", "port": 70000},
+            {"name": "b", "port": 80, "protocol": "QUIC"}, {"name": "c", "port": 81}],
+            "endpoints": [{"addresses": ["10.0.0.1"]}]}"#,
+    );
+    let fields: Vec<&str> = told.malformed.iter().map(|m| m.field.as_str()).collect();
+    assert_eq!(fields, ["ports[0].port", "ports[1].protocol"]);
+    let ports: Vec<u16> = told.ports.iter().map(|port| port.port).collect();
+    assert_eq!(ports, [81]);
+    assert_eq!(told.endpoints.len(), 1);
 }
 
 #[test]
