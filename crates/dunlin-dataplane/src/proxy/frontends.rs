@@ -1,0 +1,377 @@
+//! Frontends, and the services that they are of.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use dunlin_net::service::{Frontend, FrontendRule, View};
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashTable};
+use smallvec::SmallVec;
+
+use super::element::FrontendSet;
+use super::programmed::{Fate, Programmed, wanted_fate};
+
+/// No service.
+const NOBODY: u32 = u32::MAX;
+
+/// One frontend that is wanted or there.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) frontend: Frontend,
+    service: u32,
+    wanted: Option<FrontendRule>,
+    pub(super) believed: Programmed,
+    pub(super) queued: bool,
+    pub(super) sent: bool,
+    /// A read-back saw it.
+    pub(super) found: bool,
+    programmed: bool,
+    free: bool,
+}
+
+impl Entry {
+    pub(super) fn wanted(&self) -> Option<&FrontendRule> {
+        self.wanted.as_ref()
+    }
+
+    pub(super) fn is_programmed(&self) -> bool {
+        self.programmed
+    }
+}
+
+#[derive(Debug)]
+struct Service {
+    name: Arc<str>,
+    /// Those that it holds or waits for.
+    frontends: SmallVec<[u32; 2]>,
+}
+
+/// By number; numbers are used again.
+#[derive(Debug)]
+pub(super) struct Frontends {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    by_frontend: HashTable<u32>,
+    services: Vec<Service>,
+    free_services: Vec<u32>,
+    by_name: HashMap<Arc<str>, u32, FixedState>,
+    /// Who else wants a frontend that is held, in the order they came.
+    waiting: BTreeMap<u32, Vec<(u32, FrontendRule)>>,
+    /// Those that may not be as wanted.
+    pub(super) queue: VecDeque<u32>,
+    /// Bounded by the services that there are between two calls of `take_changed`.
+    pub(super) changed: BTreeSet<Arc<str>>,
+    hasher: FixedState,
+}
+
+impl Frontends {
+    pub(super) fn new(hasher: &FixedState) -> Frontends {
+        Frontends {
+            entries: Vec::new(),
+            free: Vec::new(),
+            by_frontend: HashTable::new(),
+            services: Vec::new(),
+            free_services: Vec::new(),
+            by_name: HashMap::with_hasher(hasher.clone()),
+            waiting: BTreeMap::new(),
+            queue: VecDeque::new(),
+            changed: BTreeSet::new(),
+            hasher: hasher.clone(),
+        }
+    }
+
+    pub(super) fn find(&self, frontend: &Frontend) -> Option<u32> {
+        let hash = self.hasher.hash_one(frontend);
+        let is = |at: &u32| self.entries[*at as usize].frontend == *frontend;
+        self.by_frontend.find(hash, is).copied()
+    }
+
+    pub(super) fn ensure(&mut self, frontend: Frontend) -> u32 {
+        if let Some(at) = self.find(&frontend) {
+            return at;
+        }
+        let entry = Entry {
+            frontend,
+            service: NOBODY,
+            wanted: None,
+            believed: Programmed::default(),
+            queued: false,
+            sent: false,
+            found: false,
+            programmed: false,
+            free: false,
+        };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.entries[at as usize] = entry;
+                at
+            }
+            None => {
+                self.entries.push(entry);
+                u32::try_from(self.entries.len() - 1).expect("memory ends before numbers do")
+            }
+        };
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        let hash = |at: &u32| hasher.hash_one(entries[*at as usize].frontend);
+        self.by_frontend.insert_unique(hash(&at), at, hash);
+        at
+    }
+
+    pub(super) fn entry(&self, at: u32) -> &Entry {
+        &self.entries[at as usize]
+    }
+
+    pub(super) fn entry_mut(&mut self, at: u32) -> &mut Entry {
+        &mut self.entries[at as usize]
+    }
+
+    /// Numbers of all that are wanted or there, ascending.
+    pub(super) fn all(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..)
+            .zip(&self.entries)
+            .filter(|(_, entry)| !entry.free)
+            .map(|(at, _)| at)
+    }
+
+    /// The rules of those that are wanted.
+    pub(super) fn rules(&self) -> impl Iterator<Item = &FrontendRule> {
+        self.entries.iter().filter_map(Entry::wanted)
+    }
+
+    pub(super) fn service_name(&self, entry: &Entry) -> Option<&Arc<str>> {
+        Some(&self.services.get(entry.service as usize)?.name)
+    }
+
+    /// A service's frontends, and whether it holds them.
+    pub(super) fn of_service(&self, name: &str) -> impl Iterator<Item = (u32, bool)> + '_ {
+        let service = self.by_name.get(name).copied();
+        let of = service.and_then(|service| self.services.get(service as usize));
+        let frontends = of.map(|service| service.frontends.as_slice());
+        let holds = move |at: &u32| (*at, Some(self.entry(*at).service) == service);
+        frontends.unwrap_or_default().iter().map(holds)
+    }
+
+    /// How many rules wait for a frontend that another service holds.
+    pub(super) fn conflicts(&self) -> usize {
+        self.waiting.values().map(Vec::len).sum()
+    }
+
+    /// `on_change` is told the frontend's number, the rule before and the rule after.
+    pub(super) fn set(
+        &mut self,
+        name: &Arc<str>,
+        rules: Vec<FrontendRule>,
+        mut on_change: impl FnMut(u32, Option<&FrontendRule>, Option<&FrontendRule>),
+    ) {
+        let service = match self.by_name.get(name) {
+            Some(service) => *service,
+            None if rules.is_empty() => return,
+            None => self.add_service(name),
+        };
+        let old = std::mem::take(&mut self.services[service as usize].frontends);
+        let mut new: SmallVec<[u32; 2]> = SmallVec::with_capacity(rules.len());
+        let mut seen = BTreeSet::new();
+        for rule in rules {
+            let at = self.ensure(rule.frontend);
+            if seen.insert(at) {
+                new.push(at);
+                self.want(at, service, rule, &mut on_change);
+            }
+        }
+        for at in old {
+            if !seen.contains(&at) {
+                self.let_go(at, service, &mut on_change);
+            }
+        }
+        if new.is_empty() {
+            self.by_name.remove(name);
+            self.free_services.push(service);
+        } else {
+            self.services[service as usize].frontends = new;
+        }
+    }
+
+    fn add_service(&mut self, name: &Arc<str>) -> u32 {
+        let service = Service {
+            name: name.clone(),
+            frontends: SmallVec::new(),
+        };
+        let at = match self.free_services.pop() {
+            Some(at) => {
+                self.services[at as usize] = service;
+                at
+            }
+            None => {
+                self.services.push(service);
+                u32::try_from(self.services.len() - 1).expect("memory ends before numbers do")
+            }
+        };
+        self.by_name.insert(name.clone(), at);
+        at
+    }
+
+    fn want(
+        &mut self,
+        at: u32,
+        service: u32,
+        rule: FrontendRule,
+        on_change: &mut impl FnMut(u32, Option<&FrontendRule>, Option<&FrontendRule>),
+    ) {
+        let entry = &mut self.entries[at as usize];
+        if entry.service == NOBODY || entry.service == service {
+            entry.service = service;
+            self.change(at, Some(rule), on_change);
+            return;
+        }
+        let waiting = self.waiting.entry(at).or_default();
+        match waiting.iter_mut().find(|(who, _)| *who == service) {
+            Some((_, waits)) => *waits = rule,
+            None => {
+                waiting.push((service, rule));
+                self.note_change(service);
+            }
+        }
+    }
+
+    fn let_go(
+        &mut self,
+        at: u32,
+        service: u32,
+        on_change: &mut impl FnMut(u32, Option<&FrontendRule>, Option<&FrontendRule>),
+    ) {
+        let waiting = self.waiting.get_mut(&at);
+        if self.entries[at as usize].service != service {
+            if let Some(waiting) = waiting {
+                waiting.retain(|(who, _)| *who != service);
+                if waiting.is_empty() {
+                    self.waiting.remove(&at);
+                }
+            }
+            return;
+        }
+        let next = waiting.map(|waiting| waiting.remove(0));
+        if self.waiting.get(&at).is_some_and(Vec::is_empty) {
+            self.waiting.remove(&at);
+        }
+        if self.entries[at as usize].programmed {
+            self.note_change(service);
+        }
+        let (service, rule) = next.map_or((NOBODY, None), |(who, rule)| (who, Some(rule)));
+        let entry = &mut self.entries[at as usize];
+        entry.service = service;
+        entry.programmed = false;
+        self.note_change(service);
+        self.change(at, rule, on_change);
+    }
+
+    fn change(
+        &mut self,
+        at: u32,
+        rule: Option<FrontendRule>,
+        on_change: &mut impl FnMut(u32, Option<&FrontendRule>, Option<&FrontendRule>),
+    ) {
+        let entry = &mut self.entries[at as usize];
+        if entry.wanted != rule {
+            let old = std::mem::replace(&mut entry.wanted, rule);
+            on_change(at, old.as_ref(), entry.wanted.as_ref());
+            self.enqueue(at);
+        }
+        self.refresh(at);
+    }
+
+    fn note_change(&mut self, service: u32) {
+        if let Some(service) = self.services.get(service as usize) {
+            self.changed.insert(service.name.clone());
+        }
+    }
+
+    /// It may not be as wanted.
+    pub(super) fn enqueue(&mut self, at: u32) {
+        let entry = &mut self.entries[at as usize];
+        if !entry.queued && !entry.free {
+            entry.queued = true;
+            self.queue.push_back(at);
+        }
+    }
+
+    /// It is to be the next.
+    pub(super) fn enqueue_first(&mut self, at: u32) {
+        let entry = &mut self.entries[at as usize];
+        if !entry.queued && !entry.free {
+            entry.queued = true;
+            self.queue.push_front(at);
+        }
+    }
+
+    pub(super) fn requeue_all(&mut self) {
+        for at in 0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX) {
+            self.enqueue(at);
+        }
+    }
+
+    /// Sees again whether it is programmed, and forgets it if it is neither wanted nor there.
+    pub(super) fn refresh(&mut self, at: u32) {
+        let entry = &mut self.entries[at as usize];
+        let programmed = entry
+            .wanted
+            .as_ref()
+            .is_some_and(|rule| is_in_force(rule, &entry.believed));
+        let service = entry.service;
+        if std::mem::replace(&mut entry.programmed, programmed) != programmed {
+            self.note_change(service);
+        }
+        self.drop_unused(at);
+    }
+
+    fn drop_unused(&mut self, at: u32) {
+        let entry = &mut self.entries[at as usize];
+        let used = entry.wanted.is_some() || entry.queued || entry.sent || entry.free;
+        if used || !entry.believed.is_empty() {
+            return;
+        }
+        entry.free = true;
+        entry.believed = Programmed::default();
+        let hash = self.hasher.hash_one(entry.frontend);
+        if let Ok(found) = self.by_frontend.find_entry(hash, |other| *other == at) {
+            found.remove();
+        }
+        self.free.push(at);
+    }
+
+    pub(super) fn is_programmed(&self, frontend: &Frontend) -> bool {
+        self.find(frontend)
+            .is_some_and(|at| self.entry(at).programmed)
+    }
+
+    /// The names of services, in no particular (but repeatable) order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        let named = self.services.iter();
+        named
+            .filter(|service| !service.frontends.is_empty())
+            .map(|service| &service.name)
+    }
+
+    /// Octets held for entries and services, by capacity, without the rules' own.
+    pub(super) fn memory(&self) -> usize {
+        let of = |entry: &Entry| {
+            let slots = entry.believed.inside.memory() + entry.believed.outside.memory();
+            slots + std::mem::size_of_val(&*entry.believed.allowed)
+        };
+        self.entries.capacity() * size_of::<Entry>()
+            + self.entries.iter().map(of).sum::<usize>()
+            + self.services.capacity() * size_of::<Service>()
+            + self.queue.capacity() * size_of::<u32>()
+            + self.by_frontend.capacity() * (size_of::<u32>() + 1)
+            + self.by_name.capacity() * (size_of::<(Arc<str>, u32)>() + 1)
+    }
+}
+
+/// Where clients should find endpoints they do, and otherwise it is known.
+fn is_in_force(rule: &FrontendRule, believed: &Programmed) -> bool {
+    believed.has(FrontendSet::Known)
+        && View::ALL.into_iter().all(|view| {
+            let has = believed.fate(view).map(|(_, fate)| fate);
+            wanted_fate(rule, view) != Fate::Balance || has == Some(Fate::Balance)
+        })
+}

@@ -1,0 +1,160 @@
+//! What a read-back tells.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dunlin_net::{Instant, IpNet};
+
+use super::common;
+use super::element::{Element, Forget, Found};
+use super::programmed::{Programmed, forgets, target};
+use super::{Outstanding, Proxy, Tables};
+use crate::KernelError;
+
+impl Proxy {
+    /// What a read-back found, or why there was none; or what is left after [`super::Command::Remove`]. What was found
+    /// is believed, whatever was before.
+    pub fn on_found(&mut self, now: Instant, found: Result<Found, KernelError>) {
+        let again = match self.outstanding {
+            Outstanding::Read { again } => again,
+            Outstanding::Remove => return self.on_removed(now, found),
+            Outstanding::Nothing | Outstanding::Batch(_) => return,
+        };
+        self.outstanding = Outstanding::Nothing;
+        self.last_read = Some(now);
+        self.tally.reads += 1;
+        if self.enabled != Some(true) {
+            return;
+        }
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                self.last_error = Some(Arc::new(error));
+                return self.want_read(now);
+            }
+        };
+        self.tables = if found.intact {
+            Tables::Made
+        } else {
+            let present = found.present;
+            Tables::ToMake { present }
+        };
+        self.pause_until = None;
+        if found.intact {
+            self.believe(found.elements);
+        } else {
+            self.believe(Vec::new());
+        }
+        if again {
+            self.want_read(now);
+        }
+    }
+
+    fn on_removed(&mut self, now: Instant, left: Result<Found, KernelError>) {
+        self.outstanding = Outstanding::Nothing;
+        let error = match left {
+            Ok(left) if !left.present => {
+                self.pause_until = None;
+                self.last_error = None;
+                if self.enabled == Some(false) {
+                    self.tables = Tables::ToMake { present: false };
+                }
+                self.believe(Vec::new());
+                self.owed.clear();
+                self.owed_at = None;
+                return;
+            }
+            Ok(_) => KernelError {
+                errno: 0,
+                message: "tables of the service proxy are still there after their removal"
+                    .to_owned(),
+            },
+            Err(error) => error,
+        };
+        self.refusals = self.refusals.saturating_add(1);
+        self.pause(now, Arc::new(error));
+    }
+
+    fn believe(&mut self, elements: Vec<Element>) {
+        let before: Vec<(u32, Programmed)> = {
+            let all: Vec<u32> = self.frontends.all().collect();
+            let take = |at| {
+                (
+                    at,
+                    std::mem::take(&mut self.frontends.entry_mut(at).believed),
+                )
+            };
+            all.into_iter().map(take).collect()
+        };
+        self.common.believe_nothing();
+        let mut allowed: BTreeMap<u32, Vec<IpNet>> = BTreeMap::new();
+        for element in elements {
+            self.believe_one(element, &mut allowed);
+        }
+        for (at, sources) in allowed {
+            self.frontends.entry_mut(at).believed.allowed = sources.into_boxed_slice();
+        }
+        self.common.found_all();
+        self.tally.elements = 0;
+        let all: Vec<u32> = self.frontends.all().collect();
+        for at in &all {
+            let entry = self.frontends.entry_mut(*at);
+            entry.believed.settle();
+            entry.found = !entry.believed.is_empty();
+            self.tally.elements += entry.believed.len(entry.frontend.afi());
+        }
+        for (at, before) in before {
+            if before != self.frontends.entry(at).believed {
+                self.retries.clear(at);
+                self.owe(at, &before);
+            }
+        }
+        self.retries.clear(common::UNIT);
+        for at in all {
+            self.frontends.enqueue(at);
+            self.frontends.refresh(at);
+        }
+    }
+
+    fn believe_one(&mut self, element: Element, allowed: &mut BTreeMap<u32, Vec<IpNet>>) {
+        match element {
+            Element::Hairpin(_) | Element::Near(_) => self.common.found(element),
+            Element::Member { set, frontend } => {
+                let at = self.frontends.ensure(frontend);
+                self.frontends.entry_mut(at).believed.sets.push(set);
+            }
+            Element::Allowed { frontend, source } => {
+                let at = self.frontends.ensure(frontend);
+                allowed.entry(at).or_default().push(source);
+            }
+            Element::Slot {
+                view,
+                frontend,
+                slot,
+                to,
+            } => {
+                let afi = frontend.afi();
+                let at = self.frontends.ensure(frontend);
+                let slots = self.frontends.entry_mut(at).believed.slots_mut(view);
+                if !slots.fill(afi, slot, &to) && slots.get(afi, slot as usize) != Some(to) {
+                    self.common.found(element);
+                }
+            }
+        }
+    }
+
+    /// What would have been forgotten on the way from what was there, had it not gone by another hand.
+    fn owe(&mut self, at: u32, before: &Programmed) {
+        let entry = self.frontends.entry(at);
+        let wanted = entry.wanted().map(|rule| target(rule, &entry.believed));
+        let mut all = Vec::new();
+        let frontend = entry.frontend;
+        forgets(frontend, before, &wanted.unwrap_or_default(), &mut all);
+        let mut left = Vec::new();
+        forgets(frontend, &entry.believed, &Programmed::default(), &mut left);
+        all.retain(|forget| {
+            !matches!(forget, Forget::Untranslated { .. }) && !left.contains(forget)
+        });
+        self.owe_all(all);
+    }
+}
