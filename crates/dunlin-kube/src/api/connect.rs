@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::header::{HeaderValue, USER_AGENT};
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -87,8 +88,10 @@ pub async fn connect(config: &ApiConfig) -> Result<Client, ConnectError> {
         config: config.clone(),
         stack: Mutex::new(Loaded {
             stack,
-            at: Instant::now(),
+            number: 0,
+            tried: Instant::now(),
         }),
+        reading: tokio::sync::Mutex::new(()),
         current: AtomicUsize::new(0),
     };
     Ok(Client::new(Servers(Arc::new(shared)), namespace))
@@ -101,13 +104,18 @@ struct Servers(Arc<Shared>);
 struct Shared {
     config: ApiConfig,
     stack: Mutex<Loaded>,
+    /// Held by whoever reads the credentials again, while others wait for what comes of it.
+    reading: tokio::sync::Mutex<()>,
     /// The server that answered last, counted on without end.
     current: AtomicUsize,
 }
 
 struct Loaded {
     stack: Stack,
-    at: Instant,
+    /// How often other credentials have taken the place of the first.
+    number: u64,
+    /// When they were last read, or could not be.
+    tried: Instant,
 }
 
 /// Everything made of one reading of the credentials.
@@ -133,16 +141,39 @@ impl Service<Request<Body>> for Servers {
 }
 
 impl Shared {
+    /// Sends a request; once more, if the server does not know us by then but by what our files say now.
     async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
-        let stack = self.loaded().stack.clone();
         let (head, body) = request.into_parts();
+        // A body that cannot be sent twice is none of ours.
+        let again = body.try_clone().ok_or("a request's body is a stream")?;
+        let (stack, number) = self.credentials();
+        let answer = self.send_by(&stack, &head, body).await;
+        let unknown = match &answer {
+            Ok(response) if response.status() != StatusCode::UNAUTHORIZED => return answer,
+            Ok(_) => true,
+            Err(_) => false,
+        };
+        // A certificate of ours that ran out ends connections as well.
+        let renewed = self.reload(number).await;
+        match unknown && renewed {
+            true => self.send_by(&self.credentials().0, &head, again).await,
+            false => answer,
+        }
+    }
+
+    /// Sends a request to whichever server answers, with these credentials.
+    async fn send_by(
+        &self,
+        stack: &Stack,
+        head: &Parts,
+        body: Body,
+    ) -> Result<Response<Incoming>, BoxError> {
         let mut failure: BoxError = "no API server is known".into();
         for _ in 0..stack.servers.len() {
             let turn = self.current.load(Ordering::Relaxed);
             let Some(server) = stack.servers.get(turn % stack.servers.len()) else {
                 break;
             };
-            // A body that cannot be sent twice goes to one server only; all of ours can.
             let Some(body) = body.try_clone() else {
                 return Err("a request's body is a stream".into());
             };
@@ -151,12 +182,7 @@ impl Shared {
             *request.headers_mut() = head.headers.clone();
             *request.uri_mut() = absolute(server, &head.uri)?;
             match attempt(stack.send.clone(), request).await {
-                Ok(response) => {
-                    if response.status() == StatusCode::UNAUTHORIZED {
-                        self.reload().await;
-                    }
-                    return Ok(response);
-                }
+                Ok(response) => return Ok(response),
                 Err(error) => {
                     // Whoever else failed at this server has moved on already.
                     let _ = self.current.compare_exchange(
@@ -173,26 +199,40 @@ impl Shared {
                 }
             }
         }
-        // A certificate of ours that ran out ends connections as well.
-        self.reload().await;
         Err(failure)
     }
 
-    /// Reads the credentials again; those in use stay if that fails.
-    async fn reload(&self) {
+    /// Reads the credentials again, unless others have taken the place of the numbered ones already. Whether there are
+    /// others now; those in use stay if they cannot be read.
+    async fn reload(&self, number: u64) -> bool {
+        let _alone = self.reading.lock().await;
         {
             let mut loaded = self.loaded();
-            if loaded.at.elapsed() < RELOAD_INTERVAL {
-                return;
+            if loaded.number != number {
+                return true;
             }
-            loaded.at = Instant::now();
+            if loaded.tried.elapsed() < RELOAD_INTERVAL {
+                return false;
+            }
+            loaded.tried = Instant::now();
         }
         match Stack::load(&self.config).await {
-            Ok((stack, _)) => self.loaded().stack = stack,
+            Ok((stack, _)) => {
+                let mut loaded = self.loaded();
+                loaded.stack = stack;
+                loaded.number += 1;
+                true
+            }
             Err(error) => {
-                tracing::warn!(%error, "the credentials cannot be read again: those of before stay in use")
+                tracing::warn!(%error, "the credentials cannot be read again: those of before stay in use");
+                false
             }
         }
+    }
+
+    fn credentials(&self) -> (Stack, u64) {
+        let loaded = self.loaded();
+        (loaded.stack.clone(), loaded.number)
     }
 
     fn loaded(&self) -> MutexGuard<'_, Loaded> {
