@@ -34,7 +34,9 @@ pub enum WriteFault {
     Missing,
     /// The kind is not there: its definition is not installed.
     NotInstalled,
-    /// We may not: 401, 403.
+    /// The server does not know us: 401. Credentials are exchanged without anybody doing anything.
+    Unauthorized,
+    /// We may not: 403.
     Forbidden,
     /// The server does not take it: its definitions are of another version.
     Invalid,
@@ -43,7 +45,10 @@ pub enum WriteFault {
 impl WriteFault {
     /// Whether it may go better in a moment, without anybody doing anything.
     pub fn is_passing(self) -> bool {
-        matches!(self, WriteFault::Busy | WriteFault::Missing)
+        matches!(
+            self,
+            WriteFault::Busy | WriteFault::Missing | WriteFault::Unauthorized
+        )
     }
 
     /// In one word.
@@ -52,6 +57,7 @@ impl WriteFault {
             WriteFault::Busy => "Busy",
             WriteFault::Missing => "Missing",
             WriteFault::NotInstalled => "NotInstalled",
+            WriteFault::Unauthorized => "Unauthorized",
             WriteFault::Forbidden => "Forbidden",
             WriteFault::Invalid => "Invalid",
         }
@@ -267,7 +273,11 @@ async fn in_time<T>(
 /// What an error status means, and what to do about it.
 fn judged(code: u16, reason: &str) -> (WriteFault, &'static str) {
     match code {
-        401 | 403 => (
+        401 => (
+            WriteFault::Unauthorized,
+            "; look whether the service account's token or the kubeconfig's certificate has run out",
+        ),
+        403 => (
             WriteFault::Forbidden,
             "; give the agents the rights that `dunlin manifests` prints",
         ),
@@ -292,7 +302,7 @@ mod tests {
     #[test]
     fn what_an_error_means() {
         for (code, reason, fault) in [
-            (401, "Unauthorized", WriteFault::Forbidden),
+            (401, "Unauthorized", WriteFault::Unauthorized),
             (403, "Forbidden", WriteFault::Forbidden),
             (404, "NotFound", WriteFault::Missing),
             (404, "Failed to parse error data", WriteFault::NotInstalled),
@@ -310,6 +320,11 @@ mod tests {
             WriteFault::Invalid,
         ];
         assert!(lasting.iter().all(|fault| !fault.is_passing()));
-        assert!(WriteFault::Busy.is_passing() && WriteFault::Missing.is_passing());
+        let passing = [
+            WriteFault::Busy,
+            WriteFault::Missing,
+            WriteFault::Unauthorized,
+        ];
+        assert!(passing.iter().all(|fault| fault.is_passing()));
     }
 }
