@@ -70,6 +70,9 @@ impl Overlay {
     }
 }
 
+/// The reason of an API server that does not know us.
+const UNAUTHORIZED: &str = "Unauthorized";
+
 /// What people must know of the API as a source, the worst first.
 fn source_problems(health: &SourceHealth) -> Vec<Problem> {
     let of = |object: &str, reason: &str, message: String| Problem {
@@ -98,10 +101,22 @@ fn source_problems(health: &SourceHealth) -> Vec<Problem> {
             ),
         ));
     }
-    for (name, resource) in &health.resources {
-        if let Some((reason, message)) = &resource.trouble {
-            problems.push(of(&format!("APIServer/{name}"), reason, message.clone()));
-        }
+    let troubles = health.resources.iter().filter_map(|(name, resource)| {
+        let (reason, message) = resource.trouble.as_ref()?;
+        Some((name, *reason, message))
+    });
+    // A server that does not know us says so to all alike: told once.
+    let (unknown, others): (Vec<_>, Vec<_>) =
+        troubles.partition(|(_, reason, _)| *reason == UNAUTHORIZED);
+    if let [(_, reason, message), more @ ..] = unknown.as_slice() {
+        let message = match more.len() {
+            0 => (*message).clone(),
+            count => format!("{message}; the same for {count} more kinds"),
+        };
+        problems.push(of("APIServer", reason, message));
+    }
+    for (name, reason, message) in others {
+        problems.push(of(&format!("APIServer/{name}"), reason, message.clone()));
     }
     if let Some(message) = &health.state_problem {
         problems.push(of("StateFile", "NotSaved", message.clone()));

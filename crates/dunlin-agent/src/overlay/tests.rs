@@ -39,3 +39,33 @@ fn a_source_in_trouble_says_what_since_when_and_what_to_do() {
     );
     assert!(said[2].starts_with("Secrets NotKept"), "{said:?}");
 }
+
+#[test]
+fn credentials_that_are_refused_are_one_problem() {
+    let trouble = |reason, message: &str| ResourceHealth {
+        trouble: Some((reason, message.to_owned())),
+        ..ResourceHealth::default()
+    };
+    let health = SourceHealth {
+        resources: [
+            ("endpointslices", trouble("Unauthorized", "no")),
+            ("nodes", trouble("Unauthorized", "no to nodes")),
+            ("secrets", trouble("Forbidden", "not these")),
+            ("services", trouble("Unauthorized", "no to services")),
+        ]
+        .map(|(name, health)| (name.to_owned(), health))
+        .into(),
+        ..SourceHealth::default()
+    };
+    let said: Vec<String> = source_problems(&health)
+        .iter()
+        .map(|p| format!("{} {} {}", p.object, p.reason, p.message))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "APIServer Unauthorized no; the same for 2 more kinds",
+            "APIServer/secrets Forbidden not these",
+        ]
+    );
+}
