@@ -64,7 +64,8 @@ fn conditions(world: &mut World) {
         let events = kubectl.get(&[
             "events",
             "--all-namespaces",
-            "--field-selector=involvedObject.name=twin",
+            // As the documents say.
+            "--field-selector=reportingComponent=dunlin.dev/agent,involvedObject.name=twin",
         ])?;
         let some = events["items"]
             .as_array()
