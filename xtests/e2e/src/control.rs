@@ -12,6 +12,7 @@ use dunlin_lab::process::{self, ProcessId, start_daemon};
 use crate::kubectl::{Kubectl, write_kubeconfig};
 use crate::network::{self, CONTROL};
 use crate::wait_for;
+use serde_json::{Value, json};
 
 /// The port of the API server.
 pub const API_PORT: u16 = 6443;
@@ -92,12 +93,7 @@ impl ControlPlane {
         // User, uid, groups.
         let tokens = format!("{ADMIN},{ADMIN},{ADMIN},system:masters\n");
         fs::write(plane.path("tokens.csv"), tokens).expect("a file");
-        write_kubeconfig(
-            &plane.path("admin.conf"),
-            &plane.server(),
-            &plane.ca(),
-            ADMIN,
-        );
+        plane.write_kubeconfig(&plane.admin(), &json!({ "token": ADMIN }));
         for component in Component::ALL {
             plane.run(component);
         }
@@ -128,7 +124,7 @@ impl ControlPlane {
     pub fn tool(&self, name: &str, numbers: &[u32]) {
         let mut command = self.command(name);
         command.args(numbers.iter().map(u32::to_string));
-        command.env("KUBECONFIG", self.path("admin.conf"));
+        command.env("KUBECONFIG", self.admin());
         let output = command.output().expect("the program runs");
         assert!(output.status.success(), "{output:?}");
     }
@@ -153,9 +149,14 @@ impl ControlPlane {
         format!("https://{address}:{API_PORT}")
     }
 
+    /// The kubeconfig file of an administrator.
+    pub fn admin(&self) -> PathBuf {
+        self.path("admin.conf")
+    }
+
     /// `kubectl` of an administrator.
     pub fn kubectl(&self) -> Kubectl {
-        self.kubectl_as(&self.path("admin.conf"))
+        self.kubectl_as(&self.admin())
     }
 
     /// `kubectl` of whom a kubeconfig file says.
@@ -177,9 +178,36 @@ impl ControlPlane {
         let token = self
             .kubectl()
             .ok(&["create", "token", account, "--namespace", namespace]);
+        self.kubeconfig(file, &json!({ "token": token.trim() }))
+    }
+
+    /// A token of a service account that ends with a Secret, which is made for it.
+    ///
+    /// # Panics
+    /// If the account does not exist.
+    #[track_caller]
+    pub fn token_until_deleted(&self, namespace: &str, account: &str, secret: &str) -> String {
+        let kubectl = self.kubectl();
+        let namespace = format!("--namespace={namespace}");
+        kubectl.ok(&["create", "secret", "generic", secret, &namespace]);
+        let bound = format!("--bound-object-name={secret}");
+        let kind = "--bound-object-kind=Secret";
+        let token = kubectl.ok(&["create", "token", account, &namespace, kind, &bound]);
+        token.trim().to_owned()
+    }
+
+    /// Writes a kubeconfig file for a user, as such a file describes one.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn kubeconfig(&self, file: &str, user: &Value) -> PathBuf {
         let path = self.path(file);
-        write_kubeconfig(&path, &self.server(), &self.ca(), token.trim());
+        self.write_kubeconfig(&path, user);
         path
+    }
+
+    fn write_kubeconfig(&self, path: &Path, user: &Value) {
+        write_kubeconfig(path, &self.server(), &self.ca(), user);
     }
 
     fn command(&self, what: &str) -> Command {
@@ -244,7 +272,7 @@ impl ControlPlane {
     fn controller_args(&self, command: &mut Command) {
         command
             .arg("--kubeconfig")
-            .arg(self.path("admin.conf"))
+            .arg(self.admin())
             .arg(format!("--cluster-cidr={}", POD_RANGES.join(",")))
             .arg(format!(
                 "--service-cluster-ip-range={}",

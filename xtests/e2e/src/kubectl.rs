@@ -137,13 +137,13 @@ impl Kubectl {
 }
 
 /// Writes a kubeconfig file of one cluster and one user.
-pub(crate) fn write_kubeconfig(path: &Path, server: &str, ca: &Path, token: &str) {
+pub(crate) fn write_kubeconfig(path: &Path, server: &str, ca: &Path, user: &Value) {
     let text = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "tests",
         "clusters": [{"name": "tests", "cluster": {"server": server, "certificate-authority": ca}}],
-        "users": [{"name": "tests", "user": {"token": token}}],
+        "users": [{"name": "tests", "user": user}],
         "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "tests"}}],
     });
     fs::write(path, text.to_string()).expect("a kubeconfig file");

@@ -10,6 +10,7 @@ pub mod kubectl;
 pub mod network;
 pub mod proxy;
 pub mod router;
+pub mod token;
 pub mod world;
 
 use std::path::{Path, PathBuf};

@@ -28,6 +28,18 @@ const VTYSH: &str = "/usr/bin/vtysh";
 /// Prefixes and the next hops that each is reached by.
 pub type Table = BTreeMap<String, BTreeSet<String>>;
 
+/// What the router was told of one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// As FRR spells them.
+    pub communities: BTreeSet<String>,
+    /// When, by the router's clock.
+    pub at_secs: u64,
+}
+
+/// How FRR spells the community GRACEFUL_SHUTDOWN, 65535:0 (RFC 8326).
+pub const GRACEFUL_SHUTDOWN: &str = "gracefulShutdown";
+
 /// FRR's zebra and bgpd; ended when dropped.
 #[derive(Debug)]
 pub struct Router {
@@ -187,6 +199,51 @@ impl Router {
             } else {
                 Err(format!("{table:?}"))
             }
+        });
+    }
+
+    /// The paths of one prefix, by the next hop.
+    ///
+    /// # Errors
+    /// If bgpd does not answer, or there is none.
+    pub fn paths(&self, prefix: &str) -> Result<BTreeMap<String, Told>, String> {
+        let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
+        let said = self.show(&format!("show bgp {family} unicast {prefix} json"))?;
+        let paths = said["paths"].as_array().ok_or(said.to_string())?;
+        let told = |path: &Value| Told {
+            communities: path["community"]["list"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|community| community.as_str().map(str::to_owned))
+                .collect(),
+            at_secs: path["lastUpdate"]["epoch"].as_u64().unwrap_or_default(),
+        };
+        let by_hop = |path| hops(path).into_iter().map(move |hop| (hop, told(path)));
+        Ok(paths.iter().flat_map(by_hop).collect())
+    }
+
+    /// Waits until it has a prefix through just these nodes, of which just the last ones are its last choice: their paths
+    /// carry GRACEFUL_SHUTDOWN.
+    ///
+    /// # Panics
+    /// If that does not come.
+    #[track_caller]
+    pub fn await_last_choice(&self, prefix: &str, nodes: &[&str], last: &[&str]) {
+        let family = usize::from(prefix.contains(':'));
+        let address = |node: &&str| network::addresses(node)[family].to_string();
+        let wanted: BTreeMap<String, bool> = nodes
+            .iter()
+            .map(|node| (address(node), last.contains(node)))
+            .collect();
+        let what = format!("{prefix} through {nodes:?}, last through {last:?}, on the router");
+        wait_for(&what, PATIENCE, || {
+            let paths = self.paths(prefix)?;
+            let found: BTreeMap<String, bool> = paths
+                .iter()
+                .map(|(hop, path)| (hop.clone(), path.communities.contains(GRACEFUL_SHUTDOWN)))
+                .collect();
+            (found == wanted).then_some(()).ok_or(format!("{paths:?}"))
         });
     }
 

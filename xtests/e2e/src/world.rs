@@ -8,6 +8,7 @@ use crate::control::{API_PORT, ControlPlane};
 use crate::kubectl::Kubectl;
 use crate::network::{self, CONTROL, Network, ROUTER};
 use crate::router::Router;
+use crate::token::TokenFile;
 use crate::{PATIENCE, wait_for};
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -31,6 +32,10 @@ pub struct Cluster {
     pub agents: BTreeMap<String, Agent>,
     /// FRR.
     pub router: Router,
+    account: String,
+    token: TokenFile,
+    /// What the token ends with.
+    secret: String,
     args: Vec<String>,
     kubeconfig: PathBuf,
 }
@@ -45,6 +50,15 @@ pub fn ready() -> Value {
         "lastHeartbeatTime": "2026-01-01T00:00:00Z",
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     })
+}
+
+/// A token of the agents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The Secret in [`NAMESPACE`] that it ends with.
+    pub secret: String,
+    /// The token itself.
+    pub token: String,
 }
 
 /// The nodes that are there when a test begins, and when it ends.
@@ -114,13 +128,17 @@ impl World {
             .expect("deploy/dunlin.yaml has a DaemonSet");
         let pod = &daemon_set["spec"]["template"]["spec"];
         let account = pod["serviceAccountName"].as_str();
-        let account = account.expect("a service account");
+        let account = account.expect("a service account").to_owned();
         let args = pod["containers"][0]["args"]
             .as_array()
             .into_iter()
             .flatten();
         let args = args.filter_map(|arg| arg.as_str().map(str::to_owned));
-        let kubeconfig = self.plane.kubeconfig_of(NAMESPACE, account, "agent.conf");
+        let secret = "agents-1".to_owned();
+        let token = self.plane.token_until_deleted(NAMESPACE, &account, &secret);
+        let token = TokenFile::new(self.plane.home().join("token"), &token);
+        let user = json!({ "tokenFile": token.path() });
+        let kubeconfig = self.plane.kubeconfig("agent.conf", &user);
         let [router, _] = network::addresses(ROUTER);
         kubectl.apply(&format!(
             "apiVersion: dunlin.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: tor}}\n\
@@ -131,6 +149,9 @@ impl World {
         self.cluster = Some(Cluster {
             agents: BTreeMap::new(),
             router: Router::start(self.network.netns(ROUTER), self.plane.home()),
+            account,
+            token,
+            secret,
             args: args.collect(),
             kubeconfig,
         });
@@ -190,6 +211,33 @@ impl World {
             kubeconfig: cluster.kubeconfig.clone(),
             api_server: format!("{address}:{API_PORT}"),
         }
+    }
+
+    /// The token that the agents have.
+    ///
+    /// # Panics
+    /// If there is none yet.
+    pub fn token(&self) -> Token {
+        let cluster = self.cluster.as_ref().expect("installed");
+        Token {
+            secret: cluster.secret.clone(),
+            token: cluster.token.token(),
+        }
+    }
+
+    /// Gives the agents another token, as the kubelet does. The one before is good as long as its Secret is there.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[track_caller]
+    pub fn exchange_token(&mut self) {
+        let cluster = self.cluster.as_mut().expect("installed");
+        let number = cluster.secret.rsplit('-').next();
+        let number: u32 = number.and_then(|n| n.parse().ok()).expect("a number");
+        cluster.secret = format!("agents-{}", number + 1);
+        let (account, secret) = (&cluster.account, &cluster.secret);
+        let token = self.plane.token_until_deleted(NAMESPACE, account, secret);
+        cluster.token.put(&token);
     }
 
     /// Starts the agent of a node.

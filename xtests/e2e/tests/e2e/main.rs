@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr)]
 
 mod control_plane;
+mod drain;
 mod install;
 mod nodes;
 mod objects;
@@ -11,7 +12,9 @@ mod outage;
 mod peers;
 mod pools;
 mod services;
+mod sharing;
 mod status;
+mod tokens;
 mod world;
 
 use std::process::ExitCode;
@@ -34,8 +37,11 @@ fn main() -> ExitCode {
         services::TESTS,
         peers::TESTS,
         pools::TESTS,
+        sharing::TESTS,
+        drain::TESTS,
         status::TESTS,
         outage::TESTS,
+        tokens::TESTS,
     ]
     .into_iter()
     .flatten();

@@ -21,7 +21,8 @@ pub(crate) const TESTS: &[Test] = &[
 
 const LEASE: &str = "dunlin-load-balancer";
 
-fn objects(addresses: &str) -> String {
+/// A pool of addresses, and what announces them.
+pub(crate) fn objects(addresses: &str) -> String {
     format!(
         "{ADVERTISEMENT}---\napiVersion: dunlin.dev/v1alpha1\nkind: LoadBalancerPool\n\
          metadata: {{name: outside}}\nspec: {{addresses: [{addresses}]}}\n"
@@ -67,7 +68,8 @@ fn await_given(kubectl: &Kubectl, count: usize) -> BTreeMap<String, String> {
     all
 }
 
-fn end(world: &mut World) {
+/// Takes the services and their pool away.
+pub(crate) fn end(world: &mut World) {
     let kubectl = world.kubectl();
     let all = given(&kubectl).expect("a list");
     kubectl.ok(&["delete", "services", "--selector=pool=yes"]);
