@@ -199,7 +199,7 @@ impl Cluster {
         self.dirty.protection.extend(changed);
     }
 
-    /// Says the API server's addresses, which no route may capture.
+    /// Says the API server's addresses, which no route may capture and no Service may have.
     pub fn set_api_servers(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
         let addresses: BTreeSet<IpAddr> = addresses.into_iter().collect();
         for addr in self.api_servers.difference(&addresses) {
@@ -207,6 +207,9 @@ impl Cluster {
                 self.dirty.protection.insert(IpNet::from(*addr));
             }
         }
+        let changed = self.api_servers.symmetric_difference(&addresses);
+        let changed = changed.map(|addr| IpNet::from(*addr));
+        self.services.dirty.nets.extend(changed);
         for addr in addresses.difference(&self.api_servers) {
             if self.origin.protect(*addr, Protected::ApiServer) {
                 self.dirty.protection.insert(IpNet::from(*addr));

@@ -221,9 +221,10 @@ impl Cluster {
                 false => self.origin.unprotect(addr, Protected::Node),
             };
             self.exclude_from_masquerade(IpNet::from(addr), add);
+            // Whose it is is said where a Service has it.
+            self.services.dirty.nets.insert(IpNet::from(addr));
             if changed {
                 self.dirty.protection.insert(IpNet::from(addr));
-                self.services.dirty.nets.insert(IpNet::from(addr));
                 let origin = &self.origin;
                 self.claims
                     .recheck_covers(addr, |net| origin.node_address_in(net), touched);
@@ -241,6 +242,7 @@ impl Cluster {
             hosts.remove(age);
         }
         if hosts.first() != first.as_ref() {
+            self.services.dirty.nets.insert(IpNet::from(addr));
             self.dirty
                 .nodes
                 .extend(hosts.iter().map(|h| h.name.clone()));

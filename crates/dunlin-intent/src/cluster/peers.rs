@@ -34,6 +34,8 @@ pub(super) struct Places {
     configured: BTreeMap<Place, BTreeSet<Arc<str>>>,
     /// The node that the session with an address is with.
     nodes: BTreeMap<IpAddr, Arc<str>>,
+    /// The `BGPPeer`s that name an address, whether they are for this node or not.
+    pub(super) addresses: BTreeMap<IpAddr, BTreeSet<Arc<str>>>,
 }
 
 impl Cluster {
@@ -43,6 +45,12 @@ impl Cluster {
             return;
         }
         self.remove_place(&name);
+        self.forget_address(&name);
+        if let Some(addr) = fact.peer_address {
+            let names = self.places.addresses.entry(addr).or_default();
+            names.insert(name.clone());
+            self.services.dirty.nets.insert(IpNet::from(addr));
+        }
         let configured = Configured {
             fact,
             session: None,
@@ -54,6 +62,7 @@ impl Cluster {
 
     pub(super) fn remove_peer(&mut self, name: &str) {
         self.remove_place(name);
+        self.forget_address(name);
         if let Some((name, _)) = self.configured.remove_entry(name) {
             self.dirty.configured.insert(name);
         }
@@ -123,6 +132,19 @@ impl Cluster {
             if sharing.is_empty() {
                 self.places.configured.remove(&place);
             }
+        }
+    }
+
+    fn forget_address(&mut self, name: &str) {
+        let addr = self.configured.get(name).and_then(|c| c.fact.peer_address);
+        if let Some(addr) = addr
+            && let Some(names) = self.places.addresses.get_mut(&addr)
+        {
+            names.remove(name);
+            if names.is_empty() {
+                self.places.addresses.remove(&addr);
+            }
+            self.services.dirty.nets.insert(IpNet::from(addr));
         }
     }
 

@@ -5,6 +5,7 @@ mod announce;
 mod classes;
 mod counts;
 mod endpoints;
+mod hosts;
 mod labels;
 mod prefixes;
 mod ranges;

@@ -232,7 +232,11 @@ fn other() -> impl Strategy<Value = Fact> {
             Fact::Peer(PeerFact {
                 name: format!("p{n}"),
                 labels: labels(rack),
-                peer_address: Some(IpAddr::from([198, 51, 100, n])),
+                // One of them at what Services have, too.
+                peer_address: Some(match n {
+                    0 => IpAddr::from([203, 0, 0, 1]),
+                    _ => IpAddr::from([198, 51, 100, n]),
+                }),
                 peer_asn: Some(PeerAsn::Number(Asn(65010))),
                 ..PeerFact::default()
             })

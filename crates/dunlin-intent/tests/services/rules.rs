@@ -34,6 +34,13 @@ impl Rules<'_> {
             .filter(|addr| !addr.is_loopback())
     }
 
+    fn is_peer(&self, addr: IpAddr) -> bool {
+        self.facts.values().any(|fact| match fact {
+            Fact::Peer(peer) => peer.peer_address == Some(addr),
+            _ => false,
+        })
+    }
+
     /// Who owns what is tested elsewhere.
     fn pod_subnets(&self) -> impl Iterator<Item = IpNet> {
         self.cluster.origin().owners().map(|(net, _)| net)
@@ -184,6 +191,7 @@ impl Rules<'_> {
                     || addr.is_loopback()
                     || local.next_hops.get(Afi::of(addr)).is_none()
                     || self.node_addresses().any(|node| node == addr)
+                    || self.is_peer(addr)
                     || self.pod_subnets().any(|net| net.contains(&addr))
                     || !self.has_endpoints(service, addr, kind, own)
                 {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dunlin_net::{Afi, IpNet};
 
+use super::hosts::Host;
 use super::{Address, Cluster, Spec, WithheldReason, service_object};
 use crate::configured::unicast_fault;
 use crate::fact::{NamespacedName, ServiceAddressKind, ServiceType, TrafficPolicy};
@@ -157,13 +158,22 @@ impl Cluster {
             faults.invalid(field, fault);
             return Some(WithheldReason::NotUnicast);
         }
-        if self.origin.node_address_in(IpNet::from(addr)).is_some() {
-            faults.add(
-                Reason::ServiceAddressInUse,
-                field,
-                format!("{addr} is the address of a Node and is not announced: give the Service another address"),
-            );
-            return Some(WithheldReason::NodeAddress);
+        if let Some(host) = self.host_at(addr) {
+            let reason = match host {
+                Host::Node(_) => Some(WithheldReason::NodeAddress),
+                Host::Peer(_) => Some(WithheldReason::PeerAddress),
+                // It may be by their own cluster IP that we reach them.
+                Host::ApiServer if address.kind == ServiceAddressKind::ClusterIp => None,
+                Host::ApiServer => Some(WithheldReason::ApiServerAddress),
+            };
+            if reason.is_some() {
+                faults.add(
+                    Reason::ServiceAddressInUse,
+                    field,
+                    format!("{addr} is the address of {host} and is not announced: give the Service another address"),
+                );
+                return reason;
+            }
         }
         if let Some((subnet, owner)) = self.origin.owner_covering(IpNet::from(addr)) {
             faults.add(

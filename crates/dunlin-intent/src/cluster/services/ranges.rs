@@ -222,6 +222,14 @@ impl Cluster {
                 );
                 continue;
             }
+            // The rest of the range is as good as any.
+            if let Some((addr, host)) = nets.iter().find_map(|net| self.outside_host_in(*net)) {
+                faults.add(
+                    Reason::OverlappingRange,
+                    field.clone(),
+                    format!("{what} contains {addr}, the address of {host}, which no Service is given: take it out"),
+                );
+            }
             let other = nets.iter().find_map(|net| overlapping(&judged.pools, *net));
             if let Some((net, name)) = other {
                 let what = match *name == fact.name {

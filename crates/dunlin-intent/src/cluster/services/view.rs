@@ -94,6 +94,10 @@ pub enum WithheldReason {
     NotUnicast,
     /// It is the address of a Node.
     NodeAddress,
+    /// It is the address of a `BGPPeer`.
+    PeerAddress,
+    /// It is the address of an API server.
+    ApiServerAddress,
     /// It lies within a pod subnet.
     WithinPodSubnet,
     /// This Node is excluded from external load balancers by its label.
@@ -123,6 +127,8 @@ impl WithheldReason {
             WithheldReason::NotSelected => "NotSelected",
             WithheldReason::NotUnicast => "NotUnicast",
             WithheldReason::NodeAddress => "NodeAddress",
+            WithheldReason::PeerAddress => "PeerAddress",
+            WithheldReason::ApiServerAddress => "ApiServerAddress",
             WithheldReason::WithinPodSubnet => "WithinPodSubnet",
             WithheldReason::NodeExcluded => "NodeExcluded",
             WithheldReason::Draining => "Draining",
@@ -151,6 +157,8 @@ impl fmt::Display for WithheldReason {
             }
             WithheldReason::NotUnicast => "it is no unicast address",
             WithheldReason::NodeAddress => "it is the address of a Node",
+            WithheldReason::PeerAddress => "it is the address of a BGPPeer",
+            WithheldReason::ApiServerAddress => "it is the address of an API server",
             WithheldReason::WithinPodSubnet => "it lies within a pod subnet",
             WithheldReason::NodeExcluded => {
                 "the Node is labelled node.kubernetes.io/exclude-from-external-load-balancers"

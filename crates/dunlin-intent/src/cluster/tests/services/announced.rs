@@ -340,6 +340,60 @@ fn a_node_that_comes_later_takes_its_addresses_back() {
 }
 
 #[test]
+fn what_a_peer_or_an_api_server_has_no_service_is_announced_at() {
+    let fact = external(|s| {
+        s.cluster_ips = vec![addr("10.0.0.1")];
+        s.external_ips = vec![addr("203.0.113.1")];
+    });
+    let mut cluster = announcing(&ALL_KINDS, [fact, endpoints(vec![ready("n1")])]);
+    assert_eq!(announced(&cluster), ["10.0.0.1/32", "203.0.113.1/32"]);
+    let said = |cluster: &Cluster| -> Vec<String> {
+        let problems = cluster.problems().into_iter();
+        let about = problems.filter(|p| p.object.to_string() == "Service/web/svc");
+        about.map(|p| p.message.clone()).collect()
+    };
+    // Also if it is a peer of other nodes alone, or of none.
+    let peer = |name: &str| {
+        Fact::Peer(PeerFact {
+            name: name.to_owned(),
+            peer_address: Some(addr("203.0.113.1")),
+            peer_asn: Some(PeerAsn::Number(Asn(65010))),
+            node_selector: Some(labelled("rack", "elsewhere")),
+            ..PeerFact::default()
+        })
+    };
+    cluster.apply(peer("tor"));
+    assert_eq!(announced_now(&mut cluster), ["10.0.0.1/32"]);
+    let why = [None, Some(WithheldReason::PeerAddress)];
+    assert_eq!(withheld(&cluster, "svc"), why);
+    assert_eq!(said(&cluster).len(), 1);
+    assert!(said(&cluster)[0].starts_with("203.0.113.1 is the address of the BGPPeer tor "));
+    cluster.apply(peer("spine"));
+    changes(&mut cluster);
+    assert!(said(&cluster)[0].contains(" the BGPPeer spine "));
+    for name in ["spine", "tor"] {
+        cluster.remove(&Key::Peer(name.to_owned()));
+    }
+    assert_eq!(announced_now(&mut cluster).len(), 2);
+    assert_eq!(said(&cluster), [""; 0]);
+    // We may reach the API server by its cluster IP, and that is its own.
+    cluster.set_api_servers([addr("203.0.113.1"), addr("10.0.0.1")]);
+    assert_eq!(announced_now(&mut cluster), ["10.0.0.1/32"]);
+    let why = [None, Some(WithheldReason::ApiServerAddress)];
+    assert_eq!(withheld(&cluster, "svc"), why);
+    assert!(said(&cluster)[0].contains(" an API server "));
+    cluster.set_api_servers([]);
+    assert_eq!(announced_now(&mut cluster).len(), 2);
+    // The Node that is named is the oldest that has it.
+    cluster.apply(Fact::Node(node("n4", &["203.0.113.1"], &[])));
+    changes(&mut cluster);
+    assert!(said(&cluster)[0].contains(" the Node n4 "));
+    cluster.apply(Fact::Node(node("n3", &["203.0.113.1"], &[])));
+    changes(&mut cluster);
+    assert!(said(&cluster)[0].contains(" the Node n3 "));
+}
+
+#[test]
 fn namespaces_are_selected_by_their_labels() {
     let advertisement = |selector: crate::Selector| {
         announce("all", &[ClusterIp], |a| {

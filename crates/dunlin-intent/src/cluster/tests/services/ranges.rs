@@ -187,3 +187,40 @@ fn of_two_pools_with_the_same_addresses_the_younger_is_told() {
     assert!(cluster.problems()[0].message.contains("LoadBalancerPool b"));
     assert_eq!(ranges(&cluster), ["198.51.100.0/28", "203.0.113.0/31"]);
 }
+
+#[test]
+fn a_pool_with_the_address_of_a_peer_or_an_api_server_is_told_so_and_used() {
+    let facts = [pool("a", 1, &[("198.51.100.6", "198.51.100.11")])];
+    let mut cluster = announcing(&ALL_KINDS, facts);
+    let before = ranges(&cluster);
+    let said = |cluster: &Cluster| -> Vec<String> {
+        let problems = cluster.problems();
+        problems
+            .iter()
+            .map(|p| format!("{} {}", p.object, p.message))
+            .collect()
+    };
+    assert_eq!(said(&cluster), [""; 0]);
+    cluster.apply(Fact::Peer(PeerFact {
+        name: "tor".to_owned(),
+        peer_address: Some(addr("198.51.100.10")),
+        peer_asn: Some(PeerAsn::Number(Asn(65010))),
+        ..PeerFact::default()
+    }));
+    changes(&mut cluster);
+    let found = said(&cluster);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("LoadBalancerPool/a 198.51.100.6-198.51.100.11 contains 198.51.100.10, the address of the BGPPeer tor,"), "{found:?}");
+    assert_eq!(ranges(&cluster), before);
+    cluster.remove(&Key::Peer("tor".to_owned()));
+    cluster.set_api_servers([addr("198.51.100.11")]);
+    changes(&mut cluster);
+    let found = said(&cluster);
+    assert!(
+        found[0].contains("198.51.100.11, the address of an API server"),
+        "{found:?}"
+    );
+    cluster.set_api_servers([]);
+    changes(&mut cluster);
+    assert_eq!(said(&cluster), [""; 0]);
+}
