@@ -4,7 +4,8 @@
 //! acts in a cluster; whoever begins starts from the Services' status, so nothing else is remembered anywhere.
 //!
 //! * An address is given only while nobody holds it, or with those it may be shared with. Whatever the status of a Service of
-//!   type LoadBalancer shows is held by it, whosever class it is of, and so is what was decided and is not written yet.
+//!   type LoadBalancer shows is held by it, whosever class it is of, and so is what was decided and is not written yet, and
+//!   what any Service has in `spec.externalIPs`. What Nodes, pods, BGP peers and API servers use, and cluster IPs, nobody gets.
 //! * What a Service has it keeps: over restarts, and when pools change. It loses it when the Service goes, or is no longer
 //!   ours; when it asks for another address or pool and gets one; when a family goes; when it may not share it any more.
 //! * Services of age come first. A Service's pool is the one it names; or the first, of those that give addresses by
@@ -34,6 +35,7 @@ use reserved::Reserved;
 use service::{Rank, Service, Wait, Wish};
 
 pub use outcome::{Outcome, Remark, Shortfall};
+pub use reserved::ReservedBy;
 pub use view::{PoolDefect, PoolView};
 
 /// The `spec.loadBalancerClass` of Services that are ours.
@@ -67,7 +69,7 @@ pub struct Pools {
     /// The pools in the order they are tried.
     order: BTreeSet<(Reverse<usize>, Arc<str>)>,
     reserved: Reserved,
-    /// All Services of type LoadBalancer.
+    /// All Services of type LoadBalancer, and those with external addresses.
     services: BTreeMap<NamespacedName, Service>,
     book: Book,
     /// Services to decide upon, oldest first.
@@ -98,7 +100,8 @@ impl Pools {
         }
     }
 
-    /// Takes in what a source tells. Other kinds than pools, Services, Namespaces, Nodes and ServiceCIDRs do not matter.
+    /// Takes in what a source tells. Other kinds than pools, Services, Namespaces, Nodes, ServiceCIDRs and BGPPeers do not
+    /// matter.
     pub fn handle(&mut self, event: SourceEvent) {
         match event {
             SourceEvent::Apply(Fact::Service(fact)) => {
@@ -123,24 +126,29 @@ impl Pools {
             SourceEvent::Remove(Key::Pool(name)) => self.put_pool(name.as_str().into(), None),
             SourceEvent::Apply(Fact::Node(fact)) => {
                 let spans = reserved::of_node(&fact);
-                self.reserve(Key::Node(fact.name), spans);
+                self.reserve(Key::Node(fact.name).into(), spans);
+            }
+            SourceEvent::Apply(Fact::Peer(fact)) => {
+                let spans = reserved::of_peer(&fact);
+                self.reserve(Key::Peer(fact.name).into(), spans);
+            }
+            SourceEvent::ApiServers(addresses) => {
+                let spans = reserved::of_addresses(addresses).collect();
+                self.reserve(ReservedBy::ApiServers, spans);
             }
             SourceEvent::Apply(Fact::ServiceCidr(fact)) => {
                 let spans = reserved::of_service_cidr(&fact);
-                self.reserve(Key::ServiceCidr(fact.name), spans);
+                self.reserve(Key::ServiceCidr(fact.name).into(), spans);
             }
-            SourceEvent::Remove(key @ (Key::Node(_) | Key::ServiceCidr(_))) => {
-                self.reserve(key, Vec::new());
+            SourceEvent::Remove(key @ (Key::Node(_) | Key::ServiceCidr(_) | Key::Peer(_))) => {
+                self.reserve(key.into(), Vec::new());
             }
             SourceEvent::Synced(kind) => {
                 if self.missing.remove(&kind) && self.missing.is_empty() {
                     self.begin();
                 }
             }
-            SourceEvent::Apply(_)
-            | SourceEvent::Remove(_)
-            | SourceEvent::Problems(..)
-            | SourceEvent::ApiServers(_) => {}
+            SourceEvent::Apply(_) | SourceEvent::Remove(_) | SourceEvent::Problems(..) => {}
         }
     }
 
@@ -300,8 +308,10 @@ impl Pools {
         }
     }
 
-    fn reserve(&mut self, key: Key, spans: Vec<(Afi, u128, u128)>) {
-        if self.reserved.set(key, spans) {
+    fn reserve(&mut self, by: ReservedBy, spans: Vec<(Afi, u128, u128)>) {
+        if self.reserved.set(by, spans) {
+            let asking = self.waiting.get(&Wait::Unreserved);
+            self.dirty.extend(asking.into_iter().flatten().cloned());
             let both = |name: &Arc<str>| Afi::ALL.map(|afi| (name.clone(), afi));
             self.rooms.extend(self.pools.keys().flat_map(both));
         }
@@ -368,13 +378,14 @@ impl Pools {
         self.rehold(name);
     }
 
-    /// Writes into the book what a Service holds: what it shall have and what its status shows.
+    /// Writes into the book what a Service holds: what it shall have, what its status shows and its external addresses.
     fn rehold(&mut self, name: &NamespacedName) {
         let Some(service) = self.services.get_mut(name) else {
             return;
         };
         let given = service.outcome.addresses.iter();
-        let holds: BTreeSet<IpAddr> = given.chain(&service.observed).copied().collect();
+        let others = service.observed.iter().chain(&service.wish.external);
+        let holds: BTreeSet<IpAddr> = given.chain(others).copied().collect();
         let before = std::mem::replace(&mut service.held, holds.clone());
         let sharing = service.sharing.clone();
         let addresses = service.outcome.addresses.clone();

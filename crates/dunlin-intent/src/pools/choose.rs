@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dunlin_net::Afi;
 
-use super::intervals::{address, first_absent};
+use super::intervals::{address, first_absent, number};
 use super::outcome::{Outcome, Remark, Shortfall};
 use super::pool::Pool;
 use super::service::{Service, Wait, Wish};
@@ -173,8 +173,12 @@ impl Pools {
                 waits: vec![Wait::Address(ip)],
             });
         }
-        if self.reserved.is_reserved(ip) {
-            return Err(Shortfall::RequestedReserved(ip).into());
+        let number = number(ip);
+        if let Some((_, by)) = self.reserved.first_in(Afi::of(ip), number, number) {
+            return Err(Miss {
+                shortfall: Shortfall::RequestedReserved(ip, by.clone()),
+                waits: vec![Wait::Unreserved],
+            });
         }
         Ok(())
     }

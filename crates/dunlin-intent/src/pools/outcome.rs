@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dunlin_net::Afi;
 
+use super::ReservedBy;
 use crate::fact::NamespacedName;
 
 /// What a Service has, and why it has no more.
@@ -81,8 +82,8 @@ pub enum Shortfall {
     RequestedNotForService(IpAddr, Arc<str>),
     /// The address it asks for is held by another Service with which it cannot share.
     RequestedTaken(IpAddr, NamespacedName),
-    /// The address it asks for is in use by a Node, its pods or as a cluster IP.
-    RequestedReserved(IpAddr),
+    /// The address it asks for is in use by somebody else than a Service.
+    RequestedReserved(IpAddr, ReservedBy),
     /// It requires both families and `ipFamilies` names one.
     OneFamilyOnly,
     /// Another controller wrote its status: a host name, or addresses of its proxy.
@@ -105,7 +106,7 @@ impl Shortfall {
             Shortfall::RequestedOutsidePools(_) => "RequestedOutsidePools",
             Shortfall::RequestedNotForService(..) => "RequestedNotForService",
             Shortfall::RequestedTaken(..) => "RequestedTaken",
-            Shortfall::RequestedReserved(_) => "RequestedReserved",
+            Shortfall::RequestedReserved(..) => "RequestedReserved",
             Shortfall::OneFamilyOnly => "OneFamilyOnly",
             Shortfall::AnotherController => "AnotherController",
         }
@@ -162,10 +163,9 @@ impl fmt::Display for Shortfall {
                 f,
                 "it asks for {addr}, which the Service {other} has: ask for another, or let them share it by the annotation dunlin.dev/sharing-key, distinct ports and externalTrafficPolicy Cluster on both"
             ),
-            Shortfall::RequestedReserved(addr) => write!(
-                f,
-                "it asks for {addr}, which a Node, its pods or cluster IPs use: ask for another"
-            ),
+            Shortfall::RequestedReserved(addr, by) => {
+                write!(f, "it asks for {addr}, which {by} uses: ask for another")
+            }
             Shortfall::OneFamilyOnly => f.write_str(
                 "ipFamilyPolicy requires both families and ipFamilies names one: the cluster must have both",
             ),

@@ -1,19 +1,45 @@
-//! Addresses that are never given: those of Nodes, of their pods, and cluster IPs.
+//! Addresses that are never given: those of Nodes, of their pods, of BGP peers and of API servers, and cluster IPs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use dunlin_net::{Afi, IpNet, PerFamily};
 
-use super::intervals::{Intervals, number};
-use crate::fact::{Key, NodeFact, ServiceCidrFact};
+use super::intervals::{Intervals, address, number};
+use crate::fact::{Key, NodeFact, PeerFact, ServiceCidrFact};
+use crate::problem::ObjectRef;
 
 type Span = (Afi, u128, u128);
+
+/// Who uses addresses that are therefore not given.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReservedBy {
+    /// A Node and its pods, a `BGPPeer`, or a `ServiceCIDR`, out of which cluster IPs are taken.
+    Object(ObjectRef),
+    /// The API servers.
+    ApiServers,
+}
+
+impl fmt::Display for ReservedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReservedBy::Object(object) => object.fmt(f),
+            ReservedBy::ApiServers => f.write_str("an API server"),
+        }
+    }
+}
+
+impl From<Key> for ReservedBy {
+    fn from(key: Key) -> ReservedBy {
+        ReservedBy::Object(key.object())
+    }
+}
 
 /// What is in use otherwise, by the object that says so.
 #[derive(Debug, Default)]
 pub(super) struct Reserved {
-    spans: BTreeMap<Key, Vec<Span>>,
+    spans: BTreeMap<ReservedBy, Vec<Span>>,
     merged: PerFamily<Intervals>,
     /// `merged` does not hold all of `spans` alone.
     stale: bool,
@@ -21,13 +47,10 @@ pub(super) struct Reserved {
 
 impl Reserved {
     /// Sets what an object says. Says whether that changes anything.
-    pub(super) fn set(&mut self, key: Key, spans: Vec<Span>) -> bool {
+    pub(super) fn set(&mut self, by: ReservedBy, spans: Vec<Span>) -> bool {
         let before = match spans.is_empty() {
-            true => self.spans.remove(&key).unwrap_or_default(),
-            false => self
-                .spans
-                .insert(key.clone(), spans.clone())
-                .unwrap_or_default(),
+            true => self.spans.remove(&by).unwrap_or_default(),
+            false => self.spans.insert(by, spans.clone()).unwrap_or_default(),
         };
         if before == spans {
             return false;
@@ -58,6 +81,24 @@ impl Reserved {
     pub(super) fn is_reserved(&self, ip: IpAddr) -> bool {
         self.of(Afi::of(ip)).covering(number(ip)).is_some()
     }
+
+    /// The first address in a range that somebody uses, and who; costs a step for each object that uses any, if so.
+    pub(super) fn first_in(
+        &self,
+        afi: Afi,
+        first: u128,
+        last: u128,
+    ) -> Option<(IpAddr, &ReservedBy)> {
+        if !self.of(afi).touches(first, last) {
+            return None;
+        }
+        let spans = self.spans.iter();
+        let all = spans.flat_map(|(by, spans)| spans.iter().map(move |span| (*span, by)));
+        let within = all.filter(|((of, from, to), _)| *of == afi && *from <= last && first <= *to);
+        let found = within.map(|((_, from, _), by)| (from.max(first), by));
+        let (number, by) = found.min_by_key(|(number, _)| *number)?;
+        Some((address(afi, number), by))
+    }
 }
 
 fn put(merged: &mut PerFamily<Intervals>, spans: &[Span]) {
@@ -68,9 +109,21 @@ fn put(merged: &mut PerFamily<Intervals>, spans: &[Span]) {
 
 /// What a Node uses.
 pub(super) fn of_node(fact: &NodeFact) -> Vec<Span> {
-    let addresses = fact.internal_ips.iter();
-    let addresses = addresses.map(|ip| (Afi::of(*ip), number(*ip), number(*ip)));
+    let addresses = of_addresses(fact.internal_ips.iter().copied());
     addresses.chain(nets(&fact.pod_cidrs)).collect()
+}
+
+/// What a peer outside uses; those of a range are not known by their addresses.
+pub(super) fn of_peer(fact: &PeerFact) -> Vec<Span> {
+    of_addresses(fact.peer_address).collect()
+}
+
+/// Addresses, each by itself.
+pub(super) fn of_addresses(
+    addresses: impl IntoIterator<Item = IpAddr>,
+) -> impl Iterator<Item = Span> {
+    let addresses = addresses.into_iter();
+    addresses.map(|ip| (Afi::of(ip), number(ip), number(ip)))
 }
 
 /// What cluster IPs are taken from.

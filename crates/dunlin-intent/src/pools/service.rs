@@ -1,4 +1,4 @@
-//! A Service of type LoadBalancer, as far as allocation goes.
+//! A Service of type LoadBalancer, or with external addresses of its own, as far as allocation goes.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -35,18 +35,31 @@ pub(super) struct Wish {
     pub(super) sharing: Option<Arc<Sharing>>,
     /// Another controller wrote its status.
     pub(super) elsewhere: bool,
+    /// `spec.externalIPs`, which nobody else is given.
+    pub(super) external: Vec<IpAddr>,
 }
 
 impl Wish {
-    /// What is asked for, and the addresses that the status shows; none if the Service is not of type LoadBalancer.
-    pub(super) fn new(fact: ServiceFact, default_class: bool) -> Option<(Wish, Vec<IpAddr>)> {
-        if fact.service_type != ServiceType::LoadBalancer {
+    /// What is asked for, and the addresses that the status shows; none if the Service is not of type LoadBalancer and has
+    /// no external addresses.
+    pub(super) fn new(mut fact: ServiceFact, default_class: bool) -> Option<(Wish, Vec<IpAddr>)> {
+        let balanced = fact.service_type == ServiceType::LoadBalancer;
+        // An alias has none, whatever it says.
+        if fact.service_type == ServiceType::ExternalName {
+            fact.external_ips.clear();
+        }
+        if !balanced && fact.external_ips.is_empty() {
             return None;
         }
-        let ours = match fact.load_balancer_class.as_deref() {
-            Some(class) => class == LOAD_BALANCER_CLASS,
-            None => default_class,
-        };
+        if !balanced {
+            // What it may still show it had when it was of that type.
+            fact.ingress.clear();
+        }
+        let ours = balanced
+            && match fact.load_balancer_class.as_deref() {
+                Some(class) => class == LOAD_BALANCER_CLASS,
+                None => default_class,
+            };
         let by_others = |i: &crate::fact::IngressFact| i.ip.is_none() || !i.vip;
         let elsewhere = fact.load_balancer_class.is_none() && fact.ingress.iter().any(by_others);
         let observed = without_repeats(fact.ingress.iter().filter_map(|i| i.ip));
@@ -81,6 +94,7 @@ impl Wish {
             requested_pool: fact.requested_pool,
             sharing: sharing.map(Arc::new),
             elsewhere,
+            external: without_repeats(fact.external_ips.iter().copied()),
         };
         Some((wish, observed))
     }
@@ -149,6 +163,8 @@ impl Service {
 pub(super) enum Wait {
     /// This address is held in another way, or no longer.
     Address(IpAddr),
+    /// Somebody else than a Service begins or ends to use an address.
+    Unreserved,
     /// An address of this pool and family comes free.
     Room(Arc<str>, Afi),
     /// Somebody with this key has an address, or other ports.

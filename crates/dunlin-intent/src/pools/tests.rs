@@ -2,14 +2,16 @@ use dunlin_net::IpNet;
 
 use super::*;
 use crate::fact::{
-    AddressRange, IngressFact, IpFamilyPolicy, Malformed, NamespaceFact, NodeFact, PoolFact,
-    Protocol, ServiceCidrFact, ServiceFact, ServicePortFact, ServiceType, Timestamp, TrafficPolicy,
+    AddressRange, IngressFact, IpFamilyPolicy, Malformed, NamespaceFact, NodeFact, PeerFact,
+    PoolFact, Protocol, ServiceCidrFact, ServiceFact, ServicePortFact, ServiceType, Timestamp,
+    TrafficPolicy,
 };
 use crate::selector::Selector;
 
 mod ask;
 mod family;
 mod keep;
+mod reserved;
 mod share;
 
 /// A range as `spec.addresses` has it: `192.0.2.0/29` or `192.0.2.1-192.0.2.3`.
@@ -344,41 +346,6 @@ fn the_ends_of_a_cidr_can_be_left_out() {
         first(&["2001:db8::/126"], Afi::Ipv6),
         (ips(&["2001:db8::"]), 4)
     );
-}
-
-#[test]
-fn what_the_cluster_uses_otherwise_is_not_given() {
-    let node = NodeFact::new("n")
-        .with_internal_ip(ip("192.0.2.0"))
-        .with_pod_cidr("192.0.2.2/31".parse().unwrap());
-    let cidr = ServiceCidrFact {
-        name: "kubernetes".to_owned(),
-        cidrs: vec!["192.0.2.4/31".parse().unwrap()],
-        malformed: Vec::new(),
-    };
-    let asking = ServiceFact {
-        requested_ips: ips(&["192.0.2.3"]),
-        ..service("b")
-    };
-    let mut all = facts(
-        vec![pool("p", &["192.0.2.0-192.0.2.6"])],
-        vec![service("a"), asking, service("c"), service("d")],
-    );
-    all.extend([Fact::Node(node), Fact::ServiceCidr(cidr)]);
-    let mut world = World::new(all);
-    assert_eq!(world.has("a"), ips(&["192.0.2.1"]));
-    assert_eq!(
-        world.lacks("b"),
-        Shortfall::RequestedReserved(ip("192.0.2.3"))
-    );
-    assert_eq!(world.has("c"), ips(&["192.0.2.6"]));
-    assert_eq!(world.lacks("d").reason(), "Exhausted");
-    assert_eq!(
-        world.pools.pools()[0].defects,
-        [PoolDefect::Reserved(Afi::Ipv4)]
-    );
-    world.remove(Key::Node("n".to_owned()));
-    assert_eq!(world.has("d"), ips(&["192.0.2.0"]));
 }
 
 #[test]

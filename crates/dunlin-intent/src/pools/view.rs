@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use dunlin_net::{Afi, PerFamily};
 
 use super::intervals::address;
-use super::{Outcome, Pools};
+use super::{Outcome, Pools, ReservedBy};
 use crate::fact::NamespacedName;
 
 /// How a pool stands.
@@ -36,8 +36,8 @@ pub enum PoolDefect {
     Empty,
     /// Another pool, which comes first, has addresses of it: they are given only once all the same.
     Overlaps(String),
-    /// Addresses of it are in use by Nodes, by their pods or as cluster IPs, and not given.
-    Reserved(Afi),
+    /// Addresses of it, the first of them this, are in use by somebody else and not given.
+    Reserved(IpAddr, ReservedBy),
 }
 
 impl PoolDefect {
@@ -48,7 +48,7 @@ impl PoolDefect {
             PoolDefect::Refused => "Refused",
             PoolDefect::Empty => "Empty",
             PoolDefect::Overlaps(_) => "Overlaps",
-            PoolDefect::Reserved(_) => "Reserved",
+            PoolDefect::Reserved(..) => "Reserved",
         }
     }
 }
@@ -67,9 +67,9 @@ impl fmt::Display for PoolDefect {
                 f,
                 "has addresses that the LoadBalancerPool {other} has too: take them out of one; each is given only once"
             ),
-            PoolDefect::Reserved(afi) => write!(
+            PoolDefect::Reserved(addr, by) => write!(
                 f,
-                "has {afi} addresses that Nodes, their pods or cluster IPs use, and which are not given: take them out"
+                "has {addr}, which {by} uses and no Service is given: take out what is not for Services"
             ),
         }
     }
@@ -103,11 +103,11 @@ impl Pools {
             *view.used.get_mut(afi) = all.iter().map(count).sum();
             let has_any = all.iter().next().is_some();
             *view.exhausted.get_mut(afi) = has_any && self.next_free(pool, afi).is_none();
-            if all
-                .iter()
-                .any(|(first, last)| self.reserved.of(afi).touches(first, last))
-            {
-                view.defects.push(PoolDefect::Reserved(afi));
+            let mut ranges = all.iter();
+            let reserved =
+                ranges.find_map(|(first, last)| self.reserved.first_in(afi, first, last));
+            if let Some((addr, by)) = reserved {
+                view.defects.push(PoolDefect::Reserved(addr, by.clone()));
             }
         }
         if Afi::ALL.iter().all(|afi| pool.ranges.get(*afi).is_empty()) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use dunlin_intent::{Fact, Key, Kind, NodeFact, ServiceCidrFact, SourceEvent};
+use dunlin_intent::{Fact, Key, Kind, NodeFact, PeerFact, ServiceCidrFact, SourceEvent};
 use dunlin_net::IpNet;
 
 /// How many nodes look after the Lease closely. The others do so rarely, in case no agent runs on any of these.
@@ -23,6 +23,9 @@ pub struct Roster {
     nodes_synced: bool,
     pools: BTreeSet<String>,
     service_cidrs: BTreeMap<String, Vec<IpNet>>,
+    /// The addresses of the `BGPPeer`s that name one.
+    peers: BTreeMap<String, IpAddr>,
+    api_servers: Vec<IpAddr>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -61,6 +64,15 @@ impl Roster {
             SourceEvent::Remove(Key::ServiceCidr(name)) => {
                 self.service_cidrs.remove(name).is_some()
             }
+            SourceEvent::Apply(Fact::Peer(fact)) => match fact.peer_address {
+                Some(addr) => self.peers.insert(fact.name.clone(), addr) != Some(addr),
+                None => self.peers.remove(&fact.name).is_some(),
+            },
+            SourceEvent::Remove(Key::Peer(name)) => self.peers.remove(name).is_some(),
+            SourceEvent::ApiServers(addresses) => {
+                let before = std::mem::replace(&mut self.api_servers, addresses.clone());
+                before != *addresses
+            }
             _ => false,
         }
     }
@@ -89,7 +101,7 @@ impl Roster {
         (rare.max(RARE_PACE), false)
     }
 
-    /// What Nodes and cluster IPs use, as facts.
+    /// What Nodes, peers, API servers and cluster IPs use, as facts.
     pub(super) fn events(&self) -> impl Iterator<Item = SourceEvent> {
         let nodes = self.nodes.iter().map(|(name, member)| {
             Fact::Node(NodeFact {
@@ -105,14 +117,24 @@ impl Roster {
                 malformed: Vec::new(),
             })
         });
-        nodes.chain(cidrs).map(SourceEvent::Apply)
+        let peers = self.peers.iter().map(|(name, addr)| {
+            Fact::Peer(PeerFact {
+                name: name.clone(),
+                peer_address: Some(*addr),
+                ..PeerFact::default()
+            })
+        });
+        let servers = SourceEvent::ApiServers(self.api_servers.clone());
+        let facts = nodes.chain(cidrs).chain(peers);
+        facts.map(SourceEvent::Apply).chain([servers])
     }
 
     /// The objects that [`Roster::events`] tells of.
     pub(super) fn keys(&self) -> BTreeSet<Key> {
         let nodes = self.nodes.keys().cloned().map(Key::Node);
         let cidrs = self.service_cidrs.keys().cloned().map(Key::ServiceCidr);
-        nodes.chain(cidrs).collect()
+        let peers = self.peers.keys().cloned().map(Key::Peer);
+        nodes.chain(cidrs).chain(peers).collect()
     }
 }
 

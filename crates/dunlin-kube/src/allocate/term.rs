@@ -49,7 +49,7 @@ pub(super) struct Term {
     /// The uids of the pools, for Events.
     pool_uids: BTreeMap<String, String>,
     exhausted: BTreeSet<(String, dunlin_net::Afi)>,
-    /// The Nodes and cluster IP ranges told to the pools.
+    /// The objects other than Services whose addresses the pools were told of.
     roster_keys: BTreeSet<Key>,
     /// Services whose status may have to be written.
     queue: BTreeSet<NamespacedName>,
@@ -94,7 +94,7 @@ impl Term {
         }
     }
 
-    /// Takes in what the roster says of Nodes and of ranges of cluster IPs.
+    /// Takes in what the roster says of addresses that others than Services use.
     pub(super) fn see_roster(&mut self, roster: &Roster) {
         let keys = roster.keys();
         for gone in self.roster_keys.difference(&keys) {
@@ -225,7 +225,13 @@ impl Term {
                         self.retries.hasten(&name);
                         self.queue.insert(name);
                     }
-                    false => self.forget(&name),
+                    false => {
+                        self.forget(&name);
+                        // Its external addresses are nobody else's for as long as it is there.
+                        if !service.external_ips.is_empty() {
+                            self.know(kind, key);
+                        }
+                    }
                 }
             }
             Fact::Pool(pool) => {

@@ -61,3 +61,31 @@ fn without_pools_nobody_looks() {
     assert!(roster.note(&SourceEvent::Remove(Key::Pool("p".to_owned()))));
     assert!(!roster.in_use());
 }
+
+#[test]
+fn what_peers_and_api_servers_use_is_told_on_and_taken_back() {
+    let mut roster = roster(1);
+    let peer = |address: Option<&str>| {
+        SourceEvent::Apply(Fact::Peer(PeerFact {
+            name: "tor".to_owned(),
+            peer_address: address.map(|text| text.parse().unwrap()),
+            ..PeerFact::default()
+        }))
+    };
+    let servers = SourceEvent::ApiServers(vec!["192.0.2.9".parse().unwrap()]);
+    assert!(roster.note(&servers));
+    assert!(!roster.note(&servers), "nothing new");
+    assert!(roster.note(&peer(Some("192.0.2.1"))));
+    assert!(!roster.note(&peer(Some("192.0.2.1"))), "nothing new");
+    let key = Key::Peer("tor".to_owned());
+    assert!(roster.keys().contains(&key));
+    let told: Vec<SourceEvent> = roster.events().collect();
+    assert!(
+        told.contains(&servers) && told.contains(&peer(Some("192.0.2.1"))),
+        "{told:?}"
+    );
+    // One of a range has no address of its own.
+    assert!(roster.note(&peer(None)));
+    assert!(!roster.keys().contains(&key));
+    assert!(!roster.note(&SourceEvent::Remove(key)));
+}
