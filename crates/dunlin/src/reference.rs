@@ -1,4 +1,4 @@
-//! The generated reference: pages of docs/reference from the command line and the kinds' schemas, and man pages.
+//! The generated reference: pages of docs/reference from the command line, the kinds' schemas and the Events, and man pages.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Arg, Args, Command, CommandFactory};
+use dunlin_kube::events::EventReason;
 use serde_json::Value;
 
 use crate::args::Cli;
@@ -42,8 +43,12 @@ pub(crate) fn write(directory: &Path, out: &mut dyn Write) -> Result<bool> {
 }
 
 /// Each page with the name of its file.
-fn pages() -> [(&'static str, String); 2] {
-    [("commands.md", commands()), ("objects.md", objects())]
+fn pages() -> [(&'static str, String); 3] {
+    [
+        ("commands.md", commands()),
+        ("events.md", events()),
+        ("objects.md", objects()),
+    ]
 }
 
 fn commands() -> String {
@@ -144,6 +149,27 @@ fn row(arg: &Arg) -> String {
 
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
+}
+
+fn events() -> String {
+    let mut text = format!(
+        "# Events\n\n{HEAD}\nWhen they are told, and how often, stands in [status](../status.md#events).\n\n\
+         | reason | type | of | meaning |\n|---|---|---|---|\n"
+    );
+    for reason in EventReason::ALL {
+        let kind = match reason.is_warning() {
+            true => "Warning",
+            false => "Normal",
+        };
+        let _ = writeln!(
+            text,
+            "| `{}` | {kind} | {} | {} |",
+            reason.as_str(),
+            reason.regarding(),
+            cell(reason.about())
+        );
+    }
+    text
 }
 
 fn objects() -> String {
