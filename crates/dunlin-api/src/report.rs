@@ -88,8 +88,11 @@ pub struct OriginationReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ObjectReport {
-    /// The Node whose agent writes them: the oldest that is Ready, has an address and has a pod subnet.
+    /// The Node whose agent writes them: the oldest that is Ready, has an address and a pod subnet, and has had a session
+    /// with us of late, if there is to be one.
     pub writer: Option<String>,
+    /// In how many seconds that may have changed by itself.
+    pub again_secs: Option<u32>,
     /// Whether that is us.
     pub is_us: bool,
     /// Whether our own Node says that it has no network, though it can carry pods.

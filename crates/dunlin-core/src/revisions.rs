@@ -13,7 +13,7 @@ pub struct Revisions {
     pub changes: u64,
     /// Figures alone: how many routes, words of errors.
     pub figures: u64,
-    /// Problems of objects, or the Nodes that could write them.
+    /// Problems of objects, or the Nodes that could write them and the sessions that tell whether their agents live.
     pub objects: u64,
 }
 
@@ -22,9 +22,12 @@ impl Revisions {
         match input {
             Input::Source(event) => self.on_source(event, own),
             Input::Session(event) => match event {
-                SessionEvent::Up { .. }
-                | SessionEvent::Down { .. }
-                | SessionEvent::DynamicPeer { .. }
+                // Who writes conditions depends on whom there are sessions with.
+                SessionEvent::Up { .. } | SessionEvent::Down { .. } => {
+                    self.changes += 1;
+                    self.objects += 1;
+                }
+                SessionEvent::DynamicPeer { .. }
                 | SessionEvent::DynamicPeerGone { .. }
                 | SessionEvent::ConfigRefused { .. } => self.changes += 1,
                 SessionEvent::State { reason, .. } => self.figures += u64::from(reason.is_some()),

@@ -58,7 +58,7 @@ impl Core {
             Query::Status => Answer::Status(Box::new(self.status(&seen))),
             Query::Metrics => Answer::Metrics(Box::new(self.metrics(&seen))),
             Query::NodeReport => Answer::NodeReport(Box::new(self.node_report(&seen))),
-            Query::ObjectReport => Answer::ObjectReport(Box::new(self.object_report())),
+            Query::ObjectReport => Answer::ObjectReport(Box::new(self.object_report(&seen))),
             Query::Neighbors => Answer::Neighbors(self.neighbors(&seen)),
             Query::Nodes => Answer::Nodes(self.nodes(&seen)),
             Query::Routes(filter) => Answer::Routes(self.routes(&seen, filter)),

@@ -1,7 +1,7 @@
 //! Writes the conditions of our objects, if this agent is the one to do it, and NetworkUnavailable of its own Node.
 //!
-//! Who writes needs no election: every agent computes the same Node from the same facts. Where two believe to be the one
-//! for a while, they write the same under the same name.
+//! Who writes needs no election: every agent computes the same Node from the same facts, and leaves out those whose agents
+//! it has had no session with for long. Where two believe to be the one for a while, they write the same under the same name.
 
 use std::time::Duration;
 
@@ -113,6 +113,10 @@ impl ObjectWriter {
 
     /// Does what the report asks for, and says when to look again.
     async fn act(&mut self, report: &ObjectReport) {
+        if let Some(secs) = report.again_secs {
+            let pause = Duration::from_secs(secs.into());
+            self.look_by(self.context.clock.read().now + pause);
+        }
         if report.clear_network_unavailable {
             self.clear_network_unavailable().await;
         }

@@ -2,7 +2,7 @@
 
 use dunlin_api::{NodeReport, ObjectProblem, ObjectReport, OriginationReport, SessionReport};
 use dunlin_intent::{NodeView, ObjectKind, OriginKind};
-use dunlin_net::{IpNet, PeerId};
+use dunlin_net::{Instant, IpNet, PeerId};
 
 use super::Seen;
 use crate::core::Core;
@@ -10,6 +10,12 @@ use crate::peers::Peer;
 
 /// How many peers are asked what they were told, over all prefixes of a report: beyond, prefixes are left out.
 const LOOKUPS: usize = 20_000;
+
+/// A Node with which there has been no session for so long has no agent: longer than an agent takes to start anew.
+const SILENT_SECS: u64 = 120;
+
+/// So many of the oldest Nodes' agents write conditions although they have no session with any node.
+const LONE_WRITERS: usize = 3;
 
 /// The kinds of objects that carry conditions.
 const OUR_KINDS: [ObjectKind; 6] = [
@@ -170,7 +176,12 @@ impl Core {
         }
     }
 
-    pub(super) fn object_report(&self) -> ObjectReport {
+    /// The Node whose agent writes the conditions of objects, and when to ask again because that may change by itself: the
+    /// oldest that could, of those that have not been silent for long.
+    ///
+    /// Whoever has a session with nobody sees all others silent. Then only the oldest few take themselves for the one, so
+    /// that never a whole cluster writes.
+    fn object_writer(&self, now: Instant) -> (Option<String>, Option<u32>) {
         let able = |node: &NodeView<'_>| {
             node.fact.ready == Some(true)
                 && !node.addresses.is_empty()
@@ -180,13 +191,47 @@ impl Core {
             let created = node.fact.created;
             (created.is_none(), created, node.fact.name.clone())
         };
+        let mut able: Vec<NodeView<'_>> = self.cluster.nodes().filter(able).collect();
+        able.sort_by_cached_key(age);
+        let mut again: Option<u64> = None;
+        let mut writer = None;
+        for (place, node) in able.iter().enumerate() {
+            let silent = self.silent_secs(now, node);
+            let left = silent.and_then(|secs| SILENT_SECS.checked_sub(secs));
+            match left.filter(|left| *left > 0) {
+                Some(left) => again = Some(left),
+                None if silent.is_some() => continue,
+                None => {}
+            }
+            let is_alone = || {
+                !self
+                    .peers
+                    .iter()
+                    .any(|p| p.key().is_node() && p.is_established())
+            };
+            let too_young = node.is_own && place >= LONE_WRITERS && is_alone();
+            writer = (!too_young).then_some(node);
+            break;
+        }
+        let writer = writer.or(able.first());
+        let again = again.and_then(|secs| u32::try_from(secs).ok());
+        (writer.map(|node| node.fact.name.clone()), again)
+    }
+
+    /// How long there has been no session with a Node that there should be one with.
+    fn silent_secs(&self, now: Instant, node: &NodeView<'_>) -> Option<u64> {
+        let peer = self.peers.node(&node.fact.name)?;
+        (!peer.is_established()).then(|| super::age_secs(now, peer.turned))
+    }
+
+    pub(super) fn object_report(&self, seen: &Seen<'_>) -> ObjectReport {
         let own = self.cluster.nodes().find(|node| node.is_own);
-        let writer = self.cluster.nodes().filter(able).min_by_key(age);
-        let writer = writer.map(|node| (node.fact.name.clone(), node.is_own));
-        let is_us = writer.as_ref().is_some_and(|(_, is_own)| *is_own);
+        let (writer, again_secs) = self.object_writer(seen.now);
+        let is_us = writer.as_deref() == Some(&*self.config.node_name);
         let mut report = ObjectReport {
-            writer: writer.map(|(name, _)| name),
+            writer,
             is_us: is_us && self.synced,
+            again_secs,
             clear_network_unavailable: self.pod_network.is_some()
                 && own.is_some_and(|node| node.fact.network_unavailable),
             problems: Vec::new(),

@@ -94,6 +94,8 @@ pub(crate) struct Bench {
     core: Core,
     now: Instant,
     router: Option<PeerId>,
+    /// Who is wanted as a peer, by name.
+    peers: BTreeMap<String, PeerId>,
     is_up: bool,
     sent: Vec<u8>,
     unwritten: usize,
@@ -120,6 +122,7 @@ impl Bench {
             core: Core::new(config, Instant::ZERO),
             now: Instant::ZERO,
             router: None,
+            peers: BTreeMap::new(),
             is_up: false,
             sent: Vec::new(),
             unwritten: 0,
@@ -205,6 +208,30 @@ impl Bench {
 
     pub(crate) fn down(&mut self) {
         let peer = self.router.expect("the router is wanted");
+        self.lose(peer);
+    }
+
+    /// The session with a node comes up.
+    pub(crate) fn node_up(&mut self, name: &str) {
+        let peer = self.peers[name];
+        let negotiated = Arc::new(Negotiated {
+            remote_asn: Asn(64512),
+            peer_type: PeerType::Internal,
+            ..negotiated()
+        });
+        self.session(SessionEvent::Up {
+            peer,
+            conn: CONN,
+            negotiated,
+        });
+    }
+
+    /// The session with a node is lost.
+    pub(crate) fn node_down(&mut self, name: &str) {
+        self.lose(self.peers[name]);
+    }
+
+    fn lose(&mut self, peer: PeerId) {
         self.session(SessionEvent::Down {
             peer,
             conn: CONN,
@@ -272,9 +299,10 @@ impl Bench {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Session(Command::SetPeer { peer, .. }) => {
+            Action::Session(Command::SetPeer { peer, config }) => {
                 self.peer_commands += 1;
                 self.router = Some(peer);
+                self.peers.insert(config.name.clone(), peer);
             }
             Action::Session(Command::Send { bytes, .. }) => {
                 self.unwritten += bytes.len();
