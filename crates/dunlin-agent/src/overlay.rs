@@ -26,6 +26,13 @@ impl Overlay {
             Answer::Status(status) => self.apply(status),
             Answer::Metrics(metrics) => self.apply(&mut metrics.status),
             Answer::NodeReport(report) => self.apply(&mut report.status),
+            Answer::Pools(pools) => {
+                let report = self.allocation.as_ref().map(|figures| &figures.report);
+                let allocator = report.and_then(|r| r.borrow().allocator().map(str::to_owned));
+                for pool in pools {
+                    pool.allocator.clone_from(&allocator);
+                }
+            }
             _ => {}
         }
         answer

@@ -7,6 +7,7 @@
 mod client;
 mod explain;
 mod metrics;
+mod pools;
 mod query;
 mod report;
 mod services;
@@ -17,6 +18,7 @@ mod tables;
 pub use client::{Client, ClientError, DEFAULT_SOCKET};
 pub use explain::{Explanation, Step, Verdict};
 pub use metrics::{Histogram, Metrics};
+pub use pools::{Pool, PoolCounts};
 pub use query::{Answer, ErrorBody, QUERY_PATH, Query, RouteFilter, RouteView};
 pub use report::{NodeReport, ObjectProblem, ObjectReport, OriginationReport, SessionReport};
 pub use services::{

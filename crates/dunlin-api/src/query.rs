@@ -3,8 +3,8 @@ use serde::{Deserialize, Serialize};
 use dunlin_net::{Afi, IpNet};
 
 use crate::{
-    Advertisement, Explanation, Metrics, Neighbor, Node, NodeReport, ObjectReport, Route, Service,
-    ServiceFilter, Status,
+    Advertisement, Explanation, Metrics, Neighbor, Node, NodeReport, ObjectReport, Pool, Route,
+    Service, ServiceFilter, Status,
 };
 
 /// Where a [`Query`] is posted, as JSON; the reply's body is an [`Answer`], or an [`ErrorBody`] where the status is not 200.
@@ -38,6 +38,8 @@ pub enum Query {
     ExplainNeighbor(String),
     /// Services, where their addresses stand, and why.
     Services(ServiceFilter),
+    /// The pools that Services get addresses from.
+    Pools,
     /// The whole chain of a Service's addresses, from the object to each neighbor, or where and why it stops.
     ExplainService {
         /// Its namespace.
@@ -95,6 +97,8 @@ pub enum Answer {
     Nodes(Vec<Node>),
     /// To [`Query::Services`].
     Services(RouteView<Service>),
+    /// To [`Query::Pools`].
+    Pools(Vec<Pool>),
     /// To [`Query::ExplainPrefix`], [`Query::ExplainNeighbor`] and [`Query::ExplainService`].
     Explanation(Explanation),
     /// To [`Query::Metrics`].

@@ -2,6 +2,7 @@
 
 mod explain;
 mod neighbors;
+mod pools;
 mod report;
 mod routes;
 mod services;
@@ -64,6 +65,7 @@ impl Core {
             Query::Routes(filter) => Answer::Routes(self.routes(&seen, filter)),
             Query::Advertisements(filter) => Answer::Advertisements(self.advertisements(filter)),
             Query::Services(filter) => Answer::Services(self.services(filter)),
+            Query::Pools => Answer::Pools(self.pools()),
             Query::ExplainPrefix(net) => Answer::Explanation(self.explain_prefix(&seen, *net)),
             Query::ExplainService { namespace, name } => {
                 let name = NamespacedName::new(namespace.as_str(), name.as_str());

@@ -5,10 +5,11 @@ mod support;
 
 use dunlin_api::{Answer, Query, RouteFilter, RouteState, ServiceFilter};
 use dunlin_intent::{
-    AdvertisementFact, Attributes, Fact, FilterFact, FilterRuleFact, Key, Kind, NamespacedName,
-    ServiceAddressKind, ServiceCidrFact, ServicesFact, SourceEvent,
+    AddressRange, AdvertisementFact, Attributes, Fact, FilterFact, FilterRuleFact, Key, Kind,
+    NamespacedName, PoolFact, ServiceAddressKind, ServiceCidrFact, ServiceFact, ServicesFact,
+    SourceEvent,
 };
-use dunlin_net::Instant;
+use dunlin_net::{Afi, Instant};
 use support::*;
 
 fn advertisement(name: &str, med: Option<u32>) -> Fact {
@@ -335,4 +336,58 @@ fn one_service_among_ten_thousand_is_told_alone() {
     bench.remove(Key::Service(NamespacedName::new("shop", "s77")));
     let told = bench.told();
     assert_eq!((told.updates, told.withdrawn), (1, vec![address(77)]));
+}
+
+#[test]
+fn pools_are_shown_with_what_services_have_of_them() {
+    let mut bench = Bench::new();
+    ready(&mut bench);
+    let range = |first: &str, last: &str, is_cidr| AddressRange {
+        first: first.parse().unwrap(),
+        last: last.parse().unwrap(),
+        is_cidr,
+    };
+    bench.apply(Fact::Pool(PoolFact {
+        name: "public".into(),
+        addresses: vec![
+            range("203.0.113.0", "203.0.113.7", true),
+            range("2001:db8::", "2001:db8::ffff:ffff:ffff:ffff", true),
+            // Again, as a range: each address counts once.
+            range("203.0.113.6", "203.0.113.9", false),
+        ],
+        auto_assign: true,
+        ..PoolFact::default()
+    }));
+    bench.apply(service("web", "gold", 1));
+    // Shared: one address.
+    bench.apply(service("mail", "gold", 1));
+    bench.apply(service("outside", "gold", 77));
+    let mut external = ServiceFact::new("shop", "external");
+    external.external_ips = vec!["203.0.113.9".parse().unwrap()];
+    bench.apply(Fact::Service(external));
+    let pools = |bench: &mut Bench| match bench.ask(&Query::Pools) {
+        Answer::Pools(pools) => pools,
+        other => panic!("{other:?}"),
+    };
+    let found = pools(&mut bench);
+    assert_eq!(found.len(), 1);
+    let pool = &found[0];
+    assert_eq!((pool.name.as_str(), pool.auto_assign), ("public", true));
+    assert_eq!(
+        pool.addresses,
+        ["203.0.113.0/29", "2001:db8::/64", "203.0.113.6-203.0.113.9"]
+    );
+    let counts = pool.families.iter();
+    let counts: Vec<_> = counts
+        .map(|c| (c.family, c.total, c.used, c.free))
+        .collect();
+    let many = u64::MAX;
+    assert_eq!(counts, [(Afi::Ipv4, 10, 2, 8), (Afi::Ipv6, many, 0, many)]);
+    assert_eq!(pool.problems.len(), 1, "{pool:?}");
+    assert!(
+        pool.problems[0].starts_with("spec.addresses[2]: "),
+        "{pool:?}"
+    );
+    bench.remove(Key::Pool("public".into()));
+    assert_eq!(pools(&mut bench), []);
 }

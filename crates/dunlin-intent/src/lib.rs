@@ -21,7 +21,7 @@ pub mod selector;
 mod settings;
 
 pub use cluster::{
-    AddressStanding, AnnouncedPrefix, Cluster, EndpointCounts, NodeView, PodSubnet,
+    AddressStanding, AnnouncedPrefix, Cluster, EndpointCounts, NodeView, PodSubnet, PoolStanding,
     ServiceAddressView, ServiceCounts, ServiceView, SubnetStanding, WithheldReason,
 };
 pub use fact::{

@@ -35,6 +35,7 @@ use reserved::Reserved;
 use service::{Rank, Service, Wait, Wish};
 
 pub use outcome::{Outcome, Remark, Shortfall};
+pub(crate) use pool::{span_len, spans};
 pub use reserved::ReservedBy;
 pub use view::{PoolDefect, PoolView};
 

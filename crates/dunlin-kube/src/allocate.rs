@@ -82,6 +82,14 @@ pub struct AllocateReport {
     pub failures: u64,
 }
 
+impl AllocateReport {
+    /// The node whose agent gives out the addresses, by the Lease.
+    pub fn allocator(&self) -> Option<&str> {
+        let (node, _) = self.holder.rsplit_once('_')?;
+        Some(node)
+    }
+}
+
 /// Takes part until `stop` is over, and then gives the Lease up, within two requests' time.
 pub async fn run(
     client: Client,

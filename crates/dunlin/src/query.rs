@@ -9,7 +9,8 @@ use dunlin_net::{Afi, IpNet};
 
 use crate::all_nodes::{self, StatusOptions};
 use crate::args::{
-    ExplainOptions, Get, NeighborOptions, NodeOptions, RouteOptions, ServiceOptions, Subject,
+    ExplainOptions, Get, NeighborOptions, NodeOptions, PoolOptions, RouteOptions, ServiceOptions,
+    Subject,
 };
 use crate::output::{Style, print};
 use crate::show;
@@ -42,6 +43,7 @@ pub(crate) fn get(client: &Client, get: Get, style: Style, out: &mut dyn Write) 
         Get::Routes(options) => routes(client, &options, style, out),
         Get::Advertisements(options) => advertisements(client, &options, style, out),
         Get::Services(options) => services(client, &options, style, out),
+        Get::Pools(options) => pools(client, &options, style, out),
         Get::Nodes(options) => nodes(client, &options, style, out),
     }
 }
@@ -139,6 +141,23 @@ fn services(
             view.items.len()
         )?;
     }
+    Ok(true)
+}
+
+fn pools(
+    client: &Client,
+    options: &PoolOptions,
+    style: Style,
+    out: &mut dyn Write,
+) -> Result<bool> {
+    let Answer::Pools(mut pools) = client.ask_blocking(&Query::Pools)? else {
+        return unexpected();
+    };
+    let name = options.name.as_ref();
+    pools.retain(|pool| name.is_none_or(|wanted| pool.name == *wanted));
+    print(out, options.output.output, &pools, |wide| {
+        show::pools(&pools, wide, style)
+    })?;
     Ok(true)
 }
 

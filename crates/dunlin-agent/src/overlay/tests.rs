@@ -1,9 +1,12 @@
 use std::time::Duration;
 
+use dunlin_api::{Answer, CniStatus, Pool};
+use dunlin_kube::allocate::AllocateReport;
 use dunlin_kube::api::{ResourceHealth, SourceHealth, StateAge};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::source_problems;
+use super::{Figures, Overlay, source_problems};
 
 #[test]
 fn a_source_in_trouble_says_what_since_when_and_what_to_do() {
@@ -68,4 +71,26 @@ fn credentials_that_are_refused_are_one_problem() {
             "APIServer/secrets Forbidden not these",
         ]
     );
+}
+
+#[test]
+fn pools_name_the_node_that_gives_addresses_out() {
+    let (report, reported) = watch::channel(AllocateReport::default());
+    let (notices, _queue) = dunlin_kube::events::notices();
+    let overlay = Overlay {
+        cni: watch::channel(CniStatus::default()).1,
+        source: None,
+        allocation: Some(Figures {
+            report: reported,
+            notices,
+        }),
+        troubles: crate::status_writer::Troubles::default(),
+    };
+    let asked = || match overlay.complete(Answer::Pools(vec![Pool::default()])) {
+        Answer::Pools(pools) => pools[0].allocator.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(asked(), None);
+    report.send_modify(|report| report.holder = "n2.example_00000000000000aa".into());
+    assert_eq!(asked().as_deref(), Some("n2.example"));
 }

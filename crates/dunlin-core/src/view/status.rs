@@ -301,7 +301,7 @@ fn add(sum: &mut NeighborCounters, more: &NeighborCounters) {
     sum.attributes_discarded += more.attributes_discarded;
 }
 
-fn object_problem(problem: &dunlin_intent::Problem) -> Problem {
+pub(super) fn object_problem(problem: &dunlin_intent::Problem) -> Problem {
     let field = problem.field.as_ref();
     Problem {
         object: problem.object.to_string(),

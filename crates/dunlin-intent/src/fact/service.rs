@@ -308,3 +308,23 @@ pub struct AddressRange {
     /// It was written as a CIDR, whose ends `avoidFirstLast` leaves out.
     pub is_cidr: bool,
 }
+
+impl fmt::Display for AddressRange {
+    /// As `spec.addresses` has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host_bits = match (self.first, self.last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                (first.to_bits() ^ last.to_bits()).count_ones()
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                (first.to_bits() ^ last.to_bits()).count_ones()
+            }
+            _ => 0,
+        };
+        let bits = u32::from(Afi::of(self.first).bits());
+        match self.is_cidr {
+            true => write!(f, "{}/{}", self.first, bits.saturating_sub(host_bits)),
+            false => write!(f, "{}-{}", self.first, self.last),
+        }
+    }
+}

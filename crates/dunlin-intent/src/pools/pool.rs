@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dunlin_net::{Afi, PerFamily};
 
-use super::intervals::{Intervals, number};
+use super::intervals::{Intervals, address, number};
 use crate::fact::{AddressRange, PoolFact};
 use crate::selector::{Labels, Selector};
 
@@ -80,6 +80,21 @@ impl Pool {
         let narrowing = given.filter(|selector| **selector != Selector::default());
         (Reverse(narrowing.count()), name.clone())
     }
+}
+
+/// What can be given of a pool, as spans that share no address.
+pub(crate) fn spans(fact: &PoolFact) -> Vec<(IpAddr, IpAddr)> {
+    let all = Pool::new(fact.clone()).all;
+    let each = Afi::ALL.into_iter().flat_map(|afi| {
+        let spans = all.get(afi).iter();
+        spans.map(move |(first, last)| (address(afi, first), address(afi, last)))
+    });
+    each.collect()
+}
+
+/// How many addresses a span has; saturates.
+pub(crate) fn span_len(first: IpAddr, last: IpAddr) -> u128 {
+    number(last).saturating_sub(number(first)).saturating_add(1)
 }
 
 /// What can be given of a range. A CIDR of one or two addresses has no ends to leave out (RFC 3021).

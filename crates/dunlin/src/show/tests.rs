@@ -2,8 +2,8 @@ use std::net::IpAddr;
 
 use dunlin_api::{
     AdvertisedTo, Advertisement, AnnouncedPrefix, CniState, EndpointCounts, Explanation,
-    FamilyCounts, Neighbor, Node, Path, Problem, Route, RouteState, Service, ServiceAddress,
-    ServiceCounts, Status, Step, Verdict,
+    FamilyCounts, Neighbor, Node, Path, Pool, PoolCounts, Problem, Route, RouteState, Service,
+    ServiceAddress, ServiceCounts, Status, Step, Verdict,
 };
 use dunlin_net::{Afi, Asn, RouterId};
 
@@ -264,6 +264,58 @@ PREFIX         ORIGIN     TOLD  WHY NOT
             .any(|line| line.trim_start().starts_with("tor-2") && line.ends_with("down")),
         "{wide}"
     );
+}
+
+#[test]
+fn pools_show_what_is_left_of_each_family_and_who_gives_it() {
+    let counts = |family, used, free| PoolCounts {
+        family,
+        total: used + free,
+        used,
+        free,
+    };
+    let public = Pool {
+        name: "public".into(),
+        addresses: vec!["198.51.100.0/30".into(), "2001:db8:100::/64".into()],
+        auto_assign: true,
+        families: vec![counts(Afi::Ipv4, 4, 0), counts(Afi::Ipv6, 2, u64::MAX - 2)],
+        allocator: Some("n2".into()),
+        problems: vec!["spec.addresses[0]: is odd".into()],
+    };
+    let spare = Pool {
+        name: "spare".into(),
+        families: vec![counts(Afi::Ipv6, 0, 7)],
+        ..Pool::default()
+    };
+    let pools = [public, spare];
+    let rows = |wide| -> Vec<Vec<String>> {
+        let text = super::pools(&pools, wide, plain());
+        let cells = |line: &str| line.split("  ").map(str::trim).map(str::to_owned).collect();
+        let row = |line| -> Vec<String> {
+            let cells: Vec<String> = cells(line);
+            cells.into_iter().filter(|cell| !cell.is_empty()).collect()
+        };
+        text.lines().skip(1).map(row).collect()
+    };
+    let found = rows(true);
+    assert_eq!(
+        found[0],
+        [
+            "public",
+            "198.51.100.0/30, 2001:db8:100::/64",
+            "4",
+            "0",
+            "2",
+            "many",
+            "n2",
+            "yes",
+            "spec.addresses[0]: is odd"
+        ]
+    );
+    assert_eq!(found[1], ["spare", "-", "-", "-", "0", "7", "nobody", "no"]);
+    let narrow = super::pools(&pools, false, plain());
+    assert!(narrow.lines().all(|line| line.chars().count() <= 100));
+    assert!(!narrow.contains("AUTO"), "{narrow}");
 }
 
 #[test]

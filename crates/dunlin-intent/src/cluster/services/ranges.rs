@@ -34,6 +34,11 @@ pub(in crate::cluster) struct Ranges {
 }
 
 impl Ranges {
+    /// All pools, by name.
+    pub(super) fn pools(&self) -> impl Iterator<Item = &PoolFact> {
+        self.pools.values()
+    }
+
     /// Whether a prefix shares addresses with a pool or a `ServiceCIDR`.
     pub(super) fn concerns(&self, net: IpNet) -> bool {
         let mut shared = self.claimed.covering(net).chain(self.claimed.within(net));
