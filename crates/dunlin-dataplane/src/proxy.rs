@@ -22,7 +22,7 @@ mod slots;
 mod tests;
 mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,7 @@ use common::Common;
 pub use element::{Batch, BatchDone, Element, Forget, Found, FrontendSet, MAX_EXPONENT, Op};
 use frontends::Frontends;
 pub use maglev::{DEFAULT_TABLE_SLOTS, MAX_TABLE_SLOTS, table_slots};
+use programmed::Programmed;
 pub use programmed::{Note, notes};
 pub use retry::Failure;
 use retry::Retries;
@@ -55,6 +56,9 @@ const REFUSALS: u32 = 40;
 
 /// What cannot be forgotten and is more than this stays remembered until the kernel's own timeouts.
 const MAX_OWED: usize = 20_000;
+
+/// So many read-backs in a row may find a frontend changed before it is planned again; of more, flows stay remembered.
+const MAX_LOST: usize = 8;
 
 /// What to ask of the kernel. One at a time; each is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +93,10 @@ pub struct Proxy {
     last_error: Option<Arc<KernelError>>,
     /// At most so many frontends in a batch.
     most: usize,
-    /// Goes with the next batch: of batches with an unknown end, of those whose forgetting failed, and of what went by
-    /// another hand. At most [`MAX_OWED`].
+    /// What frontends had that read-backs did not find, until what flows remember of it is forgotten.
+    lost: BTreeMap<u32, Vec<Programmed>>,
+    /// Goes with the next batch: of batches with an unknown end, and of those whose forgetting failed. At most
+    /// [`MAX_OWED`].
     owed: Vec<Forget>,
     /// How often forgetting failed in a row, and when it is tried again.
     unforgotten: u32,
@@ -151,6 +157,7 @@ impl Proxy {
             refusals: 0,
             last_error: None,
             most: usize::MAX,
+            lost: BTreeMap::new(),
             owed: Vec::new(),
             unforgotten: 0,
             owed_at: None,

@@ -106,13 +106,28 @@ impl Proxy {
             ops.truncate(from);
             return;
         }
-        if ops.len() == from {
+        let (frontend, known) = (entry.frontend, sent.forget.len());
+        forgets(frontend, &entry.believed, &target, &mut sent.forget);
+        if let Some(lost) = self.lost.get(&at) {
+            let mut also = Vec::new();
+            for lost in lost {
+                forgets(frontend, lost, &target, &mut also);
+            }
+            also.sort_unstable();
+            also.dedup();
+            also.retain(|forget| {
+                let told = sent.forget.get(known..).unwrap_or_default();
+                !matches!(forget, Forget::Untranslated { .. }) && !told.contains(forget)
+            });
+            sent.forget.extend(also);
+        }
+        if ops.len() == from && sent.forget.len() == known {
             // Nothing to do: a failure is over.
             self.retries.clear(at);
+            self.lost.remove(&at);
             self.frontends.refresh(at);
             return;
         }
-        forgets(entry.frontend, &entry.believed, &target, &mut sent.forget);
         sent.units.push((at, target));
         self.frontends.entry_mut(at).sent = true;
     }
@@ -178,6 +193,7 @@ impl Proxy {
         }
         for (at, has) in sent.units {
             self.retries.clear(at);
+            self.lost.remove(&at);
             let entry = self.frontends.entry_mut(at);
             let afi = entry.frontend.afi();
             let before = entry.believed.len(afi);

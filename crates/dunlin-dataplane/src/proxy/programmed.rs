@@ -135,7 +135,7 @@ impl Programmed {
         reach
     }
 
-    fn is_sticky(&self) -> bool {
+    pub(super) fn is_sticky(&self) -> bool {
         let sticky = |set: &FrontendSet| matches!(set, FrontendSet::Sticky { .. });
         self.sets.iter().any(sticky)
     }

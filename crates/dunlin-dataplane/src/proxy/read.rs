@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use dunlin_net::service::Protocol;
 use dunlin_net::{Instant, IpNet};
 
 use super::common;
-use super::element::{Element, Forget, Found};
-use super::programmed::{Programmed, forgets, target};
-use super::{Outstanding, Proxy, Tables};
+use super::element::{Element, Found};
+use super::programmed::Programmed;
+use super::{MAX_LOST, Outstanding, Proxy, Tables};
 use crate::KernelError;
 
 impl Proxy {
@@ -62,6 +63,7 @@ impl Proxy {
                 self.believe(Vec::new());
                 self.owed.clear();
                 self.owed_at = None;
+                self.lost.clear();
                 return;
             }
             Ok(_) => KernelError {
@@ -106,7 +108,7 @@ impl Proxy {
         for (at, before) in before {
             if before != self.frontends.entry(at).believed {
                 self.retries.clear(at);
-                self.owe(at, &before);
+                self.lose(at, before);
             }
         }
         self.retries.clear(common::UNIT);
@@ -143,18 +145,15 @@ impl Proxy {
         }
     }
 
-    /// What would have been forgotten on the way from what was there, had it not gone by another hand.
-    fn owe(&mut self, at: u32, before: &Programmed) {
-        let entry = self.frontends.entry(at);
-        let wanted = entry.wanted().map(|rule| target(rule, &entry.believed));
-        let mut all = Vec::new();
-        let frontend = entry.frontend;
-        forgets(frontend, before, &wanted.unwrap_or_default(), &mut all);
-        let mut left = Vec::new();
-        forgets(frontend, &entry.believed, &Programmed::default(), &mut left);
-        all.retain(|forget| {
-            !matches!(forget, Forget::Untranslated { .. }) && !left.contains(forget)
-        });
-        self.owe_all(all);
+    /// Flows and clients go on by what was there, though it went by another hand.
+    fn lose(&mut self, at: u32, before: Programmed) {
+        let frontend = self.frontends.entry(at).frontend;
+        if frontend.protocol != Protocol::Udp && !before.is_sticky() {
+            return;
+        }
+        let lost = self.lost.entry(at).or_default();
+        if lost.len() < MAX_LOST && !lost.contains(&before) {
+            lost.push(before);
+        }
     }
 }

@@ -172,17 +172,15 @@ impl Kernel {
         self.elements.values().filter(is).copied().collect()
     }
 
-    /// What the rules of the tables do with a first packet, chain by chain, for a client without affinity.
+    /// What the rules of the tables do with a first packet, chain by chain, for a client without affinity; from `None`:
+    /// for one from wherever is allowed.
     pub(super) fn walk(&self, frontend: Frontend, view: View, from: Option<IpNet>) -> Walk {
         if !self.member(frontend, FrontendSet::Known) {
             return Walk::Untouched;
         }
         let of = self.of(frontend);
-        if view == View::Outside {
-            let allows = |element: &Element| {
-                matches!((element, from), (Element::Allowed { source, .. }, Some(from))
-                    if source.contains(&from))
-            };
+        if let (View::Outside, Some(from)) = (view, from) {
+            let allows = |element: &Element| matches!(element, Element::Allowed { source, .. } if source.contains(&from));
             if self.member(frontend, FrontendSet::Guarded) && !of.iter().any(allows) {
                 return Walk::Dropped;
             }

@@ -1,0 +1,701 @@
+//! Random sequences of all that can happen, against the treatments computed anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dunlin_net::service::{Balance, Choice, Frontend, FrontendRule, Protocol, Treatment, View};
+use dunlin_net::{Afi, Instant, IpNet};
+
+use super::kernel::{Kernel, Walk, error};
+use super::{Rng, frontend, name};
+use crate::proxy::{Batch, BatchDone, Command, Element, Forget, FrontendSet, Op, Proxy};
+
+/// Pod subnets, node addresses, and what is near then.
+const NEAR: [(&[&str], &[&str], &[&str]); 3] = [
+    (
+        &["10.0.0.0/28", "fd00::/124"],
+        &["10.0.0.3", "192.0.2.1"],
+        &["10.0.0.0/28", "192.0.2.1/32", "fd00::/124"],
+    ),
+    (
+        &["10.0.0.0/29", "10.0.0.8/29"],
+        &["192.0.2.1"],
+        &["10.0.0.0/28", "192.0.2.1/32"],
+    ),
+    (&[], &["2001:db8::1"], &["2001:db8::1/128"]),
+];
+const SERVICES: usize = 12;
+
+struct World {
+    rng: Rng,
+    now: Instant,
+    proxy: Proxy,
+    kernel: Kernel,
+    services: BTreeMap<usize, Vec<FrontendRule>>,
+    /// Who wants a frontend, in the order they came.
+    claims: BTreeMap<Frontend, Vec<usize>>,
+    near: usize,
+    enabled: bool,
+    synced: bool,
+    /// What was there at the start, and must stay until it is synced.
+    found: BTreeSet<Element>,
+    /// The kernel may hold what nobody asked for, or lack what was.
+    doubt: bool,
+    /// Forgetting was owed or may have been, and a restart loses it.
+    debts: bool,
+    /// Only the machine knows what went by another hand.
+    frail: bool,
+    /// UDP flows that conntrack has, to an endpoint or (`None`) untranslated.
+    flows: BTreeSet<(Frontend, Option<SocketAddr>)>,
+    clients: BTreeSet<(Frontend, View, SocketAddr)>,
+}
+
+fn all_frontends() -> Vec<Frontend> {
+    let mut all = Vec::new();
+    for n in 1..=5 {
+        all.push(frontend(&format!("10.96.0.{n}:80")));
+        all.push(frontend(&format!("10.96.0.{n}:53/UDP")));
+        all.push(frontend(&format!("[fd96::{n}]:80/UDP")));
+    }
+    all.push(frontend("[fd96::9]:443"));
+    all
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut proxy = Proxy::new(seed);
+        proxy.set_enabled(true);
+        let mut world = World {
+            rng: Rng(seed),
+            now: Instant::ZERO,
+            proxy,
+            kernel: Kernel::default(),
+            services: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            near: 0,
+            enabled: true,
+            synced: false,
+            found: BTreeSet::new(),
+            doubt: true,
+            debts: false,
+            frail: false,
+            flows: BTreeSet::new(),
+            clients: BTreeSet::new(),
+        };
+        world.set_near(0);
+        world
+    }
+
+    fn set_near(&mut self, which: usize) {
+        self.near = which;
+        let (pods, nodes, _) = NEAR[which];
+        let pods: Vec<IpNet> = pods.iter().map(|net| net.parse().unwrap()).collect();
+        let nodes: Vec<IpAddr> = nodes.iter().map(|addr| addr.parse().unwrap()).collect();
+        self.proxy.set_near(&pods, &nodes);
+    }
+
+    fn treatment(&mut self, afi: Afi) -> Treatment {
+        match self.rng.below(8) {
+            0 => return Treatment::Reject,
+            1 => return Treatment::Drop,
+            _ => {}
+        }
+        let count = match self.rng.below(10) {
+            0 => 30,
+            _ => 1 + self.rng.below(6),
+        };
+        let mut endpoints: Vec<SocketAddr> = (0..count)
+            .map(|_| {
+                let last = 1 + self.rng.below(40);
+                // Now and then one that is of no use.
+                let port = if self.rng.below(60) == 0 { 0 } else { 8080 };
+                let text = match (afi, self.rng.below(60)) {
+                    (Afi::Ipv4, 1..) | (Afi::Ipv6, 0) => format!("10.0.0.{last}:{port}"),
+                    _ => format!("[fd00::{last:x}]:{port}"),
+                };
+                text.parse().unwrap()
+            })
+            .collect();
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        let choice = match self.rng.below(8) {
+            0 => Choice::Maglev { slots: 31 },
+            1 => Choice::Maglev { slots: 90 },
+            _ => Choice::Random,
+        };
+        let affinity_secs = [None, None, Some(60), Some(10_800)][self.rng.below(4)];
+        Treatment::Balance(Arc::new(Balance {
+            endpoints: endpoints.into(),
+            choice,
+            affinity_secs,
+        }))
+    }
+
+    fn rule(&mut self, frontend: Frontend) -> FrontendRule {
+        let inside = self.treatment(frontend.afi());
+        let outside = match self.rng.below(6) {
+            0 => Some(inside.clone()),
+            1 | 2 => Some(self.treatment(frontend.afi())),
+            _ => None,
+        };
+        let sources: [&[&str]; 4] = [
+            &[],
+            &["198.51.100.0/25", "198.51.100.128/25", "198.51.100.7/32"],
+            &["198.51.100.0/26", "2001:db8:1::/48"],
+            &["0.0.0.0/0", "198.51.100.0/24", "2001:db8:1::/48"],
+        ];
+        let sources = (self.rng.below(4) == 0).then(|| {
+            let sources = sources[self.rng.below(4)].iter();
+            sources.map(|net| net.parse().unwrap()).collect()
+        });
+        FrontendRule {
+            frontend,
+            inside,
+            outside,
+            sources,
+        }
+    }
+
+    fn change_service(&mut self) {
+        let service = self.rng.below(SERVICES);
+        let all = all_frontends();
+        let old = self.services.get(&service).cloned().unwrap_or_default();
+        let rules: Vec<FrontendRule> = match self.rng.below(5) {
+            0 => Vec::new(),
+            1 => old.clone(),
+            2 if !old.is_empty() => {
+                let old = old.iter().map(|rule| rule.frontend).collect::<Vec<_>>();
+                old.into_iter().map(|at| self.rule(at)).collect()
+            }
+            _ => (0..1 + self.rng.below(3))
+                .map(|_| {
+                    let at = all[self.rng.below(all.len())];
+                    self.rule(at)
+                })
+                .collect(),
+        };
+        self.claim(service, rules.clone());
+        self.proxy.set(&name(&format!("ns/{service}")), rules);
+    }
+
+    fn claim(&mut self, service: usize, rules: Vec<FrontendRule>) {
+        let wants: BTreeSet<Frontend> = rules.iter().map(|rule| rule.frontend).collect();
+        self.claims.retain(|at, claims| {
+            claims.retain(|who| *who != service || wants.contains(at));
+            !claims.is_empty()
+        });
+        for at in wants {
+            let claims = self.claims.entry(at).or_default();
+            if !claims.contains(&service) {
+                claims.push(service);
+            }
+        }
+        self.services.insert(service, rules);
+    }
+
+    fn wanted(&self, at: &Frontend) -> Option<&FrontendRule> {
+        let service = self.claims.get(at)?.first()?;
+        let rules = self.services.get(service)?.iter();
+        rules.into_iter().find(|rule| rule.frontend == *at)
+    }
+
+    /// One thing to the kernel and its answer.
+    fn step(&mut self, faults: bool) -> bool {
+        let Some(command) = self.proxy.next(self.now) else {
+            return false;
+        };
+        match command {
+            Command::Read => {
+                if faults && self.rng.below(10) == 0 {
+                    self.proxy.on_found(self.now, Err(error(4)));
+                    return true;
+                }
+                let found = self.kernel.found();
+                self.doubt = false;
+                if faults && self.rng.below(10) == 0 {
+                    self.meddle();
+                }
+                self.proxy.on_found(self.now, Ok(found));
+            }
+            Command::Remove => {
+                if faults && self.rng.below(5) == 0 {
+                    self.proxy.on_found(self.now, Err(error(1)));
+                    return true;
+                }
+                self.flows.clear();
+                self.clients.clear();
+                self.found.clear();
+                self.kernel.flush();
+                self.proxy.on_found(self.now, Ok(self.kernel.found()));
+            }
+            Command::Submit(batch) => self.submit(&batch, faults),
+        }
+        true
+    }
+
+    fn submit(&mut self, batch: &Batch, faults: bool) {
+        if !self.synced {
+            let spares = |op: &Op| !matches!(op, Op::Remove(gone) if self.found.contains(gone));
+            assert!(batch.ops.iter().all(spares), "removed before it is synced");
+            assert!(!(batch.rebuild && self.kernel.present && !self.found.is_empty()));
+        }
+        let (fault, number) = (self.rng.below(30), batch.number);
+        let mut done = BatchDone {
+            number,
+            result: Ok(()),
+            unsure: false,
+            forgotten: Ok(()),
+        };
+        if faults && fault < 3 {
+            done.result = Err(error([12, 28, 17][self.rng.below(3)]));
+            return self.proxy.on_done(self.now, done);
+        }
+        let before = self.kernel.clone();
+        done.result = self.kernel.apply(batch);
+        if done.result.is_ok() {
+            if batch.rebuild {
+                // The affinity map is new, too.
+                self.clients.clear();
+            }
+            self.check_step(&before, batch);
+        } else {
+            assert!(self.doubt, "refused: {:?}", batch.ops);
+        }
+        if faults && fault == 4 && done.result.is_ok() {
+            done.forgotten = Err(error(1));
+            self.debts = true;
+        } else if faults && (fault == 5 || fault == 6) {
+            // The answer is lost.
+            if fault == 5 {
+                self.kernel = before;
+            }
+            self.doubt = true;
+            self.debts = true;
+            done.result = Err(error(0));
+            done.unsure = true;
+        } else if done.result.is_ok() {
+            batch.forget.iter().for_each(|forget| self.forget(forget));
+        }
+        // What is wanted may change while the batch is away.
+        if self.rng.below(20) == 0 {
+            self.change_service();
+        }
+        self.proxy.on_done(self.now, done);
+    }
+
+    fn forget(&mut self, forget: &Forget) {
+        match *forget {
+            Forget::Flows { frontend, endpoint } => {
+                assert_eq!(frontend.protocol, Protocol::Udp);
+                self.flows.remove(&(frontend, Some(endpoint)));
+            }
+            Forget::Untranslated { frontend } => {
+                assert_eq!(frontend.protocol, Protocol::Udp);
+                self.flows.remove(&(frontend, None));
+            }
+            Forget::Clients { frontend, endpoint } => {
+                let is =
+                    |(at, _, to): &(Frontend, View, SocketAddr)| *at == frontend && *to == endpoint;
+                self.clients.retain(|client| !is(client));
+            }
+        }
+    }
+
+    /// Nobody meets half of a frontend, and only what is gone is forgotten.
+    fn check_step(&self, before: &Kernel, batch: &Batch) {
+        if self.doubt {
+            return;
+        }
+        let touched: BTreeSet<Frontend> = batch
+            .ops
+            .iter()
+            .filter_map(|(Op::Add(element) | Op::Remove(element))| match element {
+                Element::Slot { frontend, .. } | Element::Member { frontend, .. } => {
+                    Some(*frontend)
+                }
+                _ => None,
+            })
+            .collect();
+        for at in touched {
+            self.check_shape(at);
+            let reached = View::ALL
+                .into_iter()
+                .any(|view| matches!(before.walk(at, view, None), Walk::Reaches(_)));
+            let gone = self.kernel.of(at).is_empty();
+            assert!(!(reached && gone && self.wanted_at_plan(at)), "{at} went");
+        }
+        for forget in &batch.forget {
+            if let Forget::Flows { frontend, endpoint } = forget {
+                for view in View::ALL {
+                    // A batch that owes may come when the endpoint is back.
+                    if let Walk::Reaches(reached) = self.kernel.walk(*frontend, view, None) {
+                        assert!(self.debts || !reached.contains(endpoint));
+                    }
+                }
+            }
+        }
+    }
+
+    fn wanted_at_plan(&self, at: Frontend) -> bool {
+        self.wanted(&at).is_some()
+    }
+
+    /// Slots without a hole, as many as its set says.
+    fn check_shape(&self, at: Frontend) {
+        let of = self.kernel.of(at);
+        for view in View::ALL {
+            let slots: Vec<u32> = of
+                .iter()
+                .filter_map(|element| match element {
+                    Element::Slot { view: v, slot, .. } if *v == view => Some(*slot),
+                    _ => None,
+                })
+                .collect();
+            let count = u32::try_from(slots.len()).unwrap();
+            assert!(
+                slots.iter().copied().eq(0..count),
+                "{at}: holes in {slots:?}"
+            );
+            let sets = of.iter().filter_map(|element| match element {
+                Element::Member { set, .. } => Some(*set),
+                _ => None,
+            });
+            let sizes: Vec<bool> = sets
+                .filter_map(|set| match set {
+                    FrontendSet::Random { view: v, exponent } if v == view => {
+                        Some(count.next_power_of_two() == 1 << exponent)
+                    }
+                    FrontendSet::Hashed { view: v, slots } if v == view => Some(slots == count),
+                    _ => None,
+                })
+                .collect();
+            let expected: &[bool] = if count == 0 { &[] } else { &[true] };
+            assert_eq!(sizes, expected, "{at}");
+        }
+    }
+
+    /// Somebody else changes the tables.
+    fn meddle(&mut self) {
+        self.doubt = true;
+        self.frail = true;
+        let set: Vec<Element> = self.kernel.set().into_iter().collect();
+        match self.rng.below(6) {
+            0 => self.kernel.flush(),
+            1 => self.kernel.intact = false,
+            _ if set.is_empty() => {}
+            2 => {
+                // A slot leads elsewhere, or far behind the others.
+                let element = set[self.rng.below(set.len())];
+                if let Element::Slot {
+                    view,
+                    frontend,
+                    slot,
+                    ..
+                } = element
+                {
+                    let to = SocketAddr::new(frontend.addr, 9);
+                    let slot = [slot, slot + 100, 1 << 20][self.rng.below(3)];
+                    self.kernel.put(Element::Slot {
+                        view,
+                        frontend,
+                        slot,
+                        to,
+                    });
+                }
+            }
+            3 => {
+                let set = FrontendSet::Random {
+                    view: View::Outside,
+                    exponent: 7,
+                };
+                let frontend = frontend("10.97.0.1:1");
+                self.kernel.put(Element::Member { set, frontend });
+            }
+            _ => {
+                for _ in 0..1 + self.rng.below(5) {
+                    self.kernel.take(&set[self.rng.below(set.len())]);
+                }
+            }
+        }
+        if !self.kernel.intact {
+            // What it has is nothing to go by.
+            self.found.clear();
+        }
+        let left = self.kernel.set();
+        self.found.retain(|element| left.contains(element));
+        self.proxy.on_meddled(self.now);
+    }
+
+    fn restart(&mut self) {
+        if self.doubt || self.debts || self.frail || !self.kernel.intact {
+            self.flows.clear();
+            self.clients.clear();
+        }
+        self.debts = false;
+        self.frail = false;
+        self.doubt = true;
+        self.synced = false;
+        self.enabled = true;
+        self.found = if self.kernel.intact {
+            self.kernel.set()
+        } else {
+            BTreeSet::new()
+        };
+        let seed = self.rng.next();
+        self.proxy = Proxy::new(seed);
+        let near = self.rng.below(NEAR.len());
+        self.set_near(near);
+        self.claims.clear();
+        let services = std::mem::take(&mut self.services);
+        for (service, rules) in services {
+            self.claim(service, rules.clone());
+            self.proxy.set(&name(&format!("ns/{service}")), rules);
+            if self.rng.below(4) == 0 {
+                self.proxy.set_enabled(true);
+                self.step(true);
+            }
+        }
+        self.proxy.set_enabled(true);
+    }
+
+    /// A client comes: what it is given, conntrack and the affinity map remember.
+    fn connect(&mut self) {
+        if self.doubt || self.kernel.intact != self.kernel.present {
+            return;
+        }
+        let all = all_frontends();
+        let at = all[self.rng.below(all.len())];
+        let view = View::ALL[self.rng.below(2)];
+        let from = (view == View::Outside).then(|| source(at.afi()));
+        let to = match self.kernel.walk(at, view, from) {
+            Walk::Reaches(reached) => {
+                let reached: Vec<SocketAddr> = reached.into_iter().collect();
+                Some(reached[self.rng.below(reached.len())])
+            }
+            Walk::Untouched => None,
+            Walk::Dropped | Walk::Refused => return,
+        };
+        if at.protocol == Protocol::Udp {
+            self.flows.insert((at, to));
+        }
+        if let Some(to) = to.filter(|_| is_sticky(&self.kernel, at)) {
+            self.clients.insert((at, view, to));
+        }
+    }
+
+    fn event(&mut self) {
+        match self.rng.below(100) {
+            0 => self.meddle(),
+            1 if self.rng.below(5) == 0 => self.restart(),
+            2 if self.rng.below(5) == 0 => {
+                self.enabled = !self.enabled;
+                self.proxy.set_enabled(self.enabled);
+            }
+            3 => {
+                let near = self.rng.below(NEAR.len());
+                self.set_near(near);
+            }
+            4 => {
+                self.proxy.synced();
+                self.synced = true;
+            }
+            5..30 => self.change_service(),
+            30..60 => self.connect(),
+            60..70 => self.now = self.now + Duration::from_millis(self.rng.next() % 300),
+            _ => {
+                self.step(true);
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        if !self.enabled {
+            self.enabled = true;
+            self.proxy.set_enabled(true);
+        }
+        self.synced = true;
+        self.proxy.synced();
+        let mut steps = 0;
+        while self.step(false) || self.proxy.deadline().is_some() {
+            steps += 1;
+            assert!(steps < 10_000, "never settles");
+            if let Some(deadline) = self.proxy.deadline() {
+                self.now = self.now.max(deadline);
+            }
+        }
+        self.doubt = false;
+        self.debts = false;
+        self.frail = false;
+        assert!(self.proxy.is_settled());
+        self.check_settled();
+    }
+
+    fn check_settled(&mut self) {
+        let kernel = self.kernel.set();
+        assert_eq!(kernel, self.proxy.elements().collect());
+        assert_eq!(kernel.len(), self.proxy.counters().elements);
+        for element in &kernel {
+            if let Element::Member { frontend, .. }
+            | Element::Slot { frontend, .. }
+            | Element::Allowed { frontend, .. } = element
+            {
+                assert!(self.wanted(frontend).is_some(), "{frontend} is left");
+            }
+        }
+        let mut near = BTreeSet::new();
+        let mut hairpins = BTreeSet::new();
+        for element in &kernel {
+            match element {
+                Element::Near(net) => drop(near.insert(net.to_string())),
+                Element::Hairpin(addr) => drop(hairpins.insert(*addr)),
+                _ => {}
+            }
+        }
+        let (pods, _, expected) = NEAR[self.near];
+        assert_eq!(near, expected.iter().map(ToString::to_string).collect());
+        let pods: Vec<IpNet> = pods.iter().map(|net| net.parse().unwrap()).collect();
+        let mut expected = BTreeSet::new();
+        for at in all_frontends() {
+            let Some(rule) = self.wanted(&at) else {
+                continue;
+            };
+            for treatment in std::iter::once(&rule.inside).chain(&rule.outside) {
+                if let Treatment::Balance(balance) = treatment {
+                    let addrs = balance.endpoints.iter().map(SocketAddr::ip);
+                    expected.extend(addrs.filter(|a| pods.iter().any(|net| net.contains(a))));
+                }
+            }
+            self.check_frontend(rule);
+        }
+        assert_eq!(hairpins, expected);
+        for (at, to) in &self.flows {
+            let reached = reach(&self.kernel, *at);
+            match to {
+                Some(to) => assert!(reached.iter().any(|r| r.contains(to)), "a flow to {to}"),
+                None => assert!(reached.iter().all(BTreeSet::is_empty), "{at} untranslated"),
+            }
+        }
+        for (at, view, to) in &self.clients {
+            assert!(is_sticky(&self.kernel, *at));
+            let reached = reach(&self.kernel, *at);
+            assert!(reached[*view as usize].contains(to), "{at} {view:?} {to}");
+        }
+    }
+
+    fn check_frontend(&self, rule: &FrontendRule) {
+        let at = rule.frontend;
+        self.check_shape(at);
+        assert!(self.proxy.is_programmed(&at));
+        let of = self.kernel.of(at);
+        for view in View::ALL {
+            let expected = expected(rule, view);
+            let from = (view == View::Outside).then(|| source(at.afi()));
+            assert_eq!(self.kernel.walk(at, view, from), expected, "{rule:?}");
+        }
+        if let Some(sources) = &rule.sources {
+            let elsewhere: IpNet = match at.afi() {
+                Afi::Ipv4 => "203.0.113.7/32".parse().unwrap(),
+                Afi::Ipv6 => "2001:db8:ffff::1/128".parse().unwrap(),
+            };
+            let all = sources.iter().any(|net| net.contains(&elsewhere));
+            let walk = self.kernel.walk(at, View::Outside, Some(elsewhere));
+            if !all {
+                assert_eq!(walk, Walk::Dropped);
+            }
+        }
+        let outside = of.iter().any(|element| {
+            matches!(
+                element,
+                Element::Slot {
+                    view: View::Outside,
+                    ..
+                }
+            )
+        });
+        if rule.outside.is_none() || rule.outside.as_ref() == Some(&rule.inside) {
+            assert!(!outside);
+        }
+    }
+}
+
+/// One address that most ranges of the test allow.
+fn source(afi: Afi) -> IpNet {
+    match afi {
+        Afi::Ipv4 => "198.51.100.7/32".parse().unwrap(),
+        Afi::Ipv6 => "2001:db8:1::7/128".parse().unwrap(),
+    }
+}
+
+fn is_sticky(kernel: &Kernel, at: Frontend) -> bool {
+    let sticky = |element: &Element| {
+        matches!(
+            element,
+            Element::Member {
+                set: FrontendSet::Sticky { .. },
+                ..
+            }
+        )
+    };
+    kernel.of(at).iter().any(sticky)
+}
+
+/// The endpoints that each view comes to, from wherever is allowed.
+fn reach(kernel: &Kernel, at: Frontend) -> [BTreeSet<SocketAddr>; 2] {
+    View::ALL.map(|view| match kernel.walk(at, view, None) {
+        Walk::Reaches(reached) => reached,
+        _ => BTreeSet::new(),
+    })
+}
+
+/// What becomes of a client at [`source`] by the words of the rule.
+fn expected(rule: &FrontendRule, view: View) -> Walk {
+    let at = rule.frontend;
+    let of = |treatment: &Treatment| match treatment {
+        Treatment::Reject => Walk::Refused,
+        Treatment::Drop => Walk::Dropped,
+        Treatment::Balance(balance) => {
+            let usable = |to: &&SocketAddr| to.is_ipv4() == at.addr.is_ipv4() && to.port() > 0;
+            let usable: BTreeSet<SocketAddr> =
+                balance.endpoints.iter().filter(usable).copied().collect();
+            if usable.is_empty() {
+                Walk::Refused
+            } else {
+                Walk::Reaches(usable)
+            }
+        }
+    };
+    let (inside, outside) = (of(&rule.inside), of(rule.treatment(View::Outside)));
+    if view == View::Inside {
+        return inside;
+    }
+    if let Some(sources) = &rule.sources {
+        let from = source(at.afi());
+        if !sources.iter().any(|net| net.contains(&from)) {
+            return Walk::Dropped;
+        }
+    }
+    match (outside, inside) {
+        (Walk::Refused, Walk::Reaches(_) | Walk::Dropped) => Walk::Dropped,
+        (outside, _) => outside,
+    }
+}
+
+fn play(seed: u64, events: usize) {
+    let mut world = World::new(seed);
+    for n in 0..events {
+        world.event();
+        if n % 97 == 96 {
+            world.settle();
+        }
+    }
+    world.settle();
+}
+
+#[test]
+fn a_hundred_thousand_events_end_as_the_treatments_say() {
+    for seed in 1..=10 {
+        play(seed, 10_000);
+    }
+}
