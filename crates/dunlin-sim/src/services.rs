@@ -144,13 +144,14 @@ impl World {
             node: Some(format!("n{node}").into()),
             ready: on.contains(&node),
             serving: on.contains(&node),
-            terminating: false,
+            ..EndpointFact::default()
         };
         self.put(Fact::EndpointSlice(EndpointSliceFact {
             name: name(number),
             service: Some(name(number).name),
             address_type: Some(Afi::Ipv4),
             endpoints: (0..nodes).map(endpoint).collect(),
+            ports: Vec::new(),
             malformed: Vec::new(),
         }));
     }
