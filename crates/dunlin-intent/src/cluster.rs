@@ -28,8 +28,8 @@ use objects::{Advertisement, Filter};
 use peers::{Configured, Places};
 use poll::{Dirty, Told};
 pub use services::{
-    AddressStanding, AnnouncedPrefix, EndpointCounts, PoolStanding, ServiceAddressView,
-    ServiceCounts, ServiceView, WithheldReason,
+    AddressStanding, AnnouncedPrefix, EndpointCounts, HealthCheck, PoolStanding,
+    ServiceAddressView, ServiceCounts, ServiceView, WithheldReason,
 };
 use services::{Ranges, Services};
 

@@ -21,8 +21,8 @@ pub mod selector;
 mod settings;
 
 pub use cluster::{
-    AddressStanding, AnnouncedPrefix, Cluster, EndpointCounts, NodeView, PodSubnet, PoolStanding,
-    ServiceAddressView, ServiceCounts, ServiceView, SubnetStanding, WithheldReason,
+    AddressStanding, AnnouncedPrefix, Cluster, EndpointCounts, HealthCheck, NodeView, PodSubnet,
+    PoolStanding, ServiceAddressView, ServiceCounts, ServiceView, SubnetStanding, WithheldReason,
 };
 pub use fact::{
     AddressRange, AdvertisementFact, Attributes, Choice, ConfigurationFact, EndpointFact,

@@ -351,6 +351,7 @@ impl Cluster {
                 };
                 if changed {
                     self.dirty.protection.insert(IpNet::from(addr));
+                    self.services.peer_moved(addr);
                 }
             }
         }

@@ -78,7 +78,7 @@ impl Cluster {
     }
 
     /// Judges again what has to be.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let displaced = self.router_ids.settle();
         self.dirty.local |= displaced.contains(&self.own);
         self.dirty.nodes.extend(displaced);

@@ -10,6 +10,7 @@ mod labels;
 mod pools;
 mod prefixes;
 mod ranges;
+mod treatments;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,8 @@ use labels::PackedLabels;
 pub use pools::PoolStanding;
 use prefixes::{Aggregate, Prefix};
 pub(super) use ranges::Ranges;
+pub use treatments::HealthCheck;
+use treatments::{Delivery, Treatments};
 pub use view::{AddressStanding, AnnouncedPrefix, ServiceAddressView, ServiceView, WithheldReason};
 
 /// The Services and all that bears on their addresses.
@@ -73,6 +76,8 @@ pub(super) struct Services {
     aggregates: PrefixMap<Aggregate>,
     /// What is on this node.
     places: Places,
+    /// What the service proxy needs, with it.
+    treatments: Option<Box<Treatments>>,
     pub(super) dirty: Dirty,
 }
 
@@ -118,6 +123,8 @@ struct Spec {
     publish_not_ready: bool,
     deleting: bool,
     addresses: Box<[Address]>,
+    /// With the service proxy, if it is one that connections are delivered to.
+    delivery: Option<Box<Delivery>>,
     malformed: Box<[Malformed]>,
 }
 
@@ -130,8 +137,20 @@ struct Address {
     vip: bool,
 }
 
+impl Address {
+    /// Where it stands in the Service.
+    fn field(&self) -> &'static str {
+        match self.kind {
+            ServiceAddressKind::ClusterIp => "spec.clusterIPs",
+            ServiceAddressKind::ExternalIp => "spec.externalIPs",
+            ServiceAddressKind::LoadBalancerIp => "status.loadBalancer.ingress",
+        }
+    }
+}
+
 impl Spec {
-    fn new(fact: ServiceFact) -> Spec {
+    fn new(mut fact: ServiceFact, delivered: bool) -> Spec {
+        let delivery = delivered.then(|| Delivery::new(&mut fact)).flatten();
         let address = |kind| {
             move |addr| Address {
                 addr,
@@ -167,6 +186,7 @@ impl Spec {
             publish_not_ready: fact.publish_not_ready_addresses,
             deleting: fact.deleting,
             addresses: addresses.into(),
+            delivery,
             malformed: fact.malformed.into(),
         }
     }
@@ -202,6 +222,7 @@ impl Services {
 
     fn mark_at(&mut self, net: IpNet) {
         let names: Vec<NamespacedName> = self.at(net).map(|(_, name)| name.clone()).collect();
+        names.iter().cloned().for_each(|name| self.treat(name));
         self.dirty.services.extend(names);
     }
 }
@@ -209,25 +230,16 @@ impl Services {
 impl Cluster {
     pub(super) fn apply_service(&mut self, fact: ServiceFact) {
         let name = fact.name.clone();
-        let spec = Spec::new(fact);
         let services = &mut self.services;
-        let before = services.services.get_mut(&name);
-        if before.as_ref().is_some_and(|service| service.spec == spec) {
-            return;
-        }
-        let had = before.as_ref().map_or(&[][..], |s| &s.spec.addresses);
-        for address in had {
-            services.by_address.remove(&(address.addr, name.clone()));
-        }
-        let has = spec.addresses.iter();
-        services
-            .by_address
-            .extend(has.map(|address| (address.addr, name.clone())));
-        match before {
+        let spec = Spec::new(fact, services.treatments.is_some());
+        let (claims, delivered) = (spec.claims(), spec.delivery.is_some());
+        let has: Vec<IpAddr> = spec.addresses.iter().map(|a| a.addr).collect();
+        let had = match services.services.get_mut(&name) {
+            Some(service) if service.spec == spec => return,
             // The routes stay until the Service is judged again, and with them the numbers of their classes.
             Some(service) => {
                 service.verdicts = Box::default();
-                service.spec = spec;
+                Some(std::mem::replace(&mut service.spec, spec))
             }
             None => {
                 let service = Service {
@@ -237,8 +249,15 @@ impl Cluster {
                     faulty: false,
                 };
                 services.services.insert(name.clone(), service);
+                None
             }
+        };
+        for address in had.iter().flat_map(|had| &had.addresses) {
+            services.by_address.remove(&(address.addr, name.clone()));
         }
+        let has = has.into_iter().map(|addr| (addr, name.clone()));
+        services.by_address.extend(has);
+        services.treat_service(&name, had.as_ref(), &claims, delivered);
         services.dirty.services.insert(name);
     }
 
@@ -250,6 +269,9 @@ impl Cluster {
             let at = (address.addr, name.clone());
             self.services.by_address.remove(&at);
         }
+        let none = BTreeSet::new();
+        self.services
+            .treat_service(name, Some(&service.spec), &none, false);
         self.release_routes(&service.routes);
         if service.faulty {
             self.set_object_problems(service_object(name), Vec::new());
@@ -258,8 +280,11 @@ impl Cluster {
 
     pub(super) fn apply_slice(&mut self, fact: &EndpointSliceFact) {
         let services = &mut self.services;
+        let before = services.endpoints.service_of(&fact.name);
         let changed = &mut services.dirty.services;
         services.endpoints.apply(fact, &services.places, changed);
+        let now = services.endpoints.service_of(&fact.name);
+        services.treat_slice(fact, before, now);
         let object = || ObjectRef::new(ObjectKind::EndpointSlice, fact.name.to_string());
         if !fact.malformed.is_empty() {
             let mut faults = Faults::new(object());
@@ -273,8 +298,10 @@ impl Cluster {
 
     pub(super) fn remove_slice(&mut self, name: &NamespacedName) {
         let services = &mut self.services;
+        let of = services.endpoints.service_of(name);
         let changed = &mut services.dirty.services;
         services.endpoints.remove(name, &services.places, changed);
+        services.untreat_slice(name, of);
         if self.services.faulty_slices.remove(name) {
             let object = ObjectRef::new(ObjectKind::EndpointSlice, name.to_string());
             self.set_object_problems(object, Vec::new());
@@ -356,7 +383,11 @@ impl Cluster {
                 .as_ref()
                 .map_or(Vec::new(), |local| local.pod_subnets.clone()),
         };
+        let zone_changed = self.evaluate_zone();
         let services = &mut self.services;
+        if zone_changed || places != services.places {
+            services.treat_all();
+        }
         if places != services.places {
             let changed = &mut services.dirty.services;
             services

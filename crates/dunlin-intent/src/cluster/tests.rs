@@ -4,6 +4,7 @@ mod configured;
 mod drain;
 mod nodes;
 mod services;
+mod treatments;
 
 use super::*;
 use crate::fact::{ConfigurationFact, NodeFact, TopologyMode};

@@ -51,6 +51,41 @@ struct Asked {
     state: RouteState,
 }
 
+/// What makes an address none for a Service.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    NotUnicast(String),
+    Host(Host),
+    /// It lies within this pod subnet, of this Node.
+    Pods(IpNet, String),
+}
+
+impl Unfit {
+    fn withheld(&self) -> WithheldReason {
+        match self {
+            Unfit::NotUnicast(_) => WithheldReason::NotUnicast,
+            Unfit::Host(Host::Node(_)) => WithheldReason::NodeAddress,
+            Unfit::Host(Host::Peer(_)) => WithheldReason::PeerAddress,
+            Unfit::Host(Host::ApiServer) => WithheldReason::ApiServerAddress,
+            Unfit::Pods(..) => WithheldReason::WithinPodSubnet,
+        }
+    }
+
+    /// Says that this is why an address is not announced, or delivered.
+    pub(super) fn complain(&self, addr: IpAddr, field: &str, is_not: &str, faults: &mut Faults) {
+        let what = match self {
+            Unfit::NotUnicast(fault) => return faults.invalid(field, fault),
+            Unfit::Host(host) => format!("is the address of {host}"),
+            Unfit::Pods(subnet, node) => {
+                format!("lies within the pod subnet {subnet} of the Node {node}")
+            }
+        };
+        let message =
+            format!("{addr} {what} and is not {is_not}: give the Service another address");
+        faults.add(Reason::ServiceAddressInUse, field, message);
+    }
+}
+
 #[derive(Default)]
 struct Judged {
     verdicts: Vec<Option<WithheldReason>>,
@@ -67,6 +102,7 @@ impl Cluster {
         let mut faults = Faults::new(service_object(name));
         faults.malformed(&spec.malformed);
         let judged = self.judge_service(name, spec, &mut faults);
+        self.complain_of_delivery(name, spec, &judged.verdicts, &mut faults);
         let faulty = !faults.problems.is_empty();
         if faulty || was_faulty {
             self.set_object_problems(service_object(name), faults.problems);
@@ -148,42 +184,24 @@ impl Cluster {
         if unselected {
             return Some(WithheldReason::NotSelected);
         }
-        let addr = address.addr;
-        let field = match address.kind {
-            ServiceAddressKind::ClusterIp => "spec.clusterIPs",
-            ServiceAddressKind::ExternalIp => "spec.externalIPs",
-            ServiceAddressKind::LoadBalancerIp => "status.loadBalancer.ingress",
-        };
+        let unfit = self.unfit(address.addr, address.kind)?;
+        unfit.complain(address.addr, address.field(), "announced", faults);
+        Some(unfit.withheld())
+    }
+
+    /// What makes an address none for a Service.
+    pub(super) fn unfit(&self, addr: IpAddr, kind: ServiceAddressKind) -> Option<Unfit> {
         if let Some(fault) = unicast_fault(addr) {
-            faults.invalid(field, fault);
-            return Some(WithheldReason::NotUnicast);
+            return Some(Unfit::NotUnicast(fault));
         }
-        if let Some(host) = self.host_at(addr) {
-            let reason = match host {
-                Host::Node(_) => Some(WithheldReason::NodeAddress),
-                Host::Peer(_) => Some(WithheldReason::PeerAddress),
-                // It may be by their own cluster IP that we reach them.
-                Host::ApiServer if address.kind == ServiceAddressKind::ClusterIp => None,
-                Host::ApiServer => Some(WithheldReason::ApiServerAddress),
-            };
-            if reason.is_some() {
-                faults.add(
-                    Reason::ServiceAddressInUse,
-                    field,
-                    format!("{addr} is the address of {host} and is not announced: give the Service another address"),
-                );
-                return reason;
-            }
+        match self.host_at(addr) {
+            // It may be by their own cluster IP that we reach them.
+            Some(Host::ApiServer) if kind == ServiceAddressKind::ClusterIp => {}
+            Some(host) => return Some(Unfit::Host(host)),
+            None => {}
         }
-        if let Some((subnet, owner)) = self.origin.owner_covering(IpNet::from(addr)) {
-            faults.add(
-                Reason::ServiceAddressInUse,
-                field,
-                format!("{addr} lies within the pod subnet {subnet} of the Node {} and is not announced: give the Service another address", owner.node),
-            );
-            return Some(WithheldReason::WithinPodSubnet);
-        }
-        None
+        let (subnet, owner) = self.origin.owner_covering(IpNet::from(addr))?;
+        Some(Unfit::Pods(subnet, owner.node.clone()))
     }
 
     /// What keeps an address from being announced by this node at the moment.

@@ -78,7 +78,7 @@ pub(in crate::cluster) struct Places {
 }
 
 impl Places {
-    fn holds(&self, addr: IpAddr) -> bool {
+    pub(super) fn holds(&self, addr: IpAddr) -> bool {
         self.addresses.contains(&addr) || self.subnets.iter().any(|net| net.contains(&addr))
     }
 }
@@ -195,6 +195,15 @@ impl Endpoints {
     /// What is behind a Service.
     pub(super) fn behind(&self, service: &NamespacedName) -> Backing {
         self.backings.get(service).copied().unwrap_or_default()
+    }
+
+    /// The Service that a slice is of.
+    pub(super) fn service_of(&self, slice: &NamespacedName) -> Option<NamespacedName> {
+        let (at, slice) = self.slices.get_key_value(slice)?;
+        Some(NamespacedName::new(
+            at.namespace.clone(),
+            slice.service.clone(),
+        ))
     }
 
     /// Takes in a slice, new or changed; adds the Services for which something began or ended to `changed`.

@@ -117,6 +117,12 @@ pub enum WithheldReason {
 }
 
 impl WithheldReason {
+    /// It is a problem of the Service.
+    pub(super) fn is_complained_of(self) -> bool {
+        use WithheldReason::{NodeAddress, NotUnicast, WithinPodSubnet};
+        matches!(self, NotUnicast | NodeAddress | WithinPodSubnet)
+    }
+
     /// The reason as machines are told.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -202,7 +208,7 @@ impl Cluster {
         self.services.classes.names(class)
     }
 
-    fn service_age(&self, name: &NamespacedName) -> Age {
+    pub(super) fn service_age(&self, name: &NamespacedName) -> Age {
         let service = self.services.services.get(name);
         let created = service.and_then(|service| service.spec.created);
         Age::new(created, name.to_string().into())

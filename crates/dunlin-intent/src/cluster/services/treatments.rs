@@ -1,0 +1,501 @@
+//! What becomes of connections to Services, for the service proxy: told is which Services to ask for, and what is asked for is
+//! worked out from the Service and its slices alone.
+//!
+//! The rules are kube-proxy's: policies, terminating endpoints (KEP-1669), hints, and who is refused or dropped.
+
+mod backends;
+mod choose;
+mod claims;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use dunlin_net::service::{Balance, Frontend, FrontendRule, Treatment};
+use dunlin_net::{Afi, IpNet, PerFamily};
+
+use super::announce::Unfit;
+use super::{Cluster, Service, Services, Spec, WithheldReason};
+use crate::fact::{
+    Choice, EndpointSliceFact, NamespacedName, ServiceAddressKind, ServiceFact, ServicePortFact,
+    ServiceType, TrafficPolicy,
+};
+use crate::problem::Reason;
+use crate::settings::Faults;
+
+use backends::Backends;
+use choose::Chosen;
+use claims::Claims;
+
+/// The label of a Node that says its zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// What is kept for the service proxy, and only with it: the endpoints themselves, at some 20 octets each, and who claims
+/// which frontend.
+#[derive(Debug, Default)]
+pub(super) struct Treatments {
+    backends: Backends,
+    claims: Claims,
+    /// The own Node's zone, if it is labelled with one.
+    zone: Option<Box<str>>,
+    /// The Services to ask for.
+    changed: BTreeSet<NamespacedName>,
+}
+
+/// What is kept of a Service that connections are delivered to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Delivery {
+    ports: Box<[ServicePortFact]>,
+    choice: Choice,
+    affinity_secs: Option<u32>,
+    /// Who may come to load-balancer addresses, where that is said.
+    sources: PerFamily<Option<Arc<[IpNet]>>>,
+    /// The Service is of a type that has node ports.
+    node_ports: bool,
+    health_check_port: Option<u16>,
+}
+
+impl Delivery {
+    /// None for a Service that nothing is delivered to by us.
+    pub(super) fn new(fact: &mut ServiceFact) -> Option<Box<Delivery>> {
+        let balanced = fact.service_type == ServiceType::LoadBalancer;
+        match fact.service_type {
+            ServiceType::ExternalName | ServiceType::Unknown => return None,
+            ServiceType::ClusterIp | ServiceType::NodePort | ServiceType::LoadBalancer => {}
+        }
+        if fact.cluster_ips.is_empty() || fact.foreign_proxy {
+            return None;
+        }
+        let asked = balanced && fact.external_traffic_policy == TrafficPolicy::Local;
+        Some(Box::new(Delivery {
+            choice: fact.choice,
+            affinity_secs: fact.session_affinity_secs,
+            sources: PerFamily {
+                v4: sources(fact, Afi::Ipv4),
+                v6: sources(fact, Afi::Ipv6),
+            },
+            node_ports: balanced || fact.service_type == ServiceType::NodePort,
+            health_check_port: fact.health_check_node_port.filter(|_| asked),
+            ports: std::mem::take(&mut fact.ports).into(),
+        }))
+    }
+}
+
+/// The ranges of a family, ascending and without overlap. None of the family means all of it, unless some range could not be
+/// read: what was to be guarded is not thrown open by a mistype.
+fn sources(fact: &ServiceFact, family: Afi) -> Option<Arc<[IpNet]>> {
+    let ranges = fact.load_balancer_source_ranges.iter().copied();
+    let ranges: Vec<IpNet> = ranges.filter(|net| Afi::of_net(*net) == family).collect();
+    let mut malformed = fact.malformed.iter();
+    let unread = malformed.any(|m| m.field.starts_with(ServiceFact::SOURCE_RANGES));
+    let guarded = unread || !ranges.is_empty();
+    guarded.then(|| {
+        let mut ranges = IpNet::aggregate(&ranges);
+        ranges.sort_unstable();
+        ranges.into()
+    })
+}
+
+/// A frontend that a Service asks for.
+#[derive(Clone, Copy, Debug)]
+struct Offer {
+    /// At the unspecified address of the family for a node port: on whatever addresses the node has.
+    frontend: Frontend,
+    /// Which of the Service's ports.
+    port: usize,
+    /// None for a node port.
+    kind: Option<ServiceAddressKind>,
+}
+
+/// What becomes of connections to one port of a Service, in one family.
+struct Outcome {
+    /// By the policy Cluster.
+    cluster: Treatment,
+    /// By the policy Local.
+    local: Treatment,
+}
+
+impl Spec {
+    /// The families that the Service has a cluster IP of: it is delivered in no other.
+    fn is_of(&self, family: Afi) -> bool {
+        let mut addresses = self.addresses.iter();
+        addresses.any(|a| a.kind == ServiceAddressKind::ClusterIp && Afi::of(a.addr) == family)
+    }
+
+    /// All frontends that the Service asks for, each once.
+    fn offers(&self) -> Vec<Offer> {
+        use ServiceAddressKind as K;
+        let mut offers = Vec::new();
+        let Some(delivery) = &self.delivery else {
+            return offers;
+        };
+        let served = PerFamily {
+            v4: self.is_of(Afi::Ipv4),
+            v6: self.is_of(Afi::Ipv6),
+        };
+        let mut seen = BTreeSet::new();
+        for (at, port) in delivery.ports.iter().enumerate() {
+            let mut offer = |addr: IpAddr, number: u16, kind| {
+                let frontend = Frontend {
+                    addr,
+                    protocol: port.protocol,
+                    port: number,
+                };
+                if *served.get(frontend.afi()) && seen.insert(frontend) {
+                    offers.push(Offer {
+                        frontend,
+                        port: at,
+                        kind,
+                    });
+                }
+            };
+            // An address that is of two kinds is treated as the one that comes first: what is guarded stays it.
+            for kind in [K::ClusterIp, K::LoadBalancerIp, K::ExternalIp] {
+                let of_kind = self.addresses.iter().filter(|a| a.kind == kind && a.vip);
+                of_kind.for_each(|a| offer(a.addr, port.port, Some(kind)));
+            }
+            if let Some(number) = port.node_port.filter(|_| delivery.node_ports) {
+                offer(Ipv4Addr::UNSPECIFIED.into(), number, None);
+                offer(Ipv6Addr::UNSPECIFIED.into(), number, None);
+            }
+        }
+        offers
+    }
+
+    /// The same, as frontends.
+    pub(super) fn claims(&self) -> BTreeSet<Frontend> {
+        self.offers().iter().map(|offer| offer.frontend).collect()
+    }
+
+    /// What the views get of an outcome.
+    fn views(
+        &self,
+        kind: Option<ServiceAddressKind>,
+        of: &Outcome,
+    ) -> (Treatment, Option<Treatment>) {
+        let internal = kind == Some(ServiceAddressKind::ClusterIp);
+        match (internal, self.internal, self.external) {
+            (true, TrafficPolicy::Local, _) => (of.local.clone(), None),
+            (false, _, TrafficPolicy::Local) if of.local != of.cluster => {
+                (of.cluster.clone(), Some(of.local.clone()))
+            }
+            _ => (of.cluster.clone(), None),
+        }
+    }
+}
+
+impl Services {
+    /// Keeps what is needed for the service proxy from now on.
+    pub(in crate::cluster) fn deliver(&mut self) {
+        self.treatments = Some(Box::default());
+    }
+
+    /// Takes in what a Service was, what it claims now, and whether it is delivered to.
+    pub(super) fn treat_service(
+        &mut self,
+        name: &NamespacedName,
+        had: Option<&Spec>,
+        claims: &BTreeSet<Frontend>,
+        delivered: bool,
+    ) {
+        let Some(treatments) = &mut self.treatments else {
+            return;
+        };
+        if delivered || had.is_some_and(|had| had.delivery.is_some()) {
+            treatments.changed.insert(name.clone());
+        }
+        let before = had.map(Spec::claims).unwrap_or_default();
+        for other in treatments.claims.change(name, &before, claims) {
+            treatments.changed.insert(other.clone());
+            // It complains of it, or no longer.
+            self.dirty.services.insert(other);
+        }
+    }
+
+    /// Takes in a slice that was of one Service before and is of another, or the same, now.
+    pub(super) fn treat_slice(
+        &mut self,
+        fact: &EndpointSliceFact,
+        before: Option<NamespacedName>,
+        now: Option<NamespacedName>,
+    ) {
+        let Some(treatments) = &mut self.treatments else {
+            return;
+        };
+        let mut touched = Vec::new();
+        if let Some(before) = before.filter(|before| now.as_ref() != Some(before))
+            && treatments.backends.remove(&before, &fact.name.name)
+        {
+            touched.push(before);
+        }
+        if let Some(now) = now
+            && treatments.backends.apply(&now, fact, &self.places.node)
+        {
+            touched.push(now);
+        }
+        touched.into_iter().for_each(|name| self.treat(name));
+    }
+
+    /// Takes in that a slice of a Service is gone.
+    pub(super) fn untreat_slice(&mut self, name: &NamespacedName, of: Option<NamespacedName>) {
+        if let Some(treatments) = &mut self.treatments
+            && let Some(of) = of
+            && treatments.backends.remove(&of, &name.name)
+        {
+            self.treat(of);
+        }
+    }
+
+    /// A Service that is delivered to has to be asked for.
+    pub(super) fn treat(&mut self, name: NamespacedName) {
+        let service = self.services.get(&name);
+        if let Some(treatments) = &mut self.treatments
+            && service.is_some_and(|service| service.spec.delivery.is_some())
+        {
+            treatments.changed.insert(name);
+        }
+    }
+
+    /// Takes in that an address became one of a peer, or no longer is.
+    pub(in crate::cluster) fn peer_moved(&mut self, addr: IpAddr) {
+        if self.treatments.is_some() {
+            self.mark_at(IpNet::from(addr));
+        }
+    }
+
+    /// All Services have to be asked for: this node is another, or elsewhere.
+    pub(super) fn treat_all(&mut self) {
+        if let Some(treatments) = &mut self.treatments {
+            let delivered = self
+                .services
+                .iter()
+                .filter(|(_, s)| s.spec.delivery.is_some());
+            let names = delivered.map(|(name, _)| name.clone());
+            treatments.changed.extend(names);
+        }
+    }
+}
+
+/// A Service whose load balancer asks each node whether it has ready endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The Service.
+    pub service: NamespacedName,
+    /// `spec.healthCheckNodePort`: where it asks.
+    pub node_port: u16,
+    /// How many ready endpoints are on this node; one of both families counts once.
+    pub local_ready: u32,
+}
+
+impl Cluster {
+    /// The same with what the service proxy needs. To be said before the first fact: of what was told before, endpoints are not
+    /// known.
+    #[must_use]
+    pub fn with_service_proxy(mut self) -> Cluster {
+        self.services.deliver();
+        self
+    }
+
+    /// The next Service whose [`Cluster::treatment`] or [`Cluster::health_check`] may have changed since it was last told
+    /// here, by name; `None` when all have been told, or without the service proxy. However often a Service changes, it is told
+    /// once.
+    pub fn poll_treatment_change(&mut self) -> Option<NamespacedName> {
+        self.services.treatments.as_ref()?;
+        self.settle();
+        self.services.treatments.as_mut()?.changed.pop_first()
+    }
+
+    /// What becomes of connections to a Service, in order of frontend, as of the last poll. Nothing for one that is not there,
+    /// that is not ours to deliver to, or without the service proxy. Costs what the Service and its slices are.
+    pub fn treatment(&self, name: &NamespacedName) -> Vec<FrontendRule> {
+        let mut rules = Vec::new();
+        let Some((service, delivery)) = self.delivered(name) else {
+            return rules;
+        };
+        let mut outcomes: BTreeMap<(usize, Afi), Outcome> = BTreeMap::new();
+        for offer in service.spec.offers() {
+            let Frontend { addr, .. } = offer.frontend;
+            let family = offer.frontend.afi();
+            let refused = offer.kind.is_some() && self.undeliverable(addr).is_some();
+            if refused || self.older_claim(name, offer.frontend).is_some() {
+                continue;
+            }
+            let Some(port) = delivery.ports.get(offer.port) else {
+                continue;
+            };
+            let outcome = outcomes
+                .entry((offer.port, family))
+                .or_insert_with(|| self.outcome(name, delivery, port, family));
+            let (inside, outside) = service.spec.views(offer.kind, outcome);
+            let balanced = offer.kind == Some(ServiceAddressKind::LoadBalancerIp);
+            let rule = FrontendRule {
+                frontend: offer.frontend,
+                inside,
+                outside,
+                sources: delivery.sources.get(family).clone().filter(|_| balanced),
+            };
+            match offer.kind {
+                Some(_) => rules.push(rule),
+                None => rules.extend(self.on_this_node(rule)),
+            }
+        }
+        rules.sort_by_key(|rule| rule.frontend);
+        rules
+    }
+
+    /// What a Service's load balancer is told, as of the last poll; none for a Service that none asks for.
+    pub fn health_check(&self, name: &NamespacedName) -> Option<HealthCheck> {
+        let (_, delivery) = self.delivered(name)?;
+        let treatments = self.services.treatments.as_ref()?;
+        let ready = |family| {
+            let places = &self.services.places;
+            treatments.backends.local_ready(name, family, places)
+        };
+        Some(HealthCheck {
+            service: name.clone(),
+            node_port: delivery.health_check_port?,
+            local_ready: ready(Afi::Ipv4).max(ready(Afi::Ipv6)),
+        })
+    }
+
+    /// What all load balancers are told, by Service.
+    pub fn health_checks(&self) -> impl Iterator<Item = HealthCheck> {
+        let names = self.services.services.keys();
+        names.filter_map(|name| self.health_check(name))
+    }
+
+    /// A node port's rule at each of this node's addresses of its family.
+    fn on_this_node(&self, rule: FrontendRule) -> impl Iterator<Item = FrontendRule> {
+        let family = rule.frontend.afi();
+        let addresses = self.services.places.addresses.iter().copied();
+        let of_family = addresses.filter(move |addr| Afi::of(*addr) == family);
+        of_family.map(move |addr| FrontendRule {
+            frontend: Frontend {
+                addr,
+                ..rule.frontend
+            },
+            ..rule.clone()
+        })
+    }
+
+    fn delivered(&self, name: &NamespacedName) -> Option<(&Service, &Delivery)> {
+        let service = self.services.services.get(name)?;
+        Some((service, service.spec.delivery.as_ref()?))
+    }
+
+    fn outcome(
+        &self,
+        name: &NamespacedName,
+        delivery: &Delivery,
+        port: &ServicePortFact,
+        family: Afi,
+    ) -> Outcome {
+        let places = &self.services.places;
+        let candidates = self.services.treatments.as_ref().map(|treatments| {
+            let zone = treatments.zone.as_deref();
+            treatments.backends.behind(name, family, port, places, zone)
+        });
+        let Chosen { cluster, local } = choose::choose(&candidates.unwrap_or_default());
+        let balance = |endpoints: Vec<SocketAddr>| {
+            Treatment::Balance(Arc::new(Balance {
+                endpoints: endpoints.into(),
+                choice: delivery.choice,
+                affinity_secs: delivery.affinity_secs,
+            }))
+        };
+        if cluster.is_empty() {
+            return Outcome {
+                cluster: Treatment::Reject,
+                local: Treatment::Reject,
+            };
+        }
+        let same = cluster == local;
+        let cluster = balance(cluster);
+        let local = match local {
+            _ if same => cluster.clone(),
+            local if local.is_empty() => Treatment::Drop,
+            local => balance(local),
+        };
+        Outcome { cluster, local }
+    }
+
+    /// The oldest Service that claims the same frontend, if it is another.
+    fn older_claim(&self, name: &NamespacedName, frontend: Frontend) -> Option<&NamespacedName> {
+        let claims = &self.services.treatments.as_ref()?.claims;
+        let mut claimants = claims.of(frontend);
+        let first = claimants.next()?;
+        let Some(second) = claimants.next() else {
+            return (first != name).then_some(first);
+        };
+        let all = [first, second].into_iter().chain(claimants);
+        let oldest = all.min_by_key(|name| self.service_age(name))?;
+        (oldest != name).then_some(oldest)
+    }
+
+    /// Why nothing is delivered at an address.
+    fn undeliverable(&self, addr: IpAddr) -> Option<Unfit> {
+        let unfit = self.unfit(addr);
+        unfit.or_else(|| self.origin.is_peer(addr).then_some(Unfit::Peer))
+    }
+
+    /// What of a Service is not delivered though it asks for it, beyond what announcing has complained of.
+    pub(super) fn complain_of_delivery(
+        &self,
+        name: &NamespacedName,
+        spec: &Spec,
+        verdicts: &[Option<WithheldReason>],
+        faults: &mut Faults,
+    ) {
+        if spec.delivery.is_none() {
+            return;
+        }
+        for (at, address) in spec.addresses.iter().enumerate() {
+            let (addr, field) = (address.addr, address.field());
+            let told = verdicts.get(at).copied().flatten();
+            let told = told.is_some_and(WithheldReason::is_complained_of);
+            let family = Afi::of(addr);
+            if !address.vip || told {
+                continue;
+            }
+            if let Some(unfit) = self.undeliverable(addr) {
+                unfit.complain(addr, field, "delivered", faults);
+            } else if !spec.is_of(family) {
+                let message = format!(
+                    "{addr} is not delivered, since the Service has no cluster IP that is an {family} address: make it dual-stack"
+                );
+                faults.invalid(field, message);
+            }
+        }
+        // One for each address is enough.
+        let mut told = BTreeSet::new();
+        for offer in spec.offers() {
+            if let Some(older) = self.older_claim(name, offer.frontend)
+                && told.insert(offer.frontend.addr)
+            {
+                let (what, field) = match offer.kind {
+                    Some(_) => (offer.frontend.to_string(), "spec.ports"),
+                    None => {
+                        let Frontend { protocol, port, .. } = offer.frontend;
+                        (format!("the node port {port}/{protocol}"), "spec.ports")
+                    }
+                };
+                let message = format!(
+                    "{what} is also of the Service {older}, which is older and has its connections: give one of them another"
+                );
+                faults.add(Reason::DuplicateAddress, field, message);
+            }
+        }
+    }
+
+    /// Takes in the own Node's zone; returns whether it is another.
+    pub(super) fn evaluate_zone(&mut self) -> bool {
+        let labels = self.own_labels();
+        let zone = labels.and_then(|labels| labels.get(ZONE)).cloned();
+        let Some(treatments) = &mut self.services.treatments else {
+            return false;
+        };
+        let changed = treatments.zone.as_deref() != zone.as_deref();
+        treatments.zone = zone.map(Into::into);
+        changed
+    }
+}
