@@ -97,8 +97,13 @@ impl ServiceFact {
 
     /// A Service of type ClusterIP with nothing but a name.
     pub fn new(namespace: &str, name: &str) -> ServiceFact {
+        ServiceFact::named(NamespacedName::new(namespace, name))
+    }
+
+    /// The same with a name as it is.
+    pub fn named(name: NamespacedName) -> ServiceFact {
         ServiceFact {
-            name: NamespacedName::new(namespace, name),
+            name,
             uid: None,
             created: None,
             labels: Labels::default(),

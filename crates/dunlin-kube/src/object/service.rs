@@ -1,8 +1,8 @@
 use std::net::IpAddr;
 
 use dunlin_intent::{
-    Choice, IngressFact, IpFamilyPolicy, Labels, Protocol, ServiceFact, ServicePortFact,
-    ServiceType, TrafficDistribution, TrafficPolicy,
+    Choice, IngressFact, IpFamilyPolicy, Labels, NamespacedName, Protocol, ServiceFact,
+    ServicePortFact, ServiceType, TrafficDistribution, TrafficPolicy,
 };
 use dunlin_net::{Afi, IpNet};
 use serde::Deserialize;
@@ -169,6 +169,7 @@ impl ServiceObject {
             status,
         } = self;
         let annotations = metadata.annotations.unwrap_or_default();
+        let name = namespaced(metadata.namespace, metadata.name);
         let ServiceSpec {
             service_type,
             internal_traffic_policy: internal,
@@ -180,13 +181,9 @@ impl ServiceObject {
             let policy = values.word(field, word.as_deref(), &POLICIES);
             policy.unwrap_or_default()
         };
-        let distribution = spec.traffic_distribution.as_deref();
-        let ranges = spec.load_balancer_source_ranges.as_deref();
-        let balancing = annotations.load_balancing.as_deref();
-        let table_size = annotations.maglev_table_size.as_deref();
-        let affinity = spec.session_affinity.as_deref();
         let families = spec.ip_families.as_deref().unwrap_or_default();
         let ingress = status.load_balancer.and_then(|status| status.ingress);
+        let delivery = delivery(name, &spec, &annotations, &mut values);
         ServiceFact {
             created: created(metadata.creation_timestamp.as_deref(), &mut values),
             service_type: match service_type.as_deref() {
@@ -214,29 +211,14 @@ impl ServiceObject {
             requested_pool: not_empty(ASKED_POOL, annotations.pool, &mut values),
             sharing_key: not_empty(SHARING_KEY, annotations.sharing_key, &mut values),
             ports: ports(spec.ports, &mut values),
-            session_affinity_secs: affinity_secs(
-                affinity,
-                spec.session_affinity_config,
-                &mut values,
-            ),
-            health_check_node_port: spec
-                .health_check_node_port
-                .and_then(|number| values.optional_port("spec.healthCheckNodePort", number)),
-            load_balancer_source_ranges: source_ranges(ranges.unwrap_or_default(), &mut values),
-            traffic_distribution: values.word(
-                "spec.trafficDistribution",
-                distribution.filter(|word| !word.is_empty()),
-                &DISTRIBUTIONS,
-            ),
-            choice: choice(balancing, table_size, &mut values),
-            foreign_proxy: is_foreign(metadata.labels.as_ref()),
             publish_not_ready_addresses: spec.publish_not_ready_addresses.unwrap_or(false),
             load_balancer_class: spec.load_balancer_class,
             deleting: metadata.deletion_timestamp.is_some(),
-            labels: metadata.labels.unwrap_or_default(),
             uid: metadata.uid,
-            name: namespaced(metadata.namespace, metadata.name),
+            foreign_proxy: is_foreign(metadata.labels.as_ref()),
+            labels: metadata.labels.unwrap_or_default(),
             malformed: values.malformed,
+            ..delivery
         }
     }
 }
@@ -305,21 +287,40 @@ fn not_empty(field: &str, text: Option<String>, values: &mut Values) -> Option<S
     (!text.is_empty()).then_some(text)
 }
 
+/// A Service of which nothing is said but how connections are delivered to it.
+fn delivery(
+    name: NamespacedName,
+    spec: &ServiceSpec,
+    annotations: &Annotations,
+    values: &mut Values,
+) -> ServiceFact {
+    let ranges = spec.load_balancer_source_ranges.as_deref();
+    let distribution = spec.traffic_distribution.as_deref();
+    let distribution = distribution.filter(|word| !word.is_empty());
+    let health_check = spec.health_check_node_port.unwrap_or_default();
+    ServiceFact {
+        session_affinity_secs: affinity_secs(spec, values),
+        health_check_node_port: values.optional_port("spec.healthCheckNodePort", health_check),
+        load_balancer_source_ranges: source_ranges(ranges.unwrap_or_default(), values),
+        traffic_distribution: values.word("spec.trafficDistribution", distribution, &DISTRIBUTIONS),
+        choice: choice(annotations, values),
+        ..ServiceFact::named(name)
+    }
+}
+
 fn is_foreign(labels: Option<&Labels>) -> bool {
     labels.is_some_and(|labels| labels.contains_key(FOREIGN_PROXY))
 }
 
-fn affinity_secs(
-    affinity: Option<&str>,
-    config: Option<AffinityConfig>,
-    values: &mut Values,
-) -> Option<u32> {
+fn affinity_secs(spec: &ServiceSpec, values: &mut Values) -> Option<u32> {
+    let affinity = spec.session_affinity.as_deref();
     let affinity = affinity.filter(|word| !word.is_empty());
     values
         .word("spec.sessionAffinity", affinity, &AFFINITIES)
         .filter(|sticky| *sticky)?;
     let (default, max) = AFFINITY_SECS;
-    let asked = config.and_then(|config| config.client_ip?.timeout_seconds);
+    let config = spec.session_affinity_config.as_ref();
+    let asked = config.and_then(|config| config.client_ip.as_ref()?.timeout_seconds);
     let Some(secs) = asked else {
         return Some(default);
     };
@@ -342,8 +343,8 @@ fn source_ranges(ranges: &[String], values: &mut Values) -> Vec<IpNet> {
     ranges.iter().map(IpNet::trunc).collect()
 }
 
-fn choice(balancing: Option<&str>, size: Option<&str>, values: &mut Values) -> Choice {
-    match balancing {
+fn choice(annotations: &Annotations, values: &mut Values) -> Choice {
+    match annotations.load_balancing.as_deref() {
         None | Some("random") => return Choice::Random,
         Some("maglev") => {}
         Some(other) => {
@@ -353,7 +354,7 @@ fn choice(balancing: Option<&str>, size: Option<&str>, values: &mut Values) -> C
         }
     }
     let [default, ..] = MAGLEV_SIZES;
-    let Some(text) = size else {
+    let Some(text) = annotations.maglev_table_size.as_deref() else {
         return Choice::Maglev { slots: default };
     };
     let asked = text.parse().ok().filter(|size| MAGLEV_SIZES.contains(size));

@@ -33,13 +33,15 @@ struct Endpoint {
 impl Slice {
     /// None for one that connections can not go to.
     fn new(fact: &EndpointSliceFact, node: &str) -> Option<Slice> {
+        let family = fact.address_type?;
         let mut lists: BTreeMap<&[Arc<str>], u16> = BTreeMap::new();
         let mut endpoints = Vec::with_capacity(fact.endpoints.len());
         for endpoint in &fact.endpoints {
             let Some(addr) = endpoint.address else {
                 continue;
             };
-            if !(endpoint.ready || (endpoint.serving && endpoint.terminating)) {
+            let serves = endpoint.ready || (endpoint.serving && endpoint.terminating);
+            if !serves || Afi::of(addr) != family {
                 continue;
             }
             let local = endpoint.node.as_deref() == Some(node);
@@ -64,7 +66,7 @@ impl Slice {
         let mut zones: Vec<(u16, &[Arc<str>])> = lists.into_iter().map(|(l, n)| (n, l)).collect();
         zones.sort_unstable_by_key(|(number, _)| *number);
         Some(Slice {
-            family: fact.address_type?,
+            family,
             ports: fact.ports.as_slice().into(),
             zones: zones.into_iter().map(|(_, list)| list.into()).collect(),
             endpoints: endpoints.into(),
