@@ -170,12 +170,6 @@ impl OriginValidation {
             .map(|(addr, _)| *addr)
     }
 
-    /// Whether this is the address of a peer that we have a session with.
-    pub(crate) fn is_peer(&self, addr: IpAddr) -> bool {
-        let kinds = self.addresses.get(&addr);
-        kinds.is_some_and(|kinds| kinds.contains_key(&Protected::Session))
-    }
-
     /// The first pod subnet that shares addresses with a prefix: one that covers it, else one within it.
     pub(crate) fn owner_overlapping(&self, net: IpNet) -> Option<IpNet> {
         let mut overlapping = self.owners.covering(net).chain(self.owners.within(net));

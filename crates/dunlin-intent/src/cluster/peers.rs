@@ -351,7 +351,6 @@ impl Cluster {
                 };
                 if changed {
                     self.dirty.protection.insert(IpNet::from(addr));
-                    self.services.peer_moved(addr);
                 }
             }
         }

@@ -9,13 +9,12 @@ mod claims;
 mod delivery;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use dunlin_net::Afi;
 use dunlin_net::service::{Balance, Frontend, FrontendRule, Treatment};
-use dunlin_net::{Afi, IpNet};
 
-use super::announce::Unfit;
 use super::{Cluster, Service, Services, Spec, WithheldReason};
 use crate::fact::{EndpointSliceFact, NamespacedName, ServiceAddressKind, ServicePortFact};
 use crate::problem::Reason;
@@ -114,13 +113,6 @@ impl Services {
         }
     }
 
-    /// Takes in that an address became one of a peer, or no longer is.
-    pub(in crate::cluster) fn peer_moved(&mut self, addr: IpAddr) {
-        if self.treatments.is_some() {
-            self.mark_at(IpNet::from(addr));
-        }
-    }
-
     /// All Services have to be asked for: this node is another, or elsewhere.
     pub(super) fn treat_all(&mut self) {
         if let Some(treatments) = &mut self.treatments {
@@ -174,8 +166,8 @@ impl Cluster {
         for offer in service.spec.offers() {
             let Frontend { addr, .. } = offer.frontend;
             let family = offer.frontend.afi();
-            let refused = offer.kind.is_some() && self.undeliverable(addr).is_some();
-            if refused || self.older_claim(name, offer.frontend).is_some() {
+            let unfit = offer.kind.and_then(|kind| self.unfit(addr, kind));
+            if unfit.is_some() || self.older_claim(name, offer.frontend).is_some() {
                 continue;
             }
             let Some(port) = delivery.ports.get(offer.port) else {
@@ -290,12 +282,6 @@ impl Cluster {
         (oldest != name).then_some(oldest)
     }
 
-    /// Why nothing is delivered at an address.
-    fn undeliverable(&self, addr: IpAddr) -> Option<Unfit> {
-        let unfit = self.unfit(addr);
-        unfit.or_else(|| self.origin.is_peer(addr).then_some(Unfit::Peer))
-    }
-
     /// What of a Service is not delivered though it asks for it, beyond what announcing has complained of.
     pub(super) fn complain_of_delivery(
         &self,
@@ -315,7 +301,7 @@ impl Cluster {
             if !address.vip || told {
                 continue;
             }
-            if let Some(unfit) = self.undeliverable(addr) {
+            if let Some(unfit) = self.unfit(addr, address.kind) {
                 unfit.complain(addr, field, "delivered", faults);
             } else if !spec.is_of(family) {
                 let message = format!(

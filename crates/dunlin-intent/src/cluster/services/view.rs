@@ -119,8 +119,13 @@ pub enum WithheldReason {
 impl WithheldReason {
     /// It is a problem of the Service.
     pub(super) fn is_complained_of(self) -> bool {
-        use WithheldReason::{NodeAddress, NotUnicast, WithinPodSubnet};
-        matches!(self, NotUnicast | NodeAddress | WithinPodSubnet)
+        use WithheldReason::{
+            ApiServerAddress, NodeAddress, NotUnicast, PeerAddress, WithinPodSubnet,
+        };
+        matches!(
+            self,
+            NotUnicast | NodeAddress | PeerAddress | ApiServerAddress | WithinPodSubnet
+        )
     }
 
     /// The reason as machines are told.
