@@ -42,7 +42,7 @@ pub(crate) fn status(status: &Status, style: Style) -> String {
         row("Drain", draining(drain));
     }
     row("Sessions", sessions(&status.sessions));
-    let (tone, learned, kernel) = routes(&status.routes, &status.dataplane);
+    let (tone, learned, kernel) = routes(&status.routes, &status.dataplane, status.asn.is_some());
     row("Routes", (Tone::Plain, learned));
     row("", (tone, kernel));
     row("Services", (Tone::Plain, services(&status.services)));
@@ -92,17 +92,18 @@ fn sessions(s: &SessionCounts) -> (Tone, String) {
     (if all_up { Tone::Plain } else { Tone::Warn }, text)
 }
 
-fn routes(r: &RouteCounts, dataplane: &DataplaneStatus) -> (Tone, String, String) {
+/// `known` is whether the node's own settings are.
+fn routes(r: &RouteCounts, dataplane: &DataplaneStatus, known: bool) -> (Tone, String, String) {
     let learned = format!(
         "{} received, {} rejected, {} best, {} originated here",
         r.received, r.rejected, r.best, r.originated
     );
     if !dataplane.route_installation {
-        return (
-            Tone::Plain,
-            learned,
-            "none installed: routeInstallation is None".into(),
-        );
+        let why = match known {
+            true => "routeInstallation is None",
+            false => "the node's own settings are not known yet",
+        };
+        return (Tone::Plain, learned, format!("none installed: {why}"));
     }
     let kernel = format!(
         "{} of {} installed, {} failed, {}, {} stale",
