@@ -39,7 +39,7 @@ pub struct Clocks {
 pub enum Failure {
     /// It may go better in a moment.
     Soon,
-    /// Somebody has to do something first: a definition is not installed, a right not given.
+    /// Somebody has to do something first: the definitions are of another version.
     Slow,
 }
 
