@@ -72,7 +72,8 @@ async fn supervise(
 ) -> Result<()> {
     let allocation = allocation::start(config).await?;
     let tap = allocation.as_ref().map(Allocation::tap);
-    let source = source::open(config, &engine, tap).await?;
+    let mut source = source::open(config, &engine, tap).await?;
+    let closing = source.closing();
     let Claims {
         socket, metrics, ..
     } = &claims;
@@ -117,7 +118,7 @@ async fn supervise(
     };
     let shut_down = async {
         let shut_down = engine.shutdown(ShutdownMode::KeepForwarding, SHUTDOWN_TIMEOUT);
-        tokio::join!(shut_down, give_up).0
+        tokio::join!(shut_down, give_up, source::close(closing)).0
     };
     tokio::select! {
         closed = shut_down => {

@@ -1,6 +1,7 @@
 //! From the source of objects to the core.
 
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use dunlin_intent::{Fact, Key, ObjectKind, ObjectRef, Problem, Reason};
@@ -17,6 +18,9 @@ use crate::engine_handle::EngineHandle;
 /// is its connection.
 const EVENTS: usize = 256;
 
+/// How long a source may take to end; longer than it takes to write its state file or give up on that.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// A source that is open.
 pub(crate) enum Source {
     /// A directory, which has told nothing yet.
@@ -24,8 +28,27 @@ pub(crate) enum Source {
     /// The Kubernetes API, which tells in a thread of its own: it may have a lot to read, and health must be answered.
     Kube {
         health: watch::Receiver<SourceHealth>,
-        ended: oneshot::Receiver<()>,
+        ended: watch::Receiver<bool>,
+        stop: Option<oneshot::Sender<()>>,
     },
+}
+
+/// Ends a source in order.
+pub(crate) struct Closing {
+    stop: oneshot::Sender<()>,
+    ended: watch::Receiver<bool>,
+}
+
+/// Ends a source, if there is anything to end, and waits until what it keeps for the next start is kept.
+pub(crate) async fn close(closing: Option<Closing>) {
+    let Some(Closing { stop, mut ended }) = closing else {
+        return;
+    };
+    let _ = stop.send(());
+    let ended = ended.wait_for(|ended| *ended);
+    if tokio::time::timeout(END_TIMEOUT, ended).await.is_err() {
+        tracing::warn!("the source of objects did not end in time");
+    }
 }
 
 /// Opens the source of objects for a core. Call within the runtime.
@@ -48,7 +71,8 @@ async fn open_api(config: &AgentConfig, engine: EngineHandle, tap: Option<Tap>) 
         seed: random()?,
     };
     let (opened, opening) = oneshot::channel();
-    let (end, ended) = oneshot::channel();
+    let (end, ended) = watch::channel(false);
+    let (stop, stopped) = oneshot::channel::<()>();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Names are resolved there.
@@ -67,18 +91,26 @@ async fn open_api(config: &AgentConfig, engine: EngineHandle, tap: Option<Tap>) 
             return;
         }
         let (events, told) = mpsc::channel(EVENTS);
-        tokio::select! {
-            () = source.run(events) => {}
-            () = forward(told, engine, tap) => {}
-        }
-        let _ = end.send(());
+        // The source ends in its own time when nobody listens any more.
+        let listen = async {
+            tokio::select! {
+                () = forward(told, engine, tap) => {}
+                _ = stopped => {}
+            }
+        };
+        tokio::join!(source.run(events), listen);
+        end.send_replace(true);
     };
     thread::Builder::new()
         .name("source".into())
         .spawn(move || runtime.block_on(work))
         .context("cannot start the source thread")?;
     let health = opening.await.context("the source thread ended at once")??;
-    Ok(Source::Kube { health, ended })
+    Ok(Source::Kube {
+        health,
+        ended,
+        stop: Some(stop),
+    })
 }
 
 /// Spreads the pauses of agents that fail together.
@@ -134,6 +166,17 @@ impl Source {
         }
     }
 
+    /// What ends it in order; none for a source that keeps nothing, or if it was asked for before.
+    pub(crate) fn closing(&mut self) -> Option<Closing> {
+        match self {
+            Source::Dir(_) => None,
+            Source::Kube { ended, stop, .. } => Some(Closing {
+                stop: stop.take()?,
+                ended: ended.clone(),
+            }),
+        }
+    }
+
     /// Hands everything the source tells to the core, until the core ends (then all is well) or the source fails.
     pub(crate) async fn feed(self, engine: EngineHandle) -> Result<()> {
         match self {
@@ -144,9 +187,18 @@ impl Source {
                     () = forward(told, engine, None) => Ok(()),
                 }
             }
-            Source::Kube { ended, .. } => ended
-                .await
-                .map_err(|_| anyhow!("the source thread has ended, which it never should")),
+            Source::Kube {
+                mut ended, stop, ..
+            } => {
+                let outcome = ended.wait_for(|ended| *ended).await;
+                drop(stop);
+                match outcome {
+                    Ok(_) => Ok(()),
+                    Err(_) => Err(anyhow!(
+                        "the source thread has ended, which it never should"
+                    )),
+                }
+            }
         }
     }
 }

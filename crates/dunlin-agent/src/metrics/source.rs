@@ -49,6 +49,11 @@ pub(super) fn encode(out: &mut Out<'_>, health: &SourceHealth) -> fmt::Result {
         "Whether the agent runs on the state file, for lack of an answer",
         health.running_on_state.is_some().into(),
     )?;
+    out.counter(
+        "dunlin_source_state_writes",
+        "How often the state file was written",
+        health.state_writes,
+    )?;
     let errors = health.errors.iter();
     out.counters(
         "dunlin_source_errors",

@@ -122,12 +122,46 @@ pub(super) enum Fresh {
 }
 
 /// An event of a watch.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct WatchEvent<'a> {
-    #[serde(rename = "type")]
     pub(super) kind: &'a str,
-    #[serde(borrow)]
-    pub(super) object: &'a RawValue,
+    /// The object's text, which need not be whole.
+    pub(super) object: &'a [u8],
+}
+
+impl<'a> WatchEvent<'a> {
+    /// Takes a line apart.
+    pub(super) fn read(line: &'a [u8]) -> Result<WatchEvent<'a>, String> {
+        #[derive(Deserialize)]
+        struct Event<'a> {
+            #[serde(rename = "type")]
+            kind: &'a str,
+            #[serde(borrow)]
+            object: &'a RawValue,
+        }
+        if let Some(event) = WatchEvent::as_written(line) {
+            return Ok(event);
+        }
+        let event: Event<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        Ok(WatchEvent {
+            kind: event.kind,
+            object: event.object.get().as_bytes(),
+        })
+    }
+
+    /// The same for a line as API servers write it: the object is not gone through to find its end.
+    fn as_written(line: &'a [u8]) -> Option<WatchEvent<'a>> {
+        let rest = line.strip_prefix(b"{\"type\":\"")?;
+        let kind = rest.split(|octet| *octet == b'"').next()?;
+        let rest = rest.get(kind.len()..)?;
+        let object = rest.strip_prefix(b"\",\"object\":")?;
+        let object = object.trim_ascii_end().strip_suffix(b"}")?;
+        let is_object = object.starts_with(b"{") && object.ends_with(b"}");
+        is_object.then_some(WatchEvent {
+            kind: std::str::from_utf8(kind).ok()?,
+            object,
+        })
+    }
 }
 
 impl Exchange {
@@ -450,11 +484,10 @@ impl Lines {
 }
 
 /// What an ERROR of a watch means.
-pub(super) fn watch_error(object: &RawValue) -> Trouble {
-    let status: Status = serde_json::from_str(object.get()).unwrap_or_default();
-    Trouble::of_answer(
-        status.code.unwrap_or(500),
-        &HeaderMap::new(),
-        object.get().as_bytes(),
-    )
+pub(super) fn watch_error(object: &[u8]) -> Trouble {
+    let status: Status = serde_json::from_slice(object).unwrap_or_default();
+    Trouble::of_answer(status.code.unwrap_or(500), &HeaderMap::new(), object)
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,8 @@ pub struct SourceHealth {
     pub running_on_state: Option<StateAge>,
     /// What is wrong with the state file.
     pub state_problem: Option<String>,
+    /// How often the state file was written.
+    pub state_writes: u64,
     /// Why passwords are not kept for a restart.
     pub vault_problem: Option<String>,
     /// Each resource.
@@ -127,6 +129,14 @@ impl Health {
             tracing::warn!("{problem}");
         }
         self.update(|health| health.vault_problem = problem);
+    }
+
+    /// The state file was written.
+    pub(super) fn saved(&self) {
+        self.update(|health| {
+            health.state_problem = None;
+            health.state_writes += 1;
+        });
     }
 
     /// What is wrong with the state file; none when it is well.

@@ -5,7 +5,6 @@ mod objects;
 use std::time::Duration;
 
 use dunlin_intent::SourceEvent;
-use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -347,8 +346,7 @@ impl Informer {
             if line.is_empty() {
                 continue;
             }
-            let event: WatchEvent<'_> = serde_json::from_slice(line)
-                .map_err(|error| Trouble::Garbage(error.to_string()))?;
+            let event = WatchEvent::read(line).map_err(Trouble::Garbage)?;
             if let Some(version) = self.event(&event).await? {
                 match listing {
                     // Until then a list is not complete, and no version of it is one to go on from.
@@ -367,11 +365,10 @@ impl Informer {
     }
 
     async fn event(&mut self, event: &WatchEvent<'_>) -> Result<Option<Reached>, Stop> {
-        let text: &RawValue = event.object;
+        let text = event.object;
         if event.kind == "ERROR" {
             return Err(watch_error(text).into());
         }
-        let text = text.get().as_bytes();
         let envelope = Envelope::read(text).map_err(Trouble::Garbage)?;
         match event.kind {
             "ADDED" | "MODIFIED" => self.object(text, true).await?,
@@ -391,11 +388,9 @@ impl Informer {
             health.events += 1;
             health.objects = objects;
         });
-        let version = envelope.metadata.resource_version.clone();
-        Ok((!version.is_empty()).then(|| Reached {
-            version,
-            ends_list: event.kind == "BOOKMARK" && envelope.metadata.ends_initial_events(),
-        }))
+        let ends_list = event.kind == "BOOKMARK" && envelope.metadata.ends_initial_events();
+        let version = envelope.metadata.resource_version;
+        Ok((!version.is_empty()).then_some(Reached { version, ends_list }))
     }
 
     async fn item(&mut self, text: &[u8]) -> Result<(), Stop> {
@@ -432,8 +427,7 @@ impl Informer {
         if self.selection.only.is_none() {
             self.means
                 .saver
-                .complete(self.selection.resource, self.seen.keys())
-                .await;
+                .complete(self.selection.resource, self.seen.keys());
         }
         self.sync().await
     }

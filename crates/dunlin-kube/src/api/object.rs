@@ -1,15 +1,51 @@
 //! Which object a text is of.
 
+use std::fmt;
+
 use dunlin_intent::Key;
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::object::Resource;
 
 /// An object, of which only the place matters.
-#[derive(Deserialize)]
+#[derive(Default)]
 pub(super) struct Envelope {
-    #[serde(default)]
     pub(super) metadata: EnvelopeMeta,
+}
+
+/// Finds `metadata` among an object's members.
+struct Finder<'a>(&'a mut Option<EnvelopeMeta>);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Member {
+    Metadata,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> Visitor<'de> for Finder<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(member) = members.next_key()? {
+            match member {
+                Member::Metadata => {
+                    *self.0 = Some(members.next_value()?);
+                    return Ok(());
+                }
+                Member::Other => {
+                    members.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What matters of an object before its kind is looked at.
@@ -37,8 +73,17 @@ impl EnvelopeMeta {
 }
 
 impl Envelope {
+    /// Reads as far as `metadata`, which API servers write first: what is behind it is not looked at.
     pub(super) fn read(text: &[u8]) -> Result<Envelope, String> {
-        serde_json::from_slice(text).map_err(|error| error.to_string())
+        let mut found = None;
+        let mut text = serde_json::Deserializer::from_slice(text);
+        let outcome = text.deserialize_map(Finder(&mut found));
+        match (found, outcome) {
+            // That there is more behind it is no error here.
+            (Some(metadata), _) => Ok(Envelope { metadata }),
+            (None, Ok(())) => Ok(Envelope::default()),
+            (None, Err(error)) => Err(error.to_string()),
+        }
     }
 
     pub(super) fn key(&self, resource: Resource) -> Option<Key> {

@@ -25,7 +25,7 @@ struct Slim<'a> {
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     address_type: Option<&'a RawValue>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    endpoints: Option<&'a RawValue>,
+    endpoints: Option<Vec<Endpoint<'a>>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     ports: Option<&'a RawValue>,
 }
@@ -60,6 +60,22 @@ struct Status<'a> {
     load_balancer: Option<&'a RawValue>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     conditions: Option<Vec<Condition<'a>>>,
+}
+
+/// An endpoint without what says which pod it is, which is most of it.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Endpoint<'a> {
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    addresses: Option<&'a RawValue>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    conditions: Option<&'a RawValue>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    node_name: Option<&'a RawValue>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    zone: Option<&'a RawValue>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    hints: Option<&'a RawValue>,
 }
 
 /// A condition without its times, which change with every heartbeat.

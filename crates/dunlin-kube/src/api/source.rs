@@ -83,8 +83,8 @@ impl ApiSource {
         self.watched.clone()
     }
 
-    /// Tells all there is, then what changes, until the receiver is dropped. A full channel makes it wait, and that the API
-    /// server. What goes wrong is shown by [`ApiSource::health`] and tried again for ever.
+    /// Tells all there is, then what changes, until the receiver is dropped; then the state file is brought up to date, which
+    /// takes two seconds at most. A full channel makes it wait, and that the API server. What goes wrong is shown by [`ApiSource::health`] and tried again for ever.
     pub async fn run(self, events: mpsc::Sender<SourceEvent>) {
         let teller = Teller::new(events, self.servers);
         let health = self.health;
@@ -94,7 +94,7 @@ impl ApiSource {
             exchange: exchange.clone(),
             teller: teller.clone(),
             health: health.clone(),
-            saver,
+            saver: saver.clone(),
         };
         let (fall_back, fallback) = watch::channel(false);
         let mut seed = Backoff::new(self.options.seed);
@@ -134,6 +134,9 @@ impl ApiSource {
         let vault = Vault::new(self.options.secrets_dir);
         tasks.spawn(Secrets::new(means, vault, fallback, next_seed()).run());
         teller.closed().await;
+        // Nobody tells any more: what was told is kept for the next start.
+        tasks.shutdown().await;
+        saver.flush().await;
     }
 }
 

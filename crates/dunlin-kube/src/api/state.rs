@@ -1,34 +1,48 @@
 //! The last known state on disk, for a start without the API server.
 //!
-//! A thread of its own writes it, some seconds behind; a disk that hangs holds nobody back.
+//! A thread of its own writes it, some seconds behind; a disk that hangs holds nobody back. A complete list is written at
+//! once, and so is everything at an orderly end. After a crash the file holds, as one consistent state, what was known at
+//! most those seconds before: the API says the rest again, and only where it cannot be reached at the next start does the
+//! agent go by the older state, as it would had the API gone away those seconds earlier.
 
 mod file;
+mod queue;
 
 use std::path::PathBuf;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_intent::Key;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::health::{Health, StateAge};
 use super::slim::slim;
 use crate::object::Resource;
-use file::{Order, Writer};
-
-/// Orders that wait for the disk. Beyond, whoever tells waits a moment, and then goes on without.
-const QUEUE: usize = 256;
+use file::Writer;
+use queue::{Load, Queue};
 
 /// How long to wait for room, and in which steps.
 const PATIENCE: Duration = Duration::from_millis(500);
 const STEP: Duration = Duration::from_millis(5);
+
+/// How long a disk may take at the end.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Objects read ahead of whoever takes them in.
 const READ_AHEAD: usize = 64;
 
 /// The way to the state file. Saves nothing if there is none.
 #[derive(Clone)]
-pub(super) struct Saver(Option<SyncSender<Order>>);
+pub(super) struct Saver(Option<Arc<Asker>>);
+
+/// One of those who ask; the thread ends with the last.
+struct Asker(Arc<Queue>);
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
 
 impl Saver {
     /// Keeps nothing.
@@ -41,14 +55,15 @@ impl Saver {
         let Some(dir) = dir else {
             return Saver::none();
         };
-        let (orders, waiting) = sync_channel(QUEUE);
+        let asker = Asker(Arc::default());
+        let queue = asker.0.clone();
         let path = dir.join("cluster.redb");
         let told = health.clone();
         let writer = std::thread::Builder::new()
             .name("state".into())
-            .spawn(move || Writer::new(path, told).run(&waiting));
+            .spawn(move || Writer::new(path, told).run(&queue));
         match writer {
-            Ok(_) => Saver(Some(orders)),
+            Ok(_) => Saver(Some(Arc::new(asker))),
             Err(error) => {
                 health.state(Some(format!(
                     "no thread for the state file: {error}: nothing is saved"
@@ -58,66 +73,74 @@ impl Saver {
         }
     }
 
+    fn queue(&self) -> Option<&Queue> {
+        self.0.as_ref().map(|asker| &*asker.0)
+    }
+
     /// Saves an object as it is now. Whether it will be.
-    pub(super) async fn put(&self, resource: Resource, text: &[u8]) -> bool {
+    pub(super) async fn put(&self, resource: Resource, key: &Key, text: &[u8]) -> bool {
         if self.0.is_none() {
             return true;
         }
         let Some(text) = slim(text) else {
             return true;
         };
-        let order = Order::Put { resource, text };
-        self.order(order).await
+        self.change(resource, key, Some(text)).await
     }
 
     /// Forgets an object.
     pub(super) async fn delete(&self, resource: Resource, key: &Key) {
         // One that is not forgotten now is with the next complete list.
-        let name = name(key);
-        let _ = self.order(Order::Delete { resource, name }).await;
+        let _ = self.change(resource, key, None).await;
+    }
+
+    async fn change(&self, resource: Resource, key: &Key, mut text: Option<Vec<u8>>) -> bool {
+        let Some(queue) = self.queue() else {
+            return true;
+        };
+        let key = format!("{}/{}", resource.plural, name(key));
+        if queue.put(&key, &mut text) {
+            return true;
+        }
+        let begun = tokio::time::Instant::now();
+        while begun.elapsed() <= PATIENCE {
+            tokio::time::sleep(STEP).await;
+            if queue.put(&key, &mut text) {
+                return true;
+            }
+        }
+        false
     }
 
     /// These are all objects of a resource: the file holds no others.
-    pub(super) async fn complete<'a>(
-        &self,
-        resource: Resource,
-        keys: impl Iterator<Item = &'a Key>,
-    ) {
-        if self.0.is_some() {
-            let names = keys.map(name).collect();
-            let _ = self.order(Order::Complete { resource, names }).await;
+    pub(super) fn complete<'a>(&self, resource: Resource, keys: impl Iterator<Item = &'a Key>) {
+        if let Some(queue) = self.queue() {
+            queue.complete(resource, keys.map(name).collect());
+        }
+    }
+
+    /// Has all that was told until now written, as far as the disk takes it in time.
+    pub(super) async fn flush(&self) {
+        if let Some(queue) = self.queue() {
+            let (done, written) = oneshot::channel();
+            queue.flush(done);
+            // The sender is dropped when it is done.
+            if tokio::time::timeout(FLUSH_TIMEOUT, written).await.is_err() {
+                tracing::warn!(
+                    "the state file was not written in time: it holds what was some seconds ago"
+                );
+            }
         }
     }
 
     /// Reads what was saved of a resource.
     pub(super) fn load(&self, resource: Resource) -> Option<Stored> {
         let (objects, stored) = mpsc::channel(READ_AHEAD);
-        let orders = self.0.as_ref()?;
-        orders.try_send(Order::Load { resource, objects }).ok()?;
+        self.queue()?.load(Load { resource, objects });
         Some(Stored {
             objects: stored,
             complete: None,
         })
-    }
-
-    async fn order(&self, mut order: Order) -> bool {
-        let Some(orders) = &self.0 else {
-            return true;
-        };
-        let begun = tokio::time::Instant::now();
-        loop {
-            match orders.try_send(order) {
-                Ok(()) => return true,
-                Err(TrySendError::Disconnected(_)) => return true,
-                Err(TrySendError::Full(back)) => {
-                    if begun.elapsed() > PATIENCE {
-                        return false;
-                    }
-                    order = back;
-                    tokio::time::sleep(STEP).await;
-                }
-            }
-        }
     }
 }
 

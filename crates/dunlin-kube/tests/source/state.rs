@@ -1,10 +1,11 @@
 //! A start without the API server: the state file and the kept passwords. The clock is real: a thread writes the file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dunlin_fakeapi::{FakeApi, Fault};
-use dunlin_intent::{Key, Kind, SecretRef};
+use dunlin_intent::{Fact, Key, Kind, SecretRef};
 use dunlin_kube::api::SourceOptions;
 
 use super::objects::{OURS, node, peer, secret};
@@ -33,16 +34,13 @@ impl Dirs {
         }
     }
 
-    /// Listens until all is told, and until the file has it.
-    async fn fill(&self, api: &FakeApi) -> World {
+    /// Listens until all is told, and ends in order, so that the file has it. What was told.
+    async fn fill(&self, api: &FakeApi) -> BTreeMap<Key, Fact> {
         let mut world = World::with(api, self.options());
         world.until_synced().await;
-        // The file is written some seconds behind.
-        world
-            .until_health("all is well", |health| health.state_problem.is_none())
-            .await;
-        world.spend(Duration::from_secs(8)).await;
-        world
+        let facts = world.facts.clone();
+        world.end().await;
+        facts
     }
 }
 
@@ -68,9 +66,7 @@ fn filled() -> FakeApi {
 async fn a_restart_without_the_api_server_begins_where_it_ended() {
     let dirs = Dirs::new("restart");
     let api = filled();
-    let world = dirs.fill(&api).await;
-    let before = world.facts.clone();
-    drop(world);
+    let before = dirs.fill(&api).await;
     // The password lies in memory alone.
     let on_disk = std::fs::read(dirs.0.join("cluster.redb")).expect("a state file");
     assert!(!String::from_utf8_lossy(&on_disk).contains("b25l"));
@@ -106,12 +102,46 @@ async fn a_restart_without_the_api_server_begins_where_it_ended() {
 }
 
 #[tokio::test]
+async fn many_changes_cost_few_writes_and_an_orderly_end_leaves_none_out() {
+    const CHANGES: u64 = 400;
+    let dirs = Dirs::new("changes");
+    let api = filled();
+    let mut world = World::with(&api, dirs.options());
+    world.until_synced().await;
+    let begun = std::time::Instant::now();
+    let writes = |world: &World| world.health.as_ref().map_or(0, |h| h.borrow().state_writes);
+    // Those of the first lists.
+    let (told, first) = (world.told, writes(&world));
+    for at in 0..CHANGES {
+        let mut changed = node("n1", 1);
+        changed["metadata"]["labels"] = serde_json::json!({"round": at.to_string()});
+        api.put(changed);
+        let heard = told + at + 1;
+        world.until("it is told", |w| w.told >= heard).await;
+    }
+    api.delete("v1", "Node", None, "n2");
+    world
+        .until("it is gone", |w| !w.has(&Key::Node("n2".into())))
+        .await;
+    // One in five seconds, and at most one for each kind's first list.
+    let most = begun.elapsed().as_secs() / 5 + 1 + 12;
+    let between = writes(&world) - first;
+    assert!(between <= most, "{between} writes");
+    let before = world.facts.clone();
+    world.end().await;
+    api.faults(|faults| faults.on("", Fault::Refuse));
+    let mut world = World::with(&api, dirs.options());
+    world.until_synced().await;
+    assert!(world.facts == before, "{:?}", world.facts);
+}
+
+#[tokio::test]
 async fn what_went_while_no_agent_ran_is_not_in_the_file() {
     let dirs = Dirs::new("went");
     let api = filled();
-    drop(dirs.fill(&api).await);
+    dirs.fill(&api).await;
     api.delete("v1", "Node", None, "n1");
-    drop(dirs.fill(&api).await);
+    dirs.fill(&api).await;
     api.faults(|faults| faults.on("", Fault::Refuse));
     let mut world = World::with(&api, dirs.options());
     world.until_synced().await;
@@ -124,7 +154,7 @@ async fn a_damaged_file_is_set_aside() {
     let api = filled();
     let file = dirs.0.join("cluster.redb");
     std::fs::write(&file, vec![b'x'; 10_000]).expect("written");
-    drop(dirs.fill(&api).await);
+    dirs.fill(&api).await;
     assert!(dirs.0.join("cluster.redb.damaged").exists());
     // Damage in the middle of a file that looks whole.
     let mut octets = std::fs::read(&file).expect("a file");

@@ -66,6 +66,13 @@ impl World {
         })
     }
 
+    /// Stops listening and waits until the source has ended by itself.
+    pub(crate) async fn end(mut self) {
+        self.events.close();
+        let ended = tokio::time::timeout(PATIENCE, &mut self.task).await;
+        ended.expect("the source ends").expect("and does not panic");
+    }
+
     /// Takes events in until this holds.
     pub(crate) async fn until(&mut self, what: &str, done: impl Fn(&World) -> bool) {
         let deadline = tokio::time::Instant::now() + PATIENCE;

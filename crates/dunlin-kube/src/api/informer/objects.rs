@@ -22,7 +22,8 @@ impl Informer {
         }
         let mut unsaved = false;
         if save && change.save {
-            unsaved = !self.means.saver.put(self.selection.resource, text).await;
+            let saver = &self.means.saver;
+            unsaved = !saver.put(self.selection.resource, &key, text).await;
         }
         if change.problem_over {
             self.problem_over(&key).await?;

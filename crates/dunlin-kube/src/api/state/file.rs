@@ -1,15 +1,13 @@
-use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use tokio::sync::mpsc;
 
 use super::Item;
+use super::queue::{Batch, Changes, LAG, Queue};
 use crate::api::health::{Health, StateAge};
-use crate::api::object::Envelope;
 use crate::object::Resource;
 
 /// `plural/namespace/name` → the object's text.
@@ -23,9 +21,6 @@ const SAVED: &str = "";
 /// Memory for the file's pages, octets.
 const CACHE_OCTETS: usize = 2 << 20;
 
-/// How far the file may lag behind.
-const LAG: Duration = Duration::from_secs(5);
-
 /// Octets written before they are made durable at once.
 const BATCH_OCTETS: usize = 4 << 20;
 
@@ -34,26 +29,6 @@ const MAX_OCTETS: usize = 1 << 20;
 
 /// After a failure nothing is written for so long.
 const PAUSE: Duration = Duration::from_secs(60);
-
-/// What the thread is asked to do.
-pub(super) enum Order {
-    Put {
-        resource: Resource,
-        text: Vec<u8>,
-    },
-    Delete {
-        resource: Resource,
-        name: String,
-    },
-    Complete {
-        resource: Resource,
-        names: HashSet<String>,
-    },
-    Load {
-        resource: Resource,
-        objects: mpsc::Sender<Item>,
-    },
-}
 
 type Outcome<T> = Result<T, redb::Error>;
 
@@ -73,6 +48,40 @@ struct Pending {
     octets: usize,
 }
 
+impl Pending {
+    /// Writes changes, in the order of their keys: neighbours lie on the same pages.
+    fn apply(&mut self, changes: Changes) -> Outcome<()> {
+        let mut objects = self.transaction.open_table(OBJECTS)?;
+        // Lists first: what was told of an object since its list is the newer word.
+        let mut complete = self.transaction.open_table(COMPLETE)?;
+        for (plural, names) in changes.complete {
+            let (first, last) = range(plural);
+            let prefix = first.len();
+            objects.retain_in(first.as_str()..last.as_str(), |key, _| {
+                key.get(prefix..).is_some_and(|name| names.contains(name))
+            })?;
+            complete.insert(plural, wall_clock())?;
+        }
+        for (key, text) in changes.objects {
+            let Some(text) = text else {
+                objects.remove(key.as_str())?;
+                continue;
+            };
+            if text.len() > MAX_OCTETS {
+                continue;
+            }
+            let same = objects
+                .get(key.as_str())?
+                .is_some_and(|old| old.value() == text);
+            if !same {
+                self.octets += text.len();
+                objects.insert(key.as_str(), text.as_slice())?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Writer {
     pub(super) fn new(path: PathBuf, health: Health) -> Writer {
         Writer {
@@ -85,20 +94,12 @@ impl Writer {
     }
 
     /// Does what is asked until nobody can ask any more.
-    pub(super) fn run(mut self, orders: &Receiver<Order>) {
+    pub(super) fn run(mut self, queue: &Queue) {
         loop {
-            let patience = self.pending.as_ref().map_or(Duration::MAX, |pending| {
-                LAG.saturating_sub(pending.since.elapsed())
-            });
-            let order = match patience {
-                Duration::MAX => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                patience => orders.recv_timeout(patience),
-            };
-            let ended = matches!(order, Err(RecvTimeoutError::Disconnected));
-            let mut batch: Vec<Order> = order.into_iter().collect();
-            batch.extend(orders.try_iter().take(64));
+            let batch = queue.take(self.pending.as_ref().map(|pending| pending.since));
+            let ended = batch.ended;
             // The file's library may give up on a damaged file by panicking.
-            let done = catch_unwind(AssertUnwindSafe(|| self.work(batch, ended)));
+            let done = catch_unwind(AssertUnwindSafe(|| self.work(batch)));
             match done {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => self.fail(&error.to_string()),
@@ -113,19 +114,21 @@ impl Writer {
         }
     }
 
-    fn work(&mut self, batch: Vec<Order>, ended: bool) -> Outcome<()> {
-        for order in batch {
-            match order {
-                Order::Load { resource, objects } => self.load(resource, &objects)?,
-                order => self.write(order)?,
-            }
-        }
+    fn work(&mut self, batch: Batch) -> Outcome<()> {
+        let at_once = batch.is_urgent();
+        let Batch { changes, loads, .. } = batch;
+        self.write(changes)?;
         let due = self.pending.as_ref().is_some_and(|pending| {
-            ended || pending.since.elapsed() >= LAG || pending.octets >= BATCH_OCTETS
+            at_once || pending.since.elapsed() >= LAG || pending.octets >= BATCH_OCTETS
         });
         if due {
             self.commit()?;
         }
+        for load in loads {
+            self.load(load.resource, &load.objects)?;
+        }
+        // Those who wait for it go with the batch.
+        drop(batch.waiting);
         Ok(())
     }
 
@@ -135,7 +138,7 @@ impl Writer {
             complete.insert(SAVED, wall_clock())?;
             drop(complete);
             pending.transaction.commit()?;
-            self.health.state(None);
+            self.health.saved();
         }
         Ok(())
     }
@@ -200,8 +203,9 @@ impl Writer {
         )));
     }
 
-    fn write(&mut self, order: Order) -> Outcome<()> {
-        if self.open()?.is_none() {
+    fn write(&mut self, changes: Changes) -> Outcome<()> {
+        let nothing = changes.objects.is_empty() && changes.complete.is_empty();
+        if nothing || self.open()?.is_none() {
             return Ok(());
         }
         let Some(database) = &self.database else {
@@ -214,39 +218,10 @@ impl Writer {
                 octets: 0,
             });
         }
-        let Some(pending) = &mut self.pending else {
-            return Ok(());
-        };
-        let mut objects = pending.transaction.open_table(OBJECTS)?;
-        match order {
-            Order::Put { resource, text } => {
-                let Some(name) = name(&text).filter(|_| text.len() <= MAX_OCTETS) else {
-                    return Ok(());
-                };
-                let key = format!("{}/{name}", resource.plural);
-                let same = objects
-                    .get(key.as_str())?
-                    .is_some_and(|old| old.value() == text);
-                if !same {
-                    pending.octets += text.len();
-                    objects.insert(key.as_str(), text.as_slice())?;
-                }
-            }
-            Order::Delete { resource, name } => {
-                objects.remove(format!("{}/{name}", resource.plural).as_str())?;
-            }
-            Order::Complete { resource, names } => {
-                let (first, last) = range(&resource);
-                let prefix = first.len();
-                objects.retain_in(first.as_str()..last.as_str(), |key, _| {
-                    key.get(prefix..).is_some_and(|name| names.contains(name))
-                })?;
-                let mut complete = pending.transaction.open_table(COMPLETE)?;
-                complete.insert(resource.plural, wall_clock())?;
-            }
-            Order::Load { .. } => {}
+        match &mut self.pending {
+            Some(pending) => pending.apply(changes),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn load(&mut self, resource: Resource, out: &mpsc::Sender<Item>) -> Outcome<()> {
@@ -260,7 +235,7 @@ impl Writer {
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let (first, last) = range(&resource);
+        let (first, last) = range(resource.plural);
         for entry in objects.range(first.as_str()..last.as_str())? {
             let (_, text) = entry?;
             if out
@@ -294,25 +269,16 @@ fn open(
     catch_unwind(AssertUnwindSafe(|| builder.create(path)))
 }
 
-/// An object's `name`, or `namespace/name`.
-fn name(text: &[u8]) -> Option<String> {
-    let meta = Envelope::read(text).ok()?.metadata;
-    Some(match meta.namespace {
-        Some(namespace) => format!("{namespace}/{}", meta.name),
-        None => meta.name,
-    })
-}
-
 /// The keys of a resource: from the first, up to and without the last.
-fn range(resource: &Resource) -> (String, String) {
+fn range(plural: &str) -> (String, String) {
     // '0' follows '/'.
-    (
-        format!("{}/", resource.plural),
-        format!("{}0", resource.plural),
-    )
+    (format!("{plural}/"), format!("{plural}0"))
 }
 
 fn wall_clock() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+mod tests;
