@@ -15,6 +15,7 @@
 //! watches; two or three nodes read the Lease each 1.5 s; all others together at most 5 times a second, each at most twice a minute.
 
 mod feed;
+mod refusals;
 mod roster;
 mod status;
 mod term;
@@ -34,6 +35,7 @@ use crate::events::Notices;
 use crate::lease::{
     Election, LeaseAnswer, LeaseRecord, LeaseRequest, LeaseTimes, LeaseWrite, boot_time, plus,
 };
+use refusals::Refusals;
 use term::{Counts, Term};
 
 pub use roster::Roster;
@@ -80,6 +82,8 @@ pub struct AllocateReport {
     pub given: u64,
     /// Its writes that did not succeed.
     pub failures: u64,
+    /// Requests about the Lease that were refused.
+    pub refused: u64,
 }
 
 impl AllocateReport {
@@ -89,6 +93,9 @@ impl AllocateReport {
         Some(node)
     }
 }
+
+/// What came of a request about the Lease, and with which code and words it was refused, if it was.
+type Asked = (LeaseAnswer, Option<(u16, String)>);
 
 /// Takes part until `stop` is over, and then gives the Lease up, within two requests' time.
 pub async fn run(
@@ -108,6 +115,7 @@ pub async fn run(
         report,
         election: None,
         asking: Fuse::terminated(),
+        refusals: Refusals::default(),
         term: None,
         past: Counts::default(),
         counted: Instant::default(),
@@ -134,7 +142,8 @@ struct Allocator {
     report: watch::Sender<AllocateReport>,
     election: Option<Election>,
     /// The request about the Lease that is under way.
-    asking: Fuse<BoxFuture<'static, LeaseAnswer>>,
+    asking: Fuse<BoxFuture<'static, Asked>>,
+    refusals: Refusals,
     term: Option<Term>,
     /// What former terms counted.
     past: Counts,
@@ -157,7 +166,10 @@ impl Allocator {
                 // The source has ended, and the agent ends as well.
                 Err(_) => std::future::pending().await,
             },
-            answer = &mut self.asking => {
+            (answer, refused) = &mut self.asking => {
+                if let Some((code, words)) = refused {
+                    self.refused(boot_time(), code, &words);
+                }
                 if let Some(election) = &mut self.election {
                     election.answer(boot_time(), answer);
                 }
@@ -165,6 +177,16 @@ impl Allocator {
             () = next_of(&mut self.term) => {}
             () = tokio::time::sleep(pause), if !idle => {}
         }
+    }
+
+    /// We may not do with the Lease what we asked for.
+    fn refused(&mut self, now: Instant, code: u16, words: &str) {
+        if self.refusals.note(now, code) {
+            let namespace = &self.options.namespace;
+            tracing::warn!(code, %words, namespace, lease = LEASE, "the Lease for load-balancer addresses is refused");
+        }
+        let count = self.refusals.count;
+        self.report.send_modify(|report| report.refused = count);
     }
 
     /// The cluster's nodes or pools changed.
@@ -320,7 +342,7 @@ impl Allocator {
         if let Some(mut election) = self.election.take() {
             let asking = std::mem::replace(&mut self.asking, Fuse::terminated());
             if election.deadline().is_none() {
-                election.answer(boot_time(), asking.await);
+                election.answer(boot_time(), asking.await.0);
             }
             // What may be done yet must be over before another begins: if there is such, the Lease runs out by itself.
             let over = match &mut self.term {
@@ -343,11 +365,7 @@ async fn next_of(term: &mut Option<Term>) {
     }
 }
 
-async fn lease_request(
-    client: Client,
-    options: AllocateOptions,
-    request: LeaseRequest,
-) -> LeaseAnswer {
+async fn lease_request(client: Client, options: AllocateOptions, request: LeaseRequest) -> Asked {
     let (namespace, timeout) = (options.namespace, options.times.request);
     let all = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
     let this = format!("{all}/{LEASE}");
@@ -367,20 +385,18 @@ async fn lease_request(
             ask(&client, timeout, Method::PUT, &this, object(write)).await
         }
     };
-    match said {
+    let answer = match said {
         Said::Done(octets) => match LeaseRecord::parse(&octets) {
             Some(record) => LeaseAnswer::Is(record),
             None => LeaseAnswer::Failed,
         },
         Said::Missing => LeaseAnswer::Missing,
         Said::Conflict => LeaseAnswer::Conflict,
-        Said::Refused(code, words) => {
-            tracing::warn!(code, %words, namespace, lease = LEASE, "the Lease for load-balancer addresses is refused");
-            LeaseAnswer::Failed
-        }
+        Said::Refused(code, words) => return (LeaseAnswer::Failed, Some((code, words))),
         Said::Unknown(words) => {
             tracing::debug!(%words, "no answer about the Lease for load-balancer addresses");
             LeaseAnswer::Failed
         }
-    }
+    };
+    (answer, None)
 }

@@ -22,6 +22,7 @@ mod items;
 mod nodes;
 mod object;
 mod outage;
+mod pace;
 mod resource;
 mod secrets;
 mod seen;

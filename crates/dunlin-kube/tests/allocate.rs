@@ -303,6 +303,24 @@ async fn without_pools_nothing_is_asked() {
 }
 
 #[tokio::test]
+async fn an_address_is_free_when_its_service_goes_however_garbled() {
+    let api = FakeApi::new();
+    namespace(&api);
+    pool(&api, "203.0.113.1/32");
+    service(&api, "first");
+    let mut agent = Agent::start(&api, "one", 1);
+    agent.leads().await;
+    until("the only address is given", || given(&api).len() == 1).await;
+    // What it says now cannot be read, and what it said before stays.
+    let mut garbled = get(&api, "first");
+    garbled["spec"] = json!("garbage");
+    api.put(garbled);
+    api.delete("v1", "Service", Some("ns"), "first");
+    service(&api, "second");
+    until("the next has it", || given(&api).contains_key("second")).await;
+}
+
+#[tokio::test]
 async fn a_thousand_at_once() {
     let api = FakeApi::new();
     namespace(&api);

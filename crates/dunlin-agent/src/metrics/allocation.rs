@@ -31,6 +31,11 @@ impl Out<'_> {
             report.failures,
         )?;
         self.counter(
+            "dunlin_load_balancer_lease_refused",
+            "Requests about the Lease that the API server refused",
+            report.refused,
+        )?;
+        self.counter(
             "dunlin_events_dropped",
             "Kubernetes Events not written, because there were too many or the API server did not take them",
             dropped,

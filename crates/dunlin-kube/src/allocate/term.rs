@@ -246,17 +246,22 @@ impl Term {
     }
 
     fn gone(&mut self, kind: Kind, object: &Value) {
-        let Ok(fact) = read_value(Resource::of(kind), object) else {
+        // What else it said need not make sense any more.
+        let text = |name: &str| object.pointer(name).and_then(Value::as_str);
+        let Some(name) = text("/metadata/name") else {
             return;
         };
-        if let Fact::Service(service) = &fact {
-            let known = self.marks.get(&service.name);
+        let Some(key) = Resource::of(kind).key_of(text("/metadata/namespace"), name) else {
+            return;
+        };
+        if let Key::Service(name) = &key {
+            let known = self.marks.get(name);
             // One of the name has been made since, and seen by the answer to a write.
-            if known.is_some_and(|known| known.metadata.uid != service.uid) {
+            if known.is_some_and(|known| known.metadata.uid.as_deref() != text("/metadata/uid")) {
                 return;
             }
         }
-        self.remove(kind, fact.key());
+        self.remove(kind, key);
     }
 
     fn remove(&mut self, kind: Kind, key: Key) {

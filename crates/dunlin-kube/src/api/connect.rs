@@ -18,15 +18,17 @@ use hyper_rustls::{
 };
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kube::Config;
 use kube::client::{Body, Client, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
 use super::config::{ApiConfig, host_address};
+use super::pace::Paced;
 
 /// How long a server may take to take a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,9 +85,19 @@ pub enum ConnectError {
 /// # Errors
 /// If it is not known where the API is, or who we are.
 pub async fn connect(config: &ApiConfig) -> Result<Client, ConnectError> {
-    let (stack, namespace) = Stack::load(config).await?;
+    client(config, false).await
+}
+
+/// The same for one that listens all the time, and reads what comes all the time at a pace.
+pub(super) async fn connect_to_listen(config: &ApiConfig) -> Result<Client, ConnectError> {
+    client(config, true).await
+}
+
+async fn client(config: &ApiConfig, paced: bool) -> Result<Client, ConnectError> {
+    let (stack, namespace) = Stack::load(config, paced).await?;
     let shared = Shared {
         config: config.clone(),
+        paced,
         stack: Mutex::new(Loaded {
             stack,
             number: 0,
@@ -103,6 +115,7 @@ struct Servers(Arc<Shared>);
 
 struct Shared {
     config: ApiConfig,
+    paced: bool,
     stack: Mutex<Loaded>,
     /// Held by whoever reads the credentials again, while others wait for what comes of it.
     reading: tokio::sync::Mutex<()>,
@@ -216,7 +229,7 @@ impl Shared {
             }
             loaded.tried = Instant::now();
         }
-        match Stack::load(&self.config).await {
+        match Stack::load(&self.config, self.paced).await {
             Ok((stack, _)) => {
                 let mut loaded = self.loaded();
                 loaded.stack = stack;
@@ -287,7 +300,7 @@ fn absolute(server: &Uri, request: &Uri) -> Result<Uri, http::Error> {
 
 impl Stack {
     /// Reads the credentials. With them comes the namespace we are in.
-    async fn load(config: &ApiConfig) -> Result<(Stack, String), ConnectError> {
+    async fn load(config: &ApiConfig, paced: bool) -> Result<(Stack, String), ConnectError> {
         let mut found = credentials(config).await?;
         if found.proxy_url.is_some() {
             return Err(ConnectError::Credentials(
@@ -301,12 +314,15 @@ impl Stack {
         let unusable = |error: kube::Error| ConnectError::Credentials(chain(&error));
         let tls = found.rustls_client_config().map_err(unusable)?;
         let names = Names::new(&found, !config.servers.is_empty())?;
+        let tcp = tcp().map_response(move |tcp: TokioIo<TcpStream>| {
+            TokioIo::new(Paced::new(tcp.into_inner(), paced))
+        });
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .with_server_name_resolver(names)
             .enable_all_versions()
-            .wrap_connector(tcp());
+            .wrap_connector(tcp);
         // One HTTP/2 connection carries all watches; a ping notices if nobody is there any more.
         let http: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())

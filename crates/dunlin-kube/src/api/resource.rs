@@ -35,7 +35,7 @@ impl Resource {
     }
 
     /// The key of an object; none without a name.
-    pub(super) fn key_of(&self, namespace: Option<&str>, name: &str) -> Option<Key> {
+    pub(crate) fn key_of(&self, namespace: Option<&str>, name: &str) -> Option<Key> {
         self.key(Place {
             name: Some(name.to_owned()),
             namespace: namespace.map(str::to_owned),

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use super::backoff::Backoff;
 use super::config::{ApiConfig, host_address};
-use super::connect::{ConnectError, connect};
+use super::connect::{ConnectError, connect_to_listen};
 use super::exchange::{Exchange, Selection, Streaming};
 use super::health::{Health, SourceHealth};
 use super::informer::{Informer, Means};
@@ -54,7 +54,7 @@ impl ApiSource {
         config: &ApiConfig,
         options: SourceOptions,
     ) -> Result<ApiSource, ConnectError> {
-        let client = connect(config).await?;
+        let client = connect_to_listen(config).await?;
         let servers = config
             .servers
             .iter()
