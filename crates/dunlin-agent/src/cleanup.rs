@@ -94,6 +94,11 @@ pub fn run(places: &Places) -> Result<Report> {
             .removed
             .push("the nf_tables table inet dunlin".into());
     }
+    if kernel.nft_service_tables {
+        report
+            .removed
+            .push("the nf_tables tables ip and ip6 dunlin_services".into());
+    }
     if kernel.protocol_name {
         report.removed.push(format!(
             "the route protocol's name in {}",

@@ -7,7 +7,7 @@ use dunlin_dataplane::mark;
 use dunlin_net::Afi;
 
 use crate::Error;
-use crate::nft;
+use crate::nft::{self, proxy::ProxyTables};
 use crate::protocol_name;
 use crate::rtnl::{Reader, Writer};
 
@@ -18,15 +18,17 @@ pub struct Removed {
     pub routes: usize,
     /// Nexthop objects of our protocol and ids.
     pub nexthops: usize,
-    /// The nf_tables table.
+    /// The nf_tables table of rules.
     pub nft_table: bool,
+    /// The nf_tables tables of services.
+    pub nft_service_tables: bool,
     /// The file that names our route protocol.
     pub protocol_name: bool,
     /// What could not be removed, and why.
     pub problems: Vec<String>,
 }
 
-/// Removes our routes, nexthops, nf_tables table and protocol name (in `protocol_names`, usually
+/// Removes our routes, nexthops, nf_tables tables and protocol name (in `protocol_names`, usually
 /// [`protocol_name::DEFAULT_DIR`]) from this network namespace. Goes on where something cannot be removed.
 pub fn cleanup(protocol_names: &Path) -> Result<Removed, Error> {
     crate::check_net_admin()?;
@@ -71,8 +73,12 @@ pub fn cleanup(protocol_names: &Path) -> Result<Removed, Error> {
     groups.append(&mut singles);
     removed.nexthops = run(&mut writer, groups, &mut removed.problems);
 
-    match nft::delete_table(mark::NFT_TABLE) {
+    match nft::delete_table(nft::RULES_TABLE) {
         Ok(found) => removed.nft_table = found,
+        Err(error) => removed.problems.push(error.to_string()),
+    }
+    match ProxyTables::open().and_then(|mut tables| tables.remove()) {
+        Ok(found) => removed.nft_service_tables = found,
         Err(error) => removed.problems.push(error.to_string()),
     }
     match protocol_name::remove(protocol_names) {

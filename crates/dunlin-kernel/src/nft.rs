@@ -5,16 +5,17 @@
 
 mod expr;
 mod monitor;
+pub mod proxy;
 mod read;
 mod rules;
+mod set;
 mod transaction;
 
-pub use expr::{Cmp, Expr, Register, Verdict, reg};
+pub use expr::{Cmp, CtKey, Direction, Expr, Register, Reject, Verdict, ct, reg};
 pub use monitor::Monitor;
-pub use rules::RuleKeeper;
-pub use transaction::{
-    Chain, ChainBase, DataType, Element, ElementData, MapData, Set, Transaction,
-};
+pub use rules::{RULES_TABLE, RuleKeeper};
+pub use set::{DataType, Element, ElementData, MapData, Set};
+pub use transaction::{Chain, ChainBase, Transaction};
 
 use crate::Error;
 use crate::netlink::{Received, Refusal, Socket};
@@ -29,13 +30,12 @@ const NEWRULE: u16 = 6;
 const GETRULE: u16 = 7;
 const DELRULE: u16 = 8;
 const NEWSET: u16 = 9;
+const GETSET: u16 = 10;
 const DELSET: u16 = 11;
 const NEWSETELEM: u16 = 12;
 const GETSETELEM: u16 = 13;
 const DELSETELEM: u16 = 14;
 
-/// `NFPROTO_INET`: both families.
-const INET: u8 = 1;
 /// `struct nfgenmsg`.
 const GENMSG_LEN: usize = 4;
 /// The name of the table is attribute 1 in every message about something in a table.
@@ -43,6 +43,7 @@ const TABLE_NAME: u16 = 1;
 /// `NFTA_LIST_ELEM`.
 const LIST_ELEM: u16 = 1;
 
+const SET_NAME: u16 = 2;
 const RULE_CHAIN: u16 = 2;
 const RULE_EXPRESSIONS: u16 = 4;
 const RULE_USERDATA: u16 = 7;
@@ -51,6 +52,7 @@ const ELEM_LIST_ELEMENTS: u16 = 3;
 const ELEM_KEY: u16 = 1;
 const ELEM_DATA: u16 = 2;
 const ELEM_FLAGS: u16 = 3;
+const ELEM_KEY_END: u16 = 10;
 const ELEM_INTERVAL_END: u32 = 1;
 const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
@@ -62,8 +64,28 @@ fn kind(message: u16) -> u16 {
     SUBSYSTEM << 8 | message
 }
 
-fn genmsg(family: u8) -> [u8; GENMSG_LEN] {
-    [family, 0, 0, 0]
+fn genmsg(family: Family) -> [u8; GENMSG_LEN] {
+    [family as u8, 0, 0, 0]
+}
+
+/// What packets a table sees (`NFPROTO_…`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Both families.
+    Inet = 1,
+    /// IPv4.
+    Ip = 2,
+    /// IPv6.
+    Ip6 = 10,
+}
+
+/// Which table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Tables of different families may have the same name.
+    pub family: Family,
+    /// Its name.
+    pub name: &'static str,
 }
 
 /// An open nf_tables socket. Keep it open: closing one after a delete stalls.
@@ -92,36 +114,46 @@ impl Nft {
 
     /// Applies a transaction, whole or not at all. Tells the first refusal.
     pub fn commit(&mut self, what: &'static str, transaction: Transaction) -> Result<(), Error> {
-        let Some((messages, last)) = transaction.finish() else {
-            return Ok(());
-        };
-        self.socket
-            .ensure_send_buffer(messages.len().saturating_add(4096));
-        // What an earlier failure may have left behind.
-        while !matches!(self.socket.receive(false)?, Received::Nothing) {}
-        let mut first: Option<Refusal> = None;
-        self.socket.transact(what, &messages, last, |_, refusal| {
-            first.get_or_insert(refusal);
-        })?;
-        match first {
+        match self.attempt(what, transaction)? {
             None => Ok(()),
-            Some(Refusal { errno, message }) => Err(Error::Refused {
+            Some((_, Refusal { errno, message })) => Err(Error::Refused {
                 what,
                 errno,
                 message,
             }),
         }
     }
+
+    /// As [`Nft::commit`], and says which message was refused first.
+    fn attempt(
+        &mut self,
+        what: &'static str,
+        transaction: Transaction,
+    ) -> Result<Option<(u32, Refusal)>, Error> {
+        let Some((messages, last)) = transaction.finish() else {
+            return Ok(None);
+        };
+        self.socket
+            .ensure_send_buffer(messages.len().saturating_add(4096));
+        // What an earlier failure may have left behind.
+        while !matches!(self.socket.receive(false)?, Received::Nothing) {}
+        let mut first = None;
+        self.socket
+            .transact(what, &messages, last, |seq, refusal| {
+                first.get_or_insert((seq, refusal));
+            })?;
+        Ok(first)
+    }
 }
 
-/// Removes a table of family `inet` with everything in it. Tells whether it was there.
-pub fn delete_table(name: &str) -> Result<bool, Error> {
+/// Removes a table with everything in it. Tells whether it was there.
+pub fn delete_table(table: Table) -> Result<bool, Error> {
     let mut nft = Nft::open()?;
-    if !nft.has_table(name)? {
+    if !nft.has_table(table)? {
         return Ok(false);
     }
     let mut transaction = Transaction::new();
-    transaction.delete_table(name);
+    transaction.delete_table(table);
     nft.commit("deleting the nf_tables table", transaction)?;
     Ok(true)
 }

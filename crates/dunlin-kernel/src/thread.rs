@@ -1,6 +1,7 @@
 //! The kernel thread: executes commands, tells events, and sleeps in `poll` otherwise.
 
 mod dump;
+mod proxy;
 mod rules;
 mod worker;
 
@@ -80,6 +81,8 @@ impl KernelThread {
             writer,
             monitor,
             table: None,
+            proxy: None,
+            nft: None,
             shared: shared.clone(),
             commands: receiver,
             sink,

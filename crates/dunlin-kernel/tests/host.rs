@@ -361,50 +361,6 @@ fn seen_source(pod: &Space, outside: &Space, to: &'static str) -> String {
     from.ip().to_string()
 }
 
-/// A namespace kept by a sleeping thread.
-struct Space {
-    tasks: std::sync::mpsc::Sender<Box<dyn FnOnce() + Send>>,
-    tid: i32,
-}
-
-impl Space {
-    fn new() -> Space {
-        let (tasks, queue) = std::sync::mpsc::channel::<Box<dyn FnOnce() + Send>>();
-        let (tell, told) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            // SAFETY: no pointers; only this thread moves.
-            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
-            // SAFETY: no arguments.
-            tell.send(unsafe { libc::gettid() }).unwrap();
-            queue.iter().for_each(|task| task());
-        });
-        Space {
-            tasks,
-            tid: told.recv().unwrap(),
-        }
-    }
-
-    fn with<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> T {
-        let (tell, told) = std::sync::mpsc::channel();
-        self.tasks
-            .send(Box::new(move || tell.send(task()).unwrap()))
-            .unwrap();
-        told.recv().unwrap()
-    }
-
-    fn run(&self, line: &'static str) {
-        self.with(move || run(line));
-    }
-
-    fn take(&self, link: &str) {
-        run(&format!(
-            "ip link set {link} netns /proc/{}/task/{}/ns/net",
-            std::process::id(),
-            self.tid
-        ));
-    }
-}
-
 #[test]
 fn forwarding_is_turned_on_once() {
     in_netns(|| {
@@ -452,6 +408,7 @@ fn cleanup_removes_what_is_ours_and_nothing_else() {
             routes: 3,
             nexthops: 4,
             nft_table: true,
+            nft_service_tables: false,
             protocol_name: true,
             problems: Vec::new(),
         };

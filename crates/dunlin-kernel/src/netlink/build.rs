@@ -96,6 +96,12 @@ impl AttrWriter<'_> {
         self.attr(kind, |writer| writer.buf.extend_from_slice(value));
     }
 
+    /// Attributes as they were received.
+    pub fn put_raw(&mut self, attrs: &[u8]) {
+        self.buf.extend_from_slice(attrs);
+        pad(self.buf);
+    }
+
     /// A number in the machine's order, as rtnetlink has them.
     pub fn put_u32(&mut self, kind: u16, value: u32) {
         self.put(kind, &value.to_ne_bytes());

@@ -58,6 +58,53 @@ pub enum Verdict {
     Return,
 }
 
+/// What conntrack knows of a packet's connection (`NFT_CT_…`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CtKey {
+    /// A bit for the state: see [`ct::NEW`].
+    State = 0,
+    /// `IPS_…` bits: see [`ct::DST_NAT`].
+    Status = 2,
+    /// The source port of a direction.
+    ProtoSrc = 11,
+    /// The destination port of a direction.
+    ProtoDst = 12,
+    /// The IPv4 source of a direction.
+    SrcIp = 19,
+    /// The IPv4 destination of a direction.
+    DstIp = 20,
+    /// The IPv6 source of a direction.
+    SrcIp6 = 21,
+    /// The IPv6 destination of a direction.
+    DstIp6 = 22,
+}
+
+/// Bits of [`CtKey::State`] and [`CtKey::Status`], in the machine's order.
+pub mod ct {
+    /// The packet may begin a connection.
+    pub const NEW: u32 = 8;
+    /// The destination is rewritten.
+    pub const DST_NAT: u32 = 0x20;
+}
+
+/// A direction of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// As its first packet.
+    Original = 0,
+    /// As the answers to it.
+    Reply = 1,
+}
+
+/// How a packet is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reject {
+    /// With a TCP reset.
+    TcpReset,
+    /// With an ICMP or ICMPv6 message of type "unreachable" and this code. For tables of one family.
+    Unreachable(u8),
+}
+
 /// An expression of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expr {
@@ -122,6 +169,64 @@ pub enum Expr {
     Counter,
     /// Rewrites the source to the address of the link the packet leaves by.
     Masquerade,
+    /// Loads a random number, in the machine's order.
+    Random {
+        /// It is below this.
+        modulus: u32,
+        /// Where to.
+        dreg: Register,
+    },
+    /// Loads a hash, in the machine's order.
+    Jhash {
+        /// Of what.
+        sreg: Register,
+        /// So many octets.
+        len: u32,
+        /// It is below this.
+        modulus: u32,
+        /// Makes it another hash.
+        seed: u32,
+        /// Where to.
+        dreg: Register,
+    },
+    /// Rewrites the destination.
+    Dnat {
+        /// `AF_INET` or `AF_INET6`.
+        family: u8,
+        /// The address.
+        addr: Register,
+        /// The port.
+        port: Register,
+    },
+    /// Loads what conntrack knows.
+    Ct {
+        /// What.
+        key: CtKey,
+        /// Of which direction, where there are two.
+        direction: Option<Direction>,
+        /// Where to.
+        dreg: Register,
+    },
+    /// Keeps some bits of a register.
+    And {
+        /// Which register.
+        register: Register,
+        /// Which bits, and so how many octets.
+        mask: Vec<u8>,
+    },
+    /// Puts an element into a dynamic map, or puts off the end of one that is there; its value stays then.
+    Update {
+        /// The map.
+        set: String,
+        /// The key.
+        key: Register,
+        /// The value.
+        data: Register,
+        /// After this the element goes.
+        timeout_msecs: u64,
+    },
+    /// Ends the rule, drops the packet and tells its sender.
+    Reject(Reject),
 }
 
 impl Expr {
@@ -141,6 +246,13 @@ impl Expr {
             Expr::Immediate { .. } | Expr::Verdict(_) => "immediate",
             Expr::Counter => "counter",
             Expr::Masquerade => "masq",
+            Expr::Random { .. } => "numgen",
+            Expr::Jhash { .. } => "hash",
+            Expr::Dnat { .. } => "nat",
+            Expr::Ct { .. } => "ct",
+            Expr::And { .. } => "bitwise",
+            Expr::Update { .. } => "dynset",
+            Expr::Reject(_) => "reject",
         }
     }
 
@@ -179,6 +291,79 @@ impl Expr {
                 attrs.nest(2, |attrs| write_verdict(attrs, verdict));
             }
             Expr::Counter | Expr::Masquerade => {}
+            _ => self.write_more(attrs),
+        }
+    }
+
+    /// What translation of destinations needs.
+    fn write_more(&self, attrs: &mut AttrWriter<'_>) {
+        match self {
+            Expr::Random { modulus, dreg } => {
+                const RANDOM: u32 = 1;
+                attrs.put_be32(1, dreg.0);
+                attrs.put_be32(2, *modulus);
+                attrs.put_be32(3, RANDOM);
+                attrs.put_be32(4, 0);
+            }
+            Expr::Jhash {
+                sreg,
+                len,
+                modulus,
+                seed,
+                dreg,
+            } => {
+                const JENKINS: u32 = 0;
+                attrs.put_be32(1, sreg.0);
+                attrs.put_be32(2, dreg.0);
+                attrs.put_be32(3, *len);
+                attrs.put_be32(4, *modulus);
+                attrs.put_be32(5, *seed);
+                attrs.put_be32(7, JENKINS);
+            }
+            Expr::Dnat { family, addr, port } => {
+                const DNAT: u32 = 1;
+                attrs.put_be32(1, DNAT);
+                attrs.put_be32(2, u32::from(*family));
+                attrs.put_be32(3, addr.0);
+                attrs.put_be32(5, port.0);
+            }
+            Expr::Ct {
+                key,
+                direction,
+                dreg,
+            } => {
+                attrs.put_be32(1, dreg.0);
+                attrs.put_be32(2, *key as u32);
+                if let Some(direction) = direction {
+                    attrs.put(3, &[*direction as u8]);
+                }
+            }
+            Expr::And { register, mask } => {
+                attrs.put_be32(1, register.0);
+                attrs.put_be32(2, register.0);
+                attrs.put_be32(3, mask.len() as u32);
+                attrs.nest(4, |attrs| attrs.put(DATA_VALUE, mask));
+                attrs.nest(5, |attrs| attrs.put(DATA_VALUE, &vec![0; mask.len()]));
+            }
+            Expr::Update {
+                set,
+                key,
+                data,
+                timeout_msecs,
+            } => {
+                const UPDATE: u32 = 1;
+                attrs.put_str(1, set);
+                attrs.put_be32(3, UPDATE);
+                attrs.put_be32(4, key.0);
+                attrs.put_be32(5, data.0);
+                attrs.put_be64(6, *timeout_msecs);
+            }
+            Expr::Reject(Reject::TcpReset) => attrs.put_be32(1, 1),
+            Expr::Reject(Reject::Unreachable(code)) => {
+                attrs.put_be32(1, 0);
+                attrs.put(2, &[*code]);
+            }
+            _ => {}
         }
     }
 }

@@ -1,29 +1,52 @@
-use super::{GENMSG_LEN, INET, SUBSYSTEM, TABLE_NAME};
+use super::{GENMSG_LEN, SUBSYSTEM, TABLE_NAME, Table};
 use crate::Error;
-use crate::netlink::{Message, Received, Socket};
+use crate::netlink::{Filter, Message, Received, Socket};
 
 const NFNLGRP_NFTABLES: u32 = 7;
 
-/// Hears whether somebody else changed our table.
+/// Hears whether somebody else changed tables of ours. The kernel filters out our own changes, so that a large one of ours
+/// neither wakes us nor overruns the socket.
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,
+    watched: Vec<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    table: Table,
+    /// With its zero.
+    name: Vec<u8>,
     own_port: u32,
-    table: Vec<u8>,
 }
 
 impl Monitor {
-    /// Opens the socket. `own_port`: the port of the [`super::Nft`] whose changes are not told.
-    pub fn open(own_port: u32, table: &str) -> Result<Monitor, Error> {
+    /// Opens the socket. Watches no table yet.
+    pub fn open() -> Result<Monitor, Error> {
         let socket = Socket::open(libc::NETLINK_NETFILTER)?;
+        socket.attach(&filter(&[]))?;
         socket.join(NFNLGRP_NFTABLES)?;
-        let mut table = table.as_bytes().to_vec();
-        table.push(0);
         Ok(Monitor {
             socket,
-            own_port,
-            table,
+            watched: Vec::new(),
         })
+    }
+
+    /// Watches a table. `own_port`: the port of the [`super::Nft`] whose changes are not told, of whatever table.
+    pub fn watch(&mut self, table: Table, own_port: u32) -> Result<(), Error> {
+        let mut name = table.name.as_bytes().to_vec();
+        name.push(0);
+        self.watched.push(Watched {
+            table,
+            name,
+            own_port,
+        });
+        let ports: Vec<u32> = self
+            .watched
+            .iter()
+            .map(|watched| watched.own_port)
+            .collect();
+        self.socket.attach(&filter(&ports))
     }
 
     /// The socket, for `poll`.
@@ -31,25 +54,51 @@ impl Monitor {
         &self.socket
     }
 
-    /// Takes what has been heard, without waiting. Tells whether our table may have changed.
-    pub fn drain(&mut self) -> Result<bool, Error> {
-        let mut changed = false;
+    /// Takes what has been heard, without waiting. Tells each table that may have changed, each at least once.
+    pub fn drain(&mut self, mut changed: impl FnMut(Table)) -> Result<(), Error> {
         loop {
             match self.socket.receive(false)? {
-                Received::Nothing => return Ok(changed),
-                Received::Overrun => changed = true,
-                Received::Messages(mut messages) => {
-                    let (own_port, table) = (self.own_port, &self.table);
-                    changed |= messages.any(|message| concerns(&message, own_port, table));
+                Received::Nothing => return Ok(()),
+                Received::Overrun => self
+                    .watched
+                    .iter()
+                    .for_each(|watched| changed(watched.table)),
+                Received::Messages(messages) => {
+                    for message in messages {
+                        if let Some(table) = concerned(&self.watched, &message) {
+                            changed(table);
+                        }
+                    }
                 }
             }
         }
     }
 }
 
-fn concerns(message: &Message<'_>, own_port: u32, table: &[u8]) -> bool {
-    message.kind >> 8 == SUBSYSTEM
-        && message.port != own_port
-        && message.body.first() == Some(&INET)
-        && message.attrs(GENMSG_LEN).get(TABLE_NAME) == Some(table)
+fn concerned(watched: &[Watched], message: &Message<'_>) -> Option<Table> {
+    // What was heard before the filter knew the port.
+    let own = watched.iter().any(|one| one.own_port == message.port);
+    if message.kind >> 8 != SUBSYSTEM || own {
+        return None;
+    }
+    let family = *message.body.first()?;
+    let name = message.attrs(GENMSG_LEN).get(TABLE_NAME)?;
+    let ours = |one: &&Watched| one.table.family as u8 == family && one.name == name;
+    watched.iter().find(ours).map(|one| one.table)
+}
+
+/// Lets all through but what these ports cause. A datagram has messages of one port.
+fn filter(ports: &[u32]) -> Filter {
+    /// Of `nlmsg_pid` in the header.
+    const PORT: u32 = 12;
+    let mut filter = Filter::new();
+    let own = filter.label();
+    filter.load32(PORT);
+    for port in ports {
+        filter.jump_if(u32::from_be_bytes(port.to_ne_bytes()), own);
+    }
+    filter.end(true);
+    filter.place(own);
+    filter.end(false);
+    filter
 }

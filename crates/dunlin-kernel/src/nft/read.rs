@@ -1,8 +1,10 @@
+use super::set::ElementRef;
 use super::transaction::comment;
 use super::{
-    DATA_VALUE, ELEM_FLAGS, ELEM_INTERVAL_END, ELEM_KEY, ELEM_LIST_ELEMENTS, ELEM_LIST_SET,
-    Element, GENMSG_LEN, GETRULE, GETSETELEM, GETTABLE, INET, LIST_ELEM, NEWRULE, NEWSETELEM, Nft,
-    RULE_CHAIN, RULE_USERDATA, TABLE_NAME, genmsg, kind,
+    DATA_VALUE, ELEM_DATA, ELEM_FLAGS, ELEM_INTERVAL_END, ELEM_KEY, ELEM_KEY_END,
+    ELEM_LIST_ELEMENTS, ELEM_LIST_SET, Element, GENMSG_LEN, GETRULE, GETSET, GETSETELEM, GETTABLE,
+    LIST_ELEM, NEWRULE, NEWSET, NEWSETELEM, Nft, RULE_CHAIN, RULE_USERDATA, SET_NAME, TABLE_NAME,
+    Table, genmsg, kind,
 };
 use crate::Error;
 use crate::netlink::{
@@ -13,8 +15,8 @@ use crate::netlink::{
 const ATTEMPTS: usize = 5;
 
 impl Nft {
-    /// Whether there is a table of family `inet` with this name.
-    pub fn has_table(&mut self, name: &str) -> Result<bool, Error> {
+    /// Whether there is such a table.
+    pub fn has_table(&mut self, table: Table) -> Result<bool, Error> {
         let seq = self.socket.take_seqs(1);
         let mut request = MessageBuf::new();
         let header = Header {
@@ -22,8 +24,8 @@ impl Nft {
             flags: REQUEST | ACK,
             seq,
         };
-        request.message(header, &genmsg(INET), |attrs| {
-            attrs.put_str(TABLE_NAME, name)
+        request.message(header, &genmsg(table.family), |attrs| {
+            attrs.put_str(TABLE_NAME, table.name)
         });
         match self
             .socket
@@ -39,58 +41,88 @@ impl Nft {
     }
 
     /// The comments of a chain's rules, in order; empty where a rule has none. No such chain has no rules.
-    pub fn rule_comments(&mut self, table: &str, chain: &str) -> Result<Vec<String>, Error> {
-        let attrs = |attrs: &mut AttrWriter<'_>| {
-            attrs.put_str(TABLE_NAME, table);
-            attrs.put_str(RULE_CHAIN, chain);
-        };
+    pub fn rule_comments(&mut self, table: Table, chain: &str) -> Result<Vec<String>, Error> {
+        let attrs = |attrs: &mut AttrWriter<'_>| attrs.put_str(RULE_CHAIN, chain);
         let read = |message: &Message<'_>, comments: &mut Vec<String>| {
             let attrs = message.attrs(GENMSG_LEN);
             // Old kernels do not select by chain.
             if message.kind == kind(NEWRULE) && attrs.get(RULE_CHAIN) == Some(&zero(chain)[..]) {
-                let text = attrs
-                    .get(RULE_USERDATA)
-                    .and_then(comment)
-                    .unwrap_or_default();
-                comments.push(text.to_owned());
+                comments.push(comment_of(&attrs));
             }
         };
-        match self.read_all("reading nf_tables rules", GETRULE, attrs, read) {
-            Err(Error::Refused {
-                errno: libc::ENOENT,
-                ..
-            }) => Ok(Vec::new()),
-            other => other,
-        }
+        let what = "reading nf_tables rules";
+        Ok(unless_absent(self.read_all(what, table, GETRULE, attrs, read))?.unwrap_or_default())
+    }
+
+    /// All rules of a table: their chain and comment, in order within their chain. No such table has none.
+    pub(super) fn all_rule_comments(
+        &mut self,
+        table: Table,
+    ) -> Result<Vec<(String, String)>, Error> {
+        let read = |message: &Message<'_>, found: &mut Vec<(String, String)>| {
+            let attrs = message.attrs(GENMSG_LEN);
+            // Old kernels do not select by table.
+            if message.kind == kind(NEWRULE)
+                && attrs.get(TABLE_NAME) == Some(&zero(table.name)[..])
+                && let Some(chain) = attrs.get(RULE_CHAIN).and_then(text)
+            {
+                found.push((chain.to_owned(), comment_of(&attrs)));
+            }
+        };
+        let what = "reading nf_tables rules";
+        Ok(unless_absent(self.read_all(what, table, GETRULE, |_| {}, read))?.unwrap_or_default())
+    }
+
+    /// The names of a table's sets and maps. No such table has none.
+    pub(super) fn set_names(&mut self, table: Table) -> Result<Vec<String>, Error> {
+        let read = |message: &Message<'_>, names: &mut Vec<String>| {
+            let attrs = message.attrs(GENMSG_LEN);
+            if message.kind == kind(NEWSET)
+                && attrs.get(TABLE_NAME) == Some(&zero(table.name)[..])
+                && let Some(name) = attrs.get(SET_NAME).and_then(text)
+            {
+                names.push(name.to_owned());
+            }
+        };
+        let what = "reading the names of nf_tables sets";
+        Ok(unless_absent(self.read_all(what, table, GETSET, |_| {}, read))?.unwrap_or_default())
     }
 
     /// The keys of a set's elements. `None` if there is no such set.
-    pub fn elements(&mut self, table: &str, set: &str) -> Result<Option<Vec<Element>>, Error> {
-        let attrs = |attrs: &mut AttrWriter<'_>| {
-            attrs.put_str(TABLE_NAME, table);
-            attrs.put_str(ELEM_LIST_SET, set);
-        };
-        let read = |message: &Message<'_>, elements: &mut Vec<Element>| {
+    pub fn elements(&mut self, table: Table, set: &str) -> Result<Option<Vec<Element>>, Error> {
+        self.read_elements(table, set, |element| {
+            Some(Element {
+                key: element.key.to_vec(),
+                end: element.end,
+                data: None,
+            })
+        })
+    }
+
+    /// What is made of a set's elements. `None` if there is no such set.
+    pub(super) fn read_elements<T>(
+        &mut self,
+        table: Table,
+        set: &str,
+        make: impl Fn(&ElementRef<'_>) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, Error> {
+        let attrs = |attrs: &mut AttrWriter<'_>| attrs.put_str(ELEM_LIST_SET, set);
+        let read = |message: &Message<'_>, elements: &mut Vec<T>| {
             if message.kind == kind(NEWSETELEM)
                 && let Some(list) = message.attrs(GENMSG_LEN).get(ELEM_LIST_ELEMENTS)
             {
                 let items = Attrs::new(list).filter(|(kind, _)| *kind == LIST_ELEM);
-                elements.extend(items.filter_map(|(_, item)| element(item)));
+                let items = items.filter_map(|(_, item)| element(item));
+                elements.extend(items.filter_map(|element| make(&element)));
             }
         };
-        match self.read_all("reading nf_tables sets", GETSETELEM, attrs, read) {
-            Ok(elements) => Ok(Some(elements)),
-            Err(Error::Refused {
-                errno: libc::ENOENT,
-                ..
-            }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        unless_absent(self.read_all("reading nf_tables sets", table, GETSETELEM, attrs, read))
     }
 
     fn read_all<T>(
         &mut self,
         what: &'static str,
+        table: Table,
         message: u16,
         attrs: impl Fn(&mut AttrWriter<'_>),
         read: impl Fn(&Message<'_>, &mut Vec<T>),
@@ -105,7 +137,10 @@ impl Nft {
                 flags: REQUEST | DUMP,
                 seq,
             };
-            request.message(header, &genmsg(INET), &attrs);
+            request.message(header, &genmsg(table.family), |writer| {
+                writer.put_str(TABLE_NAME, table.name);
+                attrs(writer);
+            });
             let end = self
                 .socket
                 .dump(what, &request, seq, |message| read(message, &mut found))?;
@@ -117,15 +152,38 @@ impl Nft {
     }
 }
 
-fn element(item: &[u8]) -> Option<Element> {
+/// What is not there is not an error.
+fn unless_absent<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::Refused {
+            errno: libc::ENOENT,
+            ..
+        }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn element(item: &[u8]) -> Option<ElementRef<'_>> {
     let attrs = Attrs::new(item);
-    let key = Attrs::new(attrs.get(ELEM_KEY)?).get(DATA_VALUE)?.to_vec();
+    let value = |kind: u16| Attrs::new(attrs.get(kind)?).get(DATA_VALUE);
     let flags = attrs.get(ELEM_FLAGS).and_then(be_u32).unwrap_or(0);
-    Some(Element {
-        key,
+    Some(ElementRef {
+        key: value(ELEM_KEY)?,
+        key_end: value(ELEM_KEY_END),
+        data: value(ELEM_DATA),
         end: flags & ELEM_INTERVAL_END != 0,
-        data: None,
     })
+}
+
+fn comment_of(rule: &Attrs<'_>) -> String {
+    let text = rule.get(RULE_USERDATA).and_then(comment);
+    text.unwrap_or_default().to_owned()
+}
+
+/// A string without its terminating zero.
+fn text(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value.strip_suffix(&[0])?).ok()
 }
 
 fn zero(name: &str) -> Vec<u8> {

@@ -3,10 +3,15 @@ use dunlin_dataplane::rules::{Outcome, Range, Ranges, Role, Rules, SetName};
 use dunlin_net::Afi;
 
 use super::expr::{Cmp, Expr, Verdict, reg};
-use super::{Chain, DataType, Element, Nft, Set, Transaction};
+use super::{Chain, DataType, Element, Family, Nft, Set, Table, Transaction};
 use crate::Error;
 
-const TABLE: &str = mark::NFT_TABLE;
+/// The table that [`RuleKeeper`] keeps.
+pub const RULES_TABLE: Table = Table {
+    family: Family::Inet,
+    name: mark::NFT_TABLE,
+};
+const TABLE: Table = RULES_TABLE;
 
 /// A chain of ours: one rule for each family.
 struct Rule {
@@ -158,7 +163,7 @@ impl RuleKeeper {
                     name,
                     key,
                     interval: true,
-                    data: None,
+                    ..Set::default()
                 },
             );
         }

@@ -1,77 +1,18 @@
-use super::expr::{Expr, Verdict, write_verdict};
+use super::expr::Expr;
+use super::set::{Element, ElementRef, Set, write_element, write_set};
 use super::{
-    DATA_VALUE, DELCHAIN, DELRULE, DELSET, DELSETELEM, DELTABLE, ELEM_DATA, ELEM_FLAGS,
-    ELEM_INTERVAL_END, ELEM_KEY, ELEM_LIST_ELEMENTS, ELEM_LIST_SET, INET, LIST_ELEM, NEWCHAIN,
-    NEWRULE, NEWSET, NEWSETELEM, NEWTABLE, RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA, SUBSYSTEM,
-    TABLE_NAME, genmsg, kind,
+    DELCHAIN, DELRULE, DELSET, DELSETELEM, DELTABLE, ELEM_LIST_ELEMENTS, ELEM_LIST_SET, LIST_ELEM,
+    NEWCHAIN, NEWRULE, NEWSET, NEWSETELEM, NEWTABLE, RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA,
+    SET_NAME, SUBSYSTEM, TABLE_NAME, Table, genmsg, kind,
 };
 use crate::netlink::{ACK, APPEND, AttrWriter, CREATE, Header, MessageBuf, REQUEST};
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 /// Elements a message: their list must stay under 64 KiB, whatever they hold.
-const ELEMENTS: usize = 250;
+pub(super) const ELEMENTS: usize = 250;
 /// `NFTNL_UDATA_RULE_COMMENT`, which `nft` shows.
 const UDATA_COMMENT: u8 = 0;
-
-/// What a key or a map's value consists of, as `nft` names and numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DataType {
-    /// `ipv4_addr`.
-    Ipv4Addr,
-    /// `ipv6_addr`.
-    Ipv6Addr,
-    /// `inet_proto`.
-    InetProto,
-    /// `inet_service`.
-    InetService,
-    /// `mark`.
-    Mark,
-}
-
-impl DataType {
-    fn number(self) -> u32 {
-        match self {
-            DataType::Ipv4Addr => 7,
-            DataType::Ipv6Addr => 8,
-            DataType::InetProto => 12,
-            DataType::InetService => 13,
-            DataType::Mark => 19,
-        }
-    }
-
-    /// In octets.
-    fn len(self) -> u32 {
-        match self {
-            DataType::Ipv4Addr | DataType::Mark => 4,
-            DataType::Ipv6Addr => 16,
-            DataType::InetProto => 1,
-            DataType::InetService => 2,
-        }
-    }
-}
-
-/// What a map maps to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MapData {
-    /// A value, or several in a row.
-    Values(Vec<DataType>),
-    /// A verdict.
-    Verdict,
-}
-
-/// A set, or a map.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Set {
-    /// Its name.
-    pub name: String,
-    /// What its keys consist of; more than one is a concatenation, each part padded to four octets.
-    pub key: Vec<DataType>,
-    /// Keys are ranges.
-    pub interval: bool,
-    /// For a map.
-    pub data: Option<MapData>,
-}
 
 /// A base chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,27 +62,7 @@ impl Chain {
     }
 }
 
-/// An element of a set or map.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Element {
-    /// The key; of an interval, its first key, or with `end` the first beyond it.
-    pub key: Vec<u8>,
-    /// Ends an interval.
-    pub end: bool,
-    /// For a map.
-    pub data: Option<ElementData>,
-}
-
-/// What an element maps to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ElementData {
-    /// A value.
-    Value(Vec<u8>),
-    /// A verdict.
-    Verdict(Verdict),
-}
-
-/// Changes of family `inet`, applied together.
+/// Changes of one table or several, applied together.
 #[derive(Debug)]
 pub struct Transaction {
     messages: MessageBuf,
@@ -150,6 +71,15 @@ pub struct Transaction {
     /// Where the last message starts.
     last: usize,
     sets: u32,
+}
+
+/// The elements of a message.
+pub(super) struct ElementList<'a, 'b>(&'a mut AttrWriter<'b>);
+
+impl ElementList<'_, '_> {
+    pub(super) fn push(&mut self, element: &ElementRef<'_>) {
+        self.0.nest(LIST_ELEM, |attrs| element.write(attrs));
+    }
 }
 
 impl Default for Transaction {
@@ -182,22 +112,21 @@ impl Transaction {
     }
 
     /// Adds a table; one that exists stays.
-    pub fn add_table(&mut self, name: &str) {
-        self.message(NEWTABLE, CREATE, |attrs| attrs.put_str(TABLE_NAME, name));
+    pub fn add_table(&mut self, table: Table) {
+        self.message(table, NEWTABLE, CREATE, |_| {});
     }
 
     /// Deletes a table with everything in it.
-    pub fn delete_table(&mut self, name: &str) {
-        self.message(DELTABLE, 0, |attrs| attrs.put_str(TABLE_NAME, name));
+    pub fn delete_table(&mut self, table: Table) {
+        self.message(table, DELTABLE, 0, |_| {});
     }
 
     /// Adds a chain.
-    pub fn add_chain(&mut self, table: &str, chain: &Chain) {
+    pub fn add_chain(&mut self, table: Table, chain: &Chain) {
         const NAME: u16 = 3;
         const HOOK: u16 = 4;
         const TYPE: u16 = 7;
-        self.message(NEWCHAIN, CREATE, |attrs| {
-            attrs.put_str(TABLE_NAME, table);
+        self.message(table, NEWCHAIN, CREATE, |attrs| {
             attrs.put_str(NAME, &chain.name);
             if let Some(base) = &chain.base {
                 attrs.nest(HOOK, |attrs| {
@@ -210,25 +139,22 @@ impl Transaction {
     }
 
     /// Deletes an empty chain.
-    pub fn delete_chain(&mut self, table: &str, name: &str) {
-        self.message(DELCHAIN, 0, |attrs| {
-            attrs.put_str(TABLE_NAME, table);
+    pub fn delete_chain(&mut self, table: Table, name: &str) {
+        self.message(table, DELCHAIN, 0, |attrs| {
             attrs.put_str(3, name);
         });
     }
 
     /// Deletes all rules of a chain.
-    pub fn flush_chain(&mut self, table: &str, chain: &str) {
-        self.message(DELRULE, 0, |attrs| {
-            attrs.put_str(TABLE_NAME, table);
+    pub fn flush_chain(&mut self, table: Table, chain: &str) {
+        self.message(table, DELRULE, 0, |attrs| {
             attrs.put_str(RULE_CHAIN, chain);
         });
     }
 
     /// Adds a rule behind the others, with a comment of less than 128 octets.
-    pub fn add_rule(&mut self, table: &str, chain: &str, comment: &str, exprs: &[Expr]) {
-        self.message(NEWRULE, CREATE | APPEND, |attrs| {
-            attrs.put_str(TABLE_NAME, table);
+    pub fn add_rule(&mut self, table: Table, chain: &str, comment: &str, exprs: &[Expr]) {
+        self.message(table, NEWRULE, CREATE | APPEND, |attrs| {
             attrs.put_str(RULE_CHAIN, chain);
             attrs.nest(RULE_EXPRESSIONS, |attrs| {
                 for expr in exprs {
@@ -240,42 +166,70 @@ impl Transaction {
     }
 
     /// Adds a set or map.
-    pub fn add_set(&mut self, table: &str, set: &Set) {
+    pub fn add_set(&mut self, table: Table, set: &Set) {
         self.sets += 1;
         let id = self.sets;
-        self.message(NEWSET, CREATE, |attrs| write_set(attrs, table, set, id));
+        self.message(table, NEWSET, CREATE, |attrs| write_set(attrs, set, id));
     }
 
     /// Deletes a set or map that no rule uses.
-    pub fn delete_set(&mut self, table: &str, name: &str) {
-        self.message(DELSET, 0, |attrs| {
-            attrs.put_str(TABLE_NAME, table);
-            attrs.put_str(2, name);
+    pub fn delete_set(&mut self, table: Table, name: &str) {
+        self.message(table, DELSET, 0, |attrs| {
+            attrs.put_str(SET_NAME, name);
         });
     }
 
     /// Adds elements; those that exist stay. An interval is two elements in a row.
-    pub fn add_elements(&mut self, table: &str, set: &str, elements: &[Element]) {
+    pub fn add_elements(&mut self, table: Table, set: &str, elements: &[Element]) {
         self.elements(NEWSETELEM, CREATE, table, set, elements);
     }
 
     /// Deletes elements. One that does not exist fails the transaction.
-    pub fn delete_elements(&mut self, table: &str, set: &str, elements: &[Element]) {
+    pub fn delete_elements(&mut self, table: Table, set: &str, elements: &[Element]) {
         self.elements(DELSETELEM, 0, table, set, elements);
     }
 
-    fn elements(&mut self, what: u16, flags: u16, table: &str, set: &str, elements: &[Element]) {
+    fn elements(&mut self, what: u16, flags: u16, table: Table, set: &str, elements: &[Element]) {
         for some in elements.chunks(ELEMENTS) {
-            self.message(what, flags, |attrs| {
-                attrs.put_str(TABLE_NAME, table);
-                attrs.put_str(ELEM_LIST_SET, set);
-                attrs.nest(ELEM_LIST_ELEMENTS, |attrs| {
-                    for element in some {
-                        attrs.nest(LIST_ELEM, |attrs| write_element(attrs, element));
-                    }
-                });
+            self.element_list(what, flags, table, set, |list| {
+                for element in some {
+                    list.0
+                        .nest(LIST_ELEM, |attrs| write_element(attrs, element));
+                }
             });
         }
+    }
+
+    /// One message, at most [`ELEMENTS`] long. Gives its number, by which it is refused.
+    pub(super) fn change_elements(
+        &mut self,
+        add: bool,
+        table: Table,
+        set: &str,
+        fill: impl FnOnce(&mut ElementList<'_, '_>),
+    ) -> u32 {
+        let (what, flags) = if add {
+            (NEWSETELEM, CREATE)
+        } else {
+            (DELSETELEM, 0)
+        };
+        self.element_list(what, flags, table, set, fill)
+    }
+
+    fn element_list(
+        &mut self,
+        what: u16,
+        flags: u16,
+        table: Table,
+        set: &str,
+        fill: impl FnOnce(&mut ElementList<'_, '_>),
+    ) -> u32 {
+        let seq = self.seq;
+        self.message(table, what, flags, |attrs| {
+            attrs.put_str(ELEM_LIST_SET, set);
+            attrs.nest(ELEM_LIST_ELEMENTS, |attrs| fill(&mut ElementList(attrs)));
+        });
+        seq
     }
 
     /// The messages, and the number of the one that is acknowledged. `None` if it changes nothing.
@@ -289,7 +243,13 @@ impl Transaction {
         Some((self.messages, acknowledged))
     }
 
-    fn message(&mut self, what: u16, flags: u16, attrs: impl FnOnce(&mut AttrWriter<'_>)) {
+    fn message(
+        &mut self,
+        table: Table,
+        what: u16,
+        flags: u16,
+        attrs: impl FnOnce(&mut AttrWriter<'_>),
+    ) {
         self.last = self.messages.len();
         let header = Header {
             kind: kind(what),
@@ -297,7 +257,11 @@ impl Transaction {
             seq: self.seq,
         };
         self.seq += 1;
-        self.messages.message(header, &genmsg(INET), attrs);
+        self.messages
+            .message(header, &genmsg(table.family), |writer| {
+                writer.put_str(TABLE_NAME, table.name);
+                attrs(writer);
+            });
     }
 
     fn mark(&mut self, kind: u16) {
@@ -309,84 +273,6 @@ impl Transaction {
         self.seq += 1;
         let [high, low] = SUBSYSTEM.to_be_bytes();
         self.messages.message(header, &[0, 0, high, low], |_| {});
-    }
-}
-
-fn write_set(attrs: &mut AttrWriter<'_>, table: &str, set: &Set, id: u32) {
-    const NAME: u16 = 2;
-    const FLAGS: u16 = 3;
-    const KEY_TYPE: u16 = 4;
-    const KEY_LEN: u16 = 5;
-    const DATA_TYPE: u16 = 6;
-    const DATA_LEN: u16 = 7;
-    const DESC: u16 = 9;
-    const ID: u16 = 10;
-    const DESC_CONCAT: u16 = 2;
-    const FIELD_LEN: u16 = 1;
-    const INTERVAL: u32 = 0x4;
-    const MAP: u32 = 0x8;
-    const CONCAT: u32 = 0x80;
-    const VERDICT: u32 = 0xFFFF_FF00;
-    let concat = set.key.len() > 1;
-    let flag = |on: bool, flag: u32| if on { flag } else { 0 };
-    attrs.put_str(TABLE_NAME, table);
-    attrs.put_str(NAME, &set.name);
-    let flags = flag(set.interval, INTERVAL)
-        | flag(set.data.is_some(), MAP)
-        | flag(concat && set.interval, CONCAT);
-    attrs.put_be32(FLAGS, flags);
-    attrs.put_be32(KEY_TYPE, type_number(&set.key));
-    attrs.put_be32(KEY_LEN, type_len(&set.key));
-    match &set.data {
-        None => {}
-        Some(MapData::Verdict) => {
-            attrs.put_be32(DATA_TYPE, VERDICT);
-            attrs.put_be32(DATA_LEN, 0);
-        }
-        Some(MapData::Values(types)) => {
-            attrs.put_be32(DATA_TYPE, type_number(types));
-            attrs.put_be32(DATA_LEN, type_len(types));
-        }
-    }
-    if concat {
-        attrs.nest(DESC, |attrs| {
-            attrs.nest(DESC_CONCAT, |attrs| {
-                for field in &set.key {
-                    attrs.nest(LIST_ELEM, |attrs| attrs.put_be32(FIELD_LEN, field.len()));
-                }
-            });
-        });
-    }
-    attrs.put_be32(ID, id);
-}
-
-/// Concatenations are numbered by six bits a part.
-fn type_number(types: &[DataType]) -> u32 {
-    types
-        .iter()
-        .fold(0, |number, part| number << 6 | part.number())
-}
-
-fn type_len(types: &[DataType]) -> u32 {
-    match types {
-        [one] => one.len(),
-        many => many.iter().map(|part| part.len().next_multiple_of(4)).sum(),
-    }
-}
-
-fn write_element(attrs: &mut AttrWriter<'_>, element: &Element) {
-    attrs.nest(ELEM_KEY, |attrs| attrs.put(DATA_VALUE, &element.key));
-    match &element.data {
-        None => {}
-        Some(ElementData::Value(value)) => {
-            attrs.nest(ELEM_DATA, |attrs| attrs.put(DATA_VALUE, value));
-        }
-        Some(ElementData::Verdict(verdict)) => {
-            attrs.nest(ELEM_DATA, |attrs| write_verdict(attrs, verdict));
-        }
-    }
-    if element.end {
-        attrs.put_be32(ELEM_FLAGS, ELEM_INTERVAL_END);
     }
 }
 

@@ -2,7 +2,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use dunlin_dataplane::rules::Rules;
-use dunlin_dataplane::{KernelError, KernelEvent, mark};
+use dunlin_dataplane::{KernelError, KernelEvent};
 
 use super::worker::Worker;
 use crate::Error;
@@ -15,7 +15,6 @@ const RULES_MAX_DELAY: Duration = Duration::from_secs(10);
 /// Our nf_tables table and when to look at them again.
 pub(super) struct Keeper {
     rules: RuleKeeper,
-    pub(super) monitor: nft::Monitor,
     wanted: Option<Rules>,
     delay: Duration,
     /// Not before this; `None`: nothing to do.
@@ -25,7 +24,7 @@ pub(super) struct Keeper {
 }
 
 impl<S: FnMut(KernelEvent)> Worker<S> {
-    /// Takes a new wish, hears of changes by others, and writes if it is time.
+    /// Takes a new wish, and writes if it is time.
     pub(super) fn keep_rules(&mut self) {
         let wish = self
             .shared
@@ -34,13 +33,9 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(wanted) = wish {
-            let keeper = match self.table.take() {
-                Some(keeper) => Ok(Keeper { wanted, ..keeper }),
-                None => Keeper::open(wanted),
-            };
-            match keeper {
+            match self.open_rules() {
                 Ok(keeper) => {
-                    let keeper = self.table.insert(keeper);
+                    keeper.wanted = wanted;
                     keeper.due = Some(Instant::now());
                 }
                 Err(error) => {
@@ -52,37 +47,40 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
         let Some(keeper) = &mut self.table else {
             return;
         };
-        match keeper.monitor.drain() {
-            Ok(false) => {}
-            Ok(true) => keeper.on_meddling(),
-            Err(error) => tracing::warn!(%error, "watching nf_tables failed"),
-        }
         if keeper.due.is_some_and(|due| due <= Instant::now())
             && let Some(event) = keeper.apply()
         {
             (self.sink)(event);
         }
     }
+
+    fn open_rules(&mut self) -> Result<&mut Keeper, Error> {
+        let keeper = match self.table.take() {
+            Some(keeper) => keeper,
+            None => {
+                let rules = RuleKeeper::open()?;
+                self.watch_nft([nft::RULES_TABLE], rules.port())?;
+                Keeper::new(rules)
+            }
+        };
+        Ok(self.table.insert(keeper))
+    }
 }
 
 impl Keeper {
-    fn open(wanted: Option<Rules>) -> Result<Keeper, Error> {
-        let rules = RuleKeeper::open()?;
-        let monitor = nft::Monitor::open(rules.port(), mark::NFT_TABLE)?;
-        let (delay, due, last) = (RULES_DELAY, None, None);
-        Ok(Keeper {
+    fn new(rules: RuleKeeper) -> Keeper {
+        Keeper {
             rules,
-            monitor,
-            wanted,
-            delay,
-            due,
-            last,
+            wanted: None,
+            delay: RULES_DELAY,
+            due: None,
+            last: None,
             repair: false,
-        })
+        }
     }
 
     /// Somebody else changed the table. Repaired at once, but not in a busy fight.
-    fn on_meddling(&mut self) {
+    pub(super) fn on_meddling(&mut self) {
         self.rules.forget();
         self.repair = true;
         let now = Instant::now();

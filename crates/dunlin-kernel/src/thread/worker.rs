@@ -3,13 +3,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use dunlin_dataplane::proxy::BatchDone;
-use dunlin_dataplane::{KernelCommand, KernelError, KernelEvent};
+use dunlin_dataplane::{KernelCommand, KernelEvent};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::Shared;
+use super::proxy::Proxy;
 use super::rules::Keeper;
 use crate::Error;
+use crate::nft;
 use crate::rtnl::{Monitor, Reader, Writer};
 
 /// What runs on the thread.
@@ -19,6 +20,10 @@ pub(super) struct Worker<S> {
     pub(super) monitor: Monitor,
     /// Opened when first asked for: a node without nf_tables can still route.
     pub(super) table: Option<Keeper>,
+    /// As the table.
+    pub(super) proxy: Option<Proxy>,
+    /// Hears of changes of either.
+    pub(super) nft: Option<nft::Monitor>,
     pub(super) shared: Arc<Shared>,
     pub(super) commands: Receiver<KernelCommand>,
     pub(super) sink: S,
@@ -33,7 +38,9 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
 
     fn work(&mut self) -> Result<(), Error> {
         loop {
-            let due = self.table.as_ref().and_then(|keeper| keeper.due);
+            let rules = self.table.as_ref().and_then(|keeper| keeper.due);
+            let proxy = self.proxy.as_ref().and_then(Proxy::due);
+            let due = rules.into_iter().chain(proxy).min();
             self.wait(due.map(|due| due.saturating_duration_since(Instant::now())))?;
             // What was heard happened before what is done now.
             self.monitor.drain(&mut self.sink)?;
@@ -44,8 +51,44 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
                     Err(TryRecvError::Disconnected) => return Ok(()),
                 }
             }
+            self.hear_nft();
             self.keep_rules();
+            self.tell_meddling();
         }
+    }
+
+    /// Hears of changes of our nf_tables tables by others.
+    pub(super) fn hear_nft(&mut self) {
+        let Some(nft) = &mut self.nft else {
+            return;
+        };
+        let (table, proxy) = (&mut self.table, &mut self.proxy);
+        let heard = nft.drain(|changed| {
+            if changed == nft::RULES_TABLE {
+                table.as_mut().map(Keeper::on_meddling);
+            } else {
+                proxy.as_mut().map(Proxy::on_meddling);
+            }
+        });
+        if let Err(error) = heard {
+            tracing::warn!(%error, "watching nf_tables failed");
+        }
+    }
+
+    /// Hears from now on of changes of these tables, but not of those that `own_port` makes.
+    pub(super) fn watch_nft(
+        &mut self,
+        tables: impl IntoIterator<Item = nft::Table>,
+        own_port: u32,
+    ) -> Result<(), Error> {
+        let nft = match &mut self.nft {
+            Some(nft) => nft,
+            None => self.nft.insert(nft::Monitor::open()?),
+        };
+        for table in tables {
+            nft.watch(table, own_port)?;
+        }
+        Ok(())
     }
 
     fn wait(&self, timeout: Option<Duration>) -> Result<(), Error> {
@@ -55,10 +98,7 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
         });
         let wake = self.shared.wake.as_fd();
         let monitor = self.monitor.socket().as_fd();
-        let nft = self
-            .table
-            .as_ref()
-            .map(|keeper| keeper.monitor.socket().as_fd());
+        let nft = self.nft.as_ref().map(|nft| nft.socket().as_fd());
         let mut fds: Vec<PollFd<'_>> = [Some(wake), Some(monitor), nft]
             .into_iter()
             .flatten()
@@ -91,25 +131,10 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
             }
             // These come by another way.
             KernelCommand::SetRules(_) => {}
-            KernelCommand::SubmitProxy(batch) => {
-                (self.sink)(KernelEvent::ProxyDone(BatchDone {
-                    number: batch.number,
-                    result: Err(no_proxy()),
-                    unsure: false,
-                    forgotten: Ok(()),
-                }));
-            }
-            KernelCommand::ReadProxy | KernelCommand::RemoveProxy => {
-                (self.sink)(KernelEvent::ProxyFound(Err(no_proxy())));
-            }
+            KernelCommand::SubmitProxy(batch) => self.submit_proxy(&batch),
+            KernelCommand::ReadProxy => self.read_proxy(),
+            KernelCommand::RemoveProxy => self.remove_proxy(),
         }
         Ok(())
-    }
-}
-
-fn no_proxy() -> KernelError {
-    KernelError {
-        errno: libc::EOPNOTSUPP,
-        message: "this version makes no tables for services".to_owned(),
     }
 }

@@ -2,6 +2,9 @@
 // Each test program uses its part of this.
 #![allow(dead_code, unreachable_pub, clippy::print_stdout)]
 
+pub mod services;
+mod space;
+
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -12,6 +15,8 @@ use dunlin_dataplane::links::{LinkChange, Links};
 use dunlin_dataplane::rules::Outcome;
 use dunlin_kernel::{KernelError, KernelEvent, KernelHandle, KernelThread, Options};
 use serde_json::Value;
+
+pub use space::Space;
 
 /// How long anything may take.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -1,0 +1,403 @@
+use dunlin_dataplane::proxy::FrontendSet;
+use dunlin_net::Afi;
+use dunlin_net::service::{Protocol, View};
+
+use super::shape::{
+    AFFINITY, ALLOWED, HAIRPIN, NEAR, Rule, plain_chain, rule, set_name, slots, view_name,
+};
+use crate::nft::{Chain, Cmp, CtKey, Direction, Expr, Register, Reject, Verdict, ct, reg};
+
+/// How often a number is drawn out of all slots: as more than half are full, fewer than one connection in four thousand
+/// goes on to the smaller numbers, where the first slots have a chance more.
+const THROWS: usize = 12;
+/// Of the hash that chooses by client: the same on every node, so that a connection that comes in by another one goes on.
+const HASH_SEED: u32 = 0x6475_6E6C;
+
+/// The rules that are always there, chain by chain, in order.
+pub(super) fn fixed_rules(afi: Afi) -> Vec<Rule> {
+    let key = Packet::new(afi).key();
+    let known = |verdict| in_set(&key, FrontendSet::Known, vec![Expr::Verdict(verdict)]);
+    let goto = |chain: &str| Verdict::Goto(chain.to_owned());
+    let mut rules = vec![
+        rule("prerouting", "known", known(goto("arriving"))),
+        rule("output", "known", known(goto("inside"))),
+        rule("arriving", "from elsewhere", from_elsewhere(afi)),
+        rule("arriving", "all", vec![Expr::Verdict(goto("inside"))]),
+        rule("outside", "allowed sources", allowed(afi)),
+    ];
+    for view in [View::Outside, View::Inside] {
+        let chain = view_name(view);
+        let dropped = FrontendSet::Dropped { view };
+        let drop = vec![Expr::Verdict(Verdict::Drop)];
+        rules.push(rule(chain, "no endpoint here", in_set(&key, dropped, drop)));
+        rules.push(rule(chain, "clients that come back", come_back(afi)));
+    }
+    rules.push(rule(
+        "postrouting",
+        "translated",
+        [
+            ct_any(CtKey::Status, ct::DST_NAT),
+            vec![Expr::Verdict(goto("translated"))],
+        ]
+        .concat(),
+    ));
+    rules.push(rule("translated", "to itself", hairpin(afi)));
+    for protocol in Protocol::ALL {
+        let what = format!("through {protocol}");
+        rules.push(rule("translated", &what, through(afi, protocol)));
+    }
+    for chain in ["remember_leaving", "remember_local"] {
+        let mut exprs = ct_any(CtKey::State, ct::NEW);
+        exprs.extend(ct_any(CtKey::Status, ct::DST_NAT));
+        exprs.push(Expr::Verdict(goto("remember")));
+        rules.push(rule(chain, "new", exprs));
+    }
+    for chain in ["refuse_input", "refuse_forward", "refuse_output"] {
+        let mut exprs = ct_any(CtKey::State, ct::NEW);
+        exprs.push(Expr::Verdict(goto("refuse")));
+        rules.push(rule(chain, "new", exprs));
+    }
+    rules.extend(refuse(afi));
+    rules
+}
+
+/// What a set needs that is made on demand: a chain, perhaps, and rules behind those that are there.
+pub(super) fn demanded(afi: Afi, set: FrontendSet) -> (Option<Chain>, Vec<Rule>) {
+    let key = Packet::new(afi).key();
+    let name = set_name(set);
+    match set {
+        FrontendSet::Random { view, exponent } => {
+            let chain = format!("pick_{}_{exponent}", view_name(view));
+            let goto = vec![Expr::Verdict(Verdict::Goto(chain.clone()))];
+            let mut rules = vec![rule(view_name(view), &name, in_set(&key, set, goto))];
+            for (at, modulus) in throws(exponent).into_iter().enumerate() {
+                let what = format!("throw {at}");
+                rules.push(rule(&chain, &what, pick_random(afi, view, modulus)));
+            }
+            (Some(plain_chain(chain)), rules)
+        }
+        FrontendSet::Hashed { view, slots } => {
+            let exprs = in_set(&key, set, pick_hashed(afi, view, slots));
+            (None, vec![rule(view_name(view), &name, exprs)])
+        }
+        FrontendSet::Sticky { secs } => {
+            let of = |protocol: Protocol| {
+                let what = format!("{name} {protocol}");
+                rule("remember", &what, remember(afi, protocol, &name, secs))
+            };
+            (None, Protocol::ALL.map(of).into())
+        }
+        FrontendSet::Known
+        | FrontendSet::Refused
+        | FrontendSet::Dropped { .. }
+        | FrontendSet::Guarded => (None, Vec::new()),
+    }
+}
+
+/// Out of how many slots to draw, one try after the other. The last one always hits.
+fn throws(exponent: u8) -> Vec<u32> {
+    let all = 1u32.checked_shl(exponent.into()).unwrap_or(1);
+    let smaller = (0..exponent).rev().map(|exponent| 1 << exponent);
+    let throws = if exponent == 0 { 1 } else { THROWS };
+    std::iter::repeat_n(all, throws).chain(smaller).collect()
+}
+
+/// Registers of four octets in a row, for the parts of a key.
+struct Packet {
+    afi: Afi,
+}
+
+/// What loads a key from the first register on, and the register behind it.
+struct Key {
+    exprs: Vec<Expr>,
+    next: u32,
+}
+
+impl Packet {
+    fn new(afi: Afi) -> Packet {
+        Packet { afi }
+    }
+
+    /// In registers.
+    fn address_len(&self) -> u32 {
+        u32::from(self.afi.bits() / 32)
+    }
+
+    fn source(&self, at: u32) -> Expr {
+        self.address([12, 8], at)
+    }
+
+    fn destination(&self, at: u32) -> Expr {
+        self.address([16, 24], at)
+    }
+
+    fn address(&self, [ipv4, ipv6]: [u32; 2], at: u32) -> Expr {
+        Expr::NetworkHeader {
+            offset: match self.afi {
+                Afi::Ipv4 => ipv4,
+                Afi::Ipv6 => ipv6,
+            },
+            len: u32::from(self.afi.bits() / 8),
+            dreg: reg::r32(at),
+        }
+    }
+
+    /// `daddr . meta l4proto . th dport`
+    fn key(&self) -> Key {
+        let protocol = self.address_len();
+        let exprs = vec![
+            self.destination(0),
+            Expr::L4proto {
+                dreg: reg::r32(protocol),
+            },
+            Expr::TransportHeader {
+                offset: 2,
+                len: 2,
+                dreg: reg::r32(protocol + 1),
+            },
+        ];
+        Key {
+            exprs,
+            next: protocol + 2,
+        }
+    }
+
+    fn ct_address(&self, direction: Direction, source: bool, at: u32) -> Expr {
+        Expr::Ct {
+            key: match (self.afi, source) {
+                (Afi::Ipv4, true) => CtKey::SrcIp,
+                (Afi::Ipv4, false) => CtKey::DstIp,
+                (Afi::Ipv6, true) => CtKey::SrcIp6,
+                (Afi::Ipv6, false) => CtKey::DstIp6,
+            },
+            direction: Some(direction),
+            dreg: reg::r32(at),
+        }
+    }
+
+    /// `ct original daddr . meta l4proto . ct original proto-dst`: the key that the connection began with.
+    fn original_key(&self) -> Key {
+        let protocol = self.address_len();
+        let exprs = vec![
+            self.ct_address(Direction::Original, false, 0),
+            Expr::L4proto {
+                dreg: reg::r32(protocol),
+            },
+            Expr::Ct {
+                key: CtKey::ProtoDst,
+                direction: Some(Direction::Original),
+                dreg: reg::r32(protocol + 1),
+            },
+        ];
+        Key {
+            exprs,
+            next: protocol + 2,
+        }
+    }
+}
+
+const FIRST: Register = reg::r32(0);
+
+fn lookup(set: &str, invert: bool) -> Expr {
+    Expr::Lookup {
+        set: set.to_owned(),
+        sreg: FIRST,
+        dreg: None,
+        invert,
+    }
+}
+
+/// `KEY @set …`
+fn in_set(key: &Key, set: FrontendSet, then: Vec<Expr>) -> Vec<Expr> {
+    let mut exprs = key.exprs.clone();
+    exprs.push(lookup(&set_name(set), false));
+    exprs.extend(then);
+    exprs
+}
+
+/// `dnat to <what the first registers hold> map @map`
+fn translate(afi: Afi, map: &str) -> [Expr; 2] {
+    let family = match afi {
+        Afi::Ipv4 => libc::AF_INET,
+        Afi::Ipv6 => libc::AF_INET6,
+    };
+    [
+        Expr::Lookup {
+            set: map.to_owned(),
+            sreg: FIRST,
+            dreg: Some(FIRST),
+            invert: false,
+        },
+        Expr::Dnat {
+            family: family as u8,
+            addr: FIRST,
+            port: reg::r32(u32::from(afi.bits() / 32)),
+        },
+    ]
+}
+
+/// `saddr != @near jump outside`
+fn from_elsewhere(afi: Afi) -> Vec<Expr> {
+    vec![
+        Packet::new(afi).source(0),
+        lookup(NEAR, true),
+        Expr::Verdict(Verdict::Jump("outside".to_owned())),
+    ]
+}
+
+/// `KEY @guarded KEY . saddr != @allowed drop`
+fn allowed(afi: Afi) -> Vec<Expr> {
+    let packet = Packet::new(afi);
+    let key = packet.key();
+    let mut then = key.exprs.clone();
+    then.push(packet.source(key.next));
+    then.push(lookup(ALLOWED, true));
+    then.push(Expr::Verdict(Verdict::Drop));
+    in_set(&key, FrontendSet::Guarded, then)
+}
+
+/// `dnat to KEY . saddr map @affinity`
+fn come_back(afi: Afi) -> Vec<Expr> {
+    let packet = Packet::new(afi);
+    let Key { mut exprs, next } = packet.key();
+    exprs.push(packet.source(next));
+    exprs.extend(translate(afi, AFFINITY));
+    exprs
+}
+
+/// `dnat to KEY . numgen random mod … map @slots`
+fn pick_random(afi: Afi, view: View, modulus: u32) -> Vec<Expr> {
+    let Key { mut exprs, next } = Packet::new(afi).key();
+    exprs.push(Expr::Random {
+        modulus,
+        dreg: reg::r32(next),
+    });
+    exprs.extend(translate(afi, slots(view)));
+    exprs
+}
+
+/// `dnat to KEY . jhash saddr . th sport mod … seed … map @slots`
+fn pick_hashed(afi: Afi, view: View, modulus: u32) -> Vec<Expr> {
+    let packet = Packet::new(afi);
+    let Key { mut exprs, next } = packet.key();
+    // Beyond the key, and aligned as `nft` has it.
+    let hashed = (next + 1).next_multiple_of(4);
+    let port = hashed + packet.address_len();
+    exprs.push(packet.source(hashed));
+    exprs.push(Expr::TransportHeader {
+        offset: 0,
+        len: 2,
+        dreg: reg::r32(port),
+    });
+    exprs.push(Expr::Jhash {
+        sreg: reg::r32(hashed),
+        len: (packet.address_len() + 1) * 4,
+        modulus,
+        seed: HASH_SEED,
+        dreg: reg::r32(next),
+    });
+    exprs.extend(translate(afi, slots(view)));
+    exprs
+}
+
+/// `saddr . daddr @hairpin masquerade`
+fn hairpin(afi: Afi) -> Vec<Expr> {
+    let packet = Packet::new(afi);
+    vec![
+        packet.source(0),
+        packet.destination(packet.address_len()),
+        lookup(HAIRPIN, false),
+        Expr::Masquerade,
+    ]
+}
+
+/// `meta l4proto …`: without it `nft` does not know what ports of conntrack are.
+fn of_protocol(protocol: Protocol) -> [Expr; 2] {
+    [
+        Expr::L4proto { dreg: FIRST },
+        Expr::Cmp {
+            sreg: FIRST,
+            op: Cmp::Eq,
+            value: vec![protocol.number()],
+        },
+    ]
+}
+
+/// `ORIGINAL-KEY @known saddr != @near daddr != @near masquerade`: answers would not come back by this node else.
+fn through(afi: Afi, protocol: Protocol) -> Vec<Expr> {
+    let packet = Packet::new(afi);
+    let then = vec![
+        packet.source(0),
+        lookup(NEAR, true),
+        packet.destination(0),
+        lookup(NEAR, true),
+        Expr::Masquerade,
+    ];
+    let mut exprs = of_protocol(protocol).to_vec();
+    exprs.extend(in_set(&packet.original_key(), FrontendSet::Known, then));
+    exprs
+}
+
+/// `ORIGINAL-KEY @sticky update @affinity { ORIGINAL-KEY . ct original saddr timeout … : ct reply saddr . ct reply proto-src }`
+fn remember(afi: Afi, protocol: Protocol, set: &str, secs: u32) -> Vec<Expr> {
+    let packet = Packet::new(afi);
+    let key = packet.original_key();
+    let client = key.next;
+    let endpoint = client + packet.address_len();
+    let mut exprs = of_protocol(protocol).to_vec();
+    exprs.extend(key.exprs.clone());
+    exprs.push(lookup(set, false));
+    exprs.extend(key.exprs);
+    exprs.push(packet.ct_address(Direction::Original, true, client));
+    exprs.push(packet.ct_address(Direction::Reply, true, endpoint));
+    exprs.push(Expr::Ct {
+        key: CtKey::ProtoSrc,
+        direction: Some(Direction::Reply),
+        dreg: reg::r32(endpoint + packet.address_len()),
+    });
+    exprs.push(Expr::Update {
+        set: AFFINITY.to_owned(),
+        key: FIRST,
+        data: reg::r32(endpoint),
+        timeout_msecs: u64::from(secs) * 1000,
+    });
+    exprs
+}
+
+/// `KEY @refused reject`, at once: with a reset where that is known.
+fn refuse(afi: Afi) -> [Rule; 2] {
+    let unreachable = match afi {
+        Afi::Ipv4 => 3,
+        Afi::Ipv6 => 4,
+    };
+    let reject = |reject| {
+        let key = Packet::new(afi).key();
+        in_set(&key, FrontendSet::Refused, vec![Expr::Reject(reject)])
+    };
+    let mut tcp = of_protocol(Protocol::Tcp).to_vec();
+    tcp.extend(reject(Reject::TcpReset));
+    [
+        rule("refuse", "tcp", tcp),
+        rule("refuse", "others", reject(Reject::Unreachable(unreachable))),
+    ]
+}
+
+/// `ct … & bits != 0`
+fn ct_any(key: CtKey, bits: u32) -> Vec<Expr> {
+    vec![
+        Expr::Ct {
+            key,
+            direction: None,
+            dreg: FIRST,
+        },
+        Expr::And {
+            register: FIRST,
+            mask: bits.to_ne_bytes().to_vec(),
+        },
+        Expr::Cmp {
+            sreg: FIRST,
+            op: Cmp::Neq,
+            value: vec![0; 4],
+        },
+    ]
+}

@@ -1,0 +1,255 @@
+//! The tables' shape: which sets, chains and rules there are. Constant, but for what sizes and times need.
+//!
+//! A packet that begins a connection to a known frontend goes from `prerouting` by `arriving`, or from `output`, to
+//! `inside`; where it comes from elsewhere, through `outside` before. What has been translated meets `translated` and
+//! `remember` on its way out; what is refused meets `refuse`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use dunlin_dataplane::mark;
+use dunlin_dataplane::proxy::FrontendSet;
+use dunlin_net::Afi;
+use dunlin_net::service::View;
+
+use super::typeof_data;
+use crate::nft::{Chain, ChainBase, DataType, Expr, Family, MapData, Set, Table};
+
+/// Changes when sets, chains or rules do: a table with another number is made anew.
+const VERSION: u32 = 1;
+
+/// At most so many clients are remembered, of all frontends of a family; those beyond are not.
+pub(super) const AFFINITY_SIZE: u32 = 262_144;
+
+pub(super) const AFFINITY: &str = "affinity";
+pub(super) const ALLOWED: &str = "allowed";
+pub(super) const HAIRPIN: &str = "hairpin";
+pub(super) const NEAR: &str = "near";
+
+/// The table of a family.
+pub fn table(afi: Afi) -> Table {
+    Table {
+        family: match afi {
+            Afi::Ipv4 => Family::Ip,
+            Afi::Ipv6 => Family::Ip6,
+        },
+        name: mark::NFT_PROXY_TABLE,
+    }
+}
+
+pub(super) fn slots(view: View) -> &'static str {
+    match view {
+        View::Inside => "slots_inside",
+        View::Outside => "slots_outside",
+    }
+}
+
+pub(super) fn view_name(view: View) -> &'static str {
+    match view {
+        View::Inside => "inside",
+        View::Outside => "outside",
+    }
+}
+
+fn view_of(name: &str) -> Option<View> {
+    View::ALL.into_iter().find(|view| view_name(*view) == name)
+}
+
+/// The name of a set of frontends.
+pub(super) fn set_name(set: FrontendSet) -> String {
+    match set {
+        FrontendSet::Known => "known".to_owned(),
+        FrontendSet::Random { view, exponent } => format!("random_{}_{exponent}", view_name(view)),
+        FrontendSet::Hashed { view, slots } => format!("hashed_{}_{slots}", view_name(view)),
+        FrontendSet::Sticky { secs } => format!("sticky_{secs}"),
+        FrontendSet::Refused => "refused".to_owned(),
+        FrontendSet::Dropped { view } => format!("dropped_{}", view_name(view)),
+        FrontendSet::Guarded => "guarded".to_owned(),
+    }
+}
+
+/// The set with a name that [`set_name`] gives.
+pub(super) fn set_of(name: &str) -> Option<FrontendSet> {
+    let words: Vec<&str> = name.split('_').collect();
+    let set = match words[..] {
+        ["known"] => FrontendSet::Known,
+        ["refused"] => FrontendSet::Refused,
+        ["guarded"] => FrontendSet::Guarded,
+        ["dropped", view] => FrontendSet::Dropped {
+            view: view_of(view)?,
+        },
+        ["random", view, exponent] => FrontendSet::Random {
+            view: view_of(view)?,
+            exponent: exponent.parse().ok()?,
+        },
+        ["hashed", view, slots] => FrontendSet::Hashed {
+            view: view_of(view)?,
+            slots: slots.parse().ok()?,
+        },
+        ["sticky", secs] => FrontendSet::Sticky {
+            secs: secs.parse().ok()?,
+        },
+        _ => return None,
+    };
+    (set_name(set) == name).then_some(set)
+}
+
+/// Whether a set is made when something is first to be in it, with its rules.
+pub(super) fn on_demand(set: FrontendSet) -> bool {
+    match set {
+        FrontendSet::Random { .. } | FrontendSet::Hashed { .. } | FrontendSet::Sticky { .. } => {
+            true
+        }
+        FrontendSet::Known
+        | FrontendSet::Refused
+        | FrontendSet::Dropped { .. }
+        | FrontendSet::Guarded => false,
+    }
+}
+
+/// The sets of frontends that are always there.
+pub(super) const FIXED: [FrontendSet; 5] = [
+    FrontendSet::Known,
+    FrontendSet::Refused,
+    FrontendSet::Guarded,
+    FrontendSet::Dropped { view: View::Inside },
+    FrontendSet::Dropped {
+        view: View::Outside,
+    },
+];
+
+/// A rule: where it stands and what it does.
+pub(super) struct Rule {
+    pub chain: String,
+    pub comment: String,
+    pub exprs: Vec<Expr>,
+}
+
+/// By the comment a table is recognised: it says what the rule is for, so that two of one chain differ.
+pub(super) fn rule(chain: &str, what: &str, exprs: Vec<Expr>) -> Rule {
+    Rule {
+        chain: chain.to_owned(),
+        comment: format!("dunlin services {VERSION}: {what}"),
+        exprs,
+    }
+}
+
+pub(super) fn address_type(afi: Afi) -> DataType {
+    match afi {
+        Afi::Ipv4 => DataType::Ipv4Addr,
+        Afi::Ipv6 => DataType::Ipv6Addr,
+    }
+}
+
+/// Address, protocol, port, and more.
+fn key(afi: Afi, more: &[DataType]) -> Vec<DataType> {
+    let mut key = vec![
+        address_type(afi),
+        DataType::InetProto,
+        DataType::InetService,
+    ];
+    key.extend_from_slice(more);
+    key
+}
+
+pub(super) fn frontend_set(afi: Afi, set: FrontendSet) -> Set {
+    Set {
+        name: set_name(set),
+        key: key(afi, &[]),
+        ..Set::default()
+    }
+}
+
+/// The sets and maps that are always there.
+pub(super) fn fixed_sets(afi: Afi) -> Vec<Set> {
+    let address = address_type(afi);
+    let endpoint = Some(MapData::Values(vec![address, DataType::InetService]));
+    let mut sets: Vec<Set> = FIXED.iter().map(|set| frontend_set(afi, *set)).collect();
+    sets.extend(View::ALL.map(|view| Set {
+        name: slots(view).to_owned(),
+        key: key(afi, &[DataType::Integer]),
+        data: endpoint.clone(),
+        userdata: typeof_data::slots(afi),
+        ..Set::default()
+    }));
+    sets.push(Set {
+        name: ALLOWED.to_owned(),
+        key: key(afi, &[address]),
+        interval: true,
+        ..Set::default()
+    });
+    sets.push(Set {
+        name: HAIRPIN.to_owned(),
+        key: vec![address, address],
+        ..Set::default()
+    });
+    sets.push(Set {
+        name: NEAR.to_owned(),
+        key: vec![address],
+        interval: true,
+        ..Set::default()
+    });
+    sets.push(Set {
+        name: AFFINITY.to_owned(),
+        key: key(afi, &[address]),
+        data: endpoint,
+        dynamic: true,
+        size: Some(AFFINITY_SIZE),
+        ..Set::default()
+    });
+    sets
+}
+
+/// Before the usual filters, and so before the table of rules drops what nobody translated.
+const REFUSE_PRIORITY: i32 = -1;
+/// Before sources are rewritten.
+const REMEMBER_PRIORITY: i32 = 90;
+const SOURCE_NAT: i32 = 100;
+const DESTINATION_NAT: i32 = -100;
+
+/// Name, kind, hook (`NF_INET_…`) and priority of the chains where packets come in.
+const BASES: [(&str, &str, u32, i32); 8] = [
+    ("prerouting", "nat", 0, DESTINATION_NAT),
+    ("output", "nat", 3, DESTINATION_NAT),
+    ("postrouting", "nat", 4, SOURCE_NAT),
+    ("remember_leaving", "filter", 4, REMEMBER_PRIORITY),
+    ("remember_local", "filter", 1, REMEMBER_PRIORITY),
+    ("refuse_input", "filter", 1, REFUSE_PRIORITY),
+    ("refuse_forward", "filter", 2, REFUSE_PRIORITY),
+    ("refuse_output", "filter", 3, REFUSE_PRIORITY),
+];
+
+/// The chains that are always there; those that others lead to come first.
+pub(super) fn fixed_chains() -> Vec<Chain> {
+    let inner = [
+        "inside",
+        "outside",
+        "arriving",
+        "translated",
+        "remember",
+        "refuse",
+    ];
+    let inner = inner.into_iter().map(plain_chain);
+    let bases = BASES.map(|(name, kind, hook, priority)| Chain {
+        name: name.to_owned(),
+        base: Some(ChainBase {
+            kind,
+            hook,
+            priority,
+        }),
+    });
+    inner.chain(bases).collect()
+}
+
+pub(super) fn plain_chain(name: impl Into<String>) -> Chain {
+    Chain {
+        name: name.into(),
+        base: None,
+    }
+}
+
+pub(super) fn last_address(afi: Afi) -> IpAddr {
+    match afi {
+        Afi::Ipv4 => Ipv4Addr::BROADCAST.into(),
+        Afi::Ipv6 => Ipv6Addr::from_bits(u128::MAX).into(),
+    }
+}

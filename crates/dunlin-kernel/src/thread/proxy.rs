@@ -1,0 +1,108 @@
+use std::time::{Duration, Instant};
+
+use dunlin_dataplane::proxy::{Batch, BatchDone, Found};
+use dunlin_dataplane::{KernelError, KernelEvent};
+use dunlin_net::Afi;
+
+use super::worker::Worker;
+use crate::Error;
+use crate::nft::proxy::{ProxyTables, shape};
+
+/// Between two times that meddling is told.
+const TELL_DELAY: Duration = Duration::from_millis(100);
+
+/// The tables of the service proxy, and what is to be told of changes by others.
+pub(super) struct Proxy {
+    tables: ProxyTables,
+    /// Somebody changed them since they were last read.
+    meddled: bool,
+    /// That has been told.
+    told: bool,
+    last_told: Option<Instant>,
+}
+
+impl Proxy {
+    pub(super) fn on_meddling(&mut self) {
+        self.tables.distrust();
+        self.meddled = true;
+    }
+
+    /// When there will be something to tell.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let waits = self.meddled && !self.told;
+        waits.then(|| {
+            self.last_told
+                .map_or_else(Instant::now, |last| last + TELL_DELAY)
+        })
+    }
+}
+
+impl<S: FnMut(KernelEvent)> Worker<S> {
+    pub(super) fn submit_proxy(&mut self, batch: &Batch) {
+        let done = match self.open_proxy() {
+            Ok(proxy) => {
+                let done = proxy.tables.apply(batch);
+                if batch.rebuild && done.result.is_ok() {
+                    (proxy.meddled, proxy.told) = (false, false);
+                }
+                done
+            }
+            Err(error) => BatchDone {
+                number: batch.number,
+                result: Err(KernelError::from(&error)),
+                unsure: false,
+                forgotten: Ok(()),
+            },
+        };
+        (self.sink)(KernelEvent::ProxyDone(done));
+    }
+
+    pub(super) fn read_proxy(&mut self) {
+        self.find_proxy(|tables| tables.read());
+    }
+
+    pub(super) fn remove_proxy(&mut self) {
+        self.find_proxy(|tables| tables.remove().map(|_| Found::default()));
+    }
+
+    fn find_proxy(&mut self, find: impl FnOnce(&mut ProxyTables) -> Result<Found, Error>) {
+        self.hear_nft();
+        let found = self.open_proxy().and_then(|proxy| {
+            // What has been heard is found; what comes from now on may be missed.
+            (proxy.meddled, proxy.told) = (false, false);
+            find(&mut proxy.tables)
+        });
+        let found = found.map_err(|error| KernelError::from(&error));
+        (self.sink)(KernelEvent::ProxyFound(found));
+    }
+
+    /// Tells once what others did, if it is time.
+    pub(super) fn tell_meddling(&mut self) {
+        let Some(proxy) = &mut self.proxy else {
+            return;
+        };
+        let now = Instant::now();
+        if proxy.due().is_some_and(|due| due <= now) {
+            proxy.told = true;
+            proxy.last_told = Some(now);
+            (self.sink)(KernelEvent::ProxyMeddled);
+        }
+    }
+
+    fn open_proxy(&mut self) -> Result<&mut Proxy, Error> {
+        let proxy = match self.proxy.take() {
+            Some(proxy) => proxy,
+            None => {
+                let tables = ProxyTables::open()?;
+                self.watch_nft(Afi::ALL.map(shape::table), tables.port())?;
+                Proxy {
+                    tables,
+                    meddled: false,
+                    told: false,
+                    last_told: None,
+                }
+            }
+        };
+        Ok(self.proxy.insert(proxy))
+    }
+}

@@ -1,0 +1,90 @@
+//! Elements of services, as the machine of the data plane makes them.
+
+use std::net::SocketAddr;
+
+use dunlin_dataplane::proxy::{Element, FrontendSet, Op};
+use dunlin_net::service::{Frontend, Protocol, View};
+
+pub fn frontend(addr: &str, protocol: Protocol, port: u16) -> Frontend {
+    Frontend {
+        addr: addr.parse().unwrap(),
+        protocol,
+        port,
+    }
+}
+
+pub fn add(elements: &[Element]) -> Vec<Op> {
+    elements.iter().copied().map(Op::Add).collect()
+}
+
+pub fn remove(elements: &[Element]) -> Vec<Op> {
+    elements.iter().copied().map(Op::Remove).collect()
+}
+
+/// A frontend and its endpoints for one view.
+#[derive(Clone, Debug)]
+pub struct Balanced {
+    frontend: Frontend,
+    view: View,
+    endpoints: Vec<SocketAddr>,
+    slots: Option<u32>,
+    secs: Option<u32>,
+}
+
+impl Balanced {
+    pub fn new(frontend: Frontend, endpoints: &[impl ToString]) -> Balanced {
+        let parse = |endpoint: &dyn ToString| endpoint.to_string().parse().unwrap();
+        Balanced {
+            frontend,
+            view: View::Inside,
+            endpoints: endpoints.iter().map(|one| parse(one)).collect(),
+            slots: None,
+            secs: None,
+        }
+    }
+
+    pub fn view(self, view: View) -> Balanced {
+        Balanced { view, ..self }
+    }
+
+    /// By hash, with the endpoints in turn in so many slots.
+    pub fn hashed(self, slots: u32) -> Balanced {
+        Balanced {
+            slots: Some(slots),
+            ..self
+        }
+    }
+
+    pub fn sticky(self, secs: u32) -> Balanced {
+        Balanced {
+            secs: Some(secs),
+            ..self
+        }
+    }
+
+    pub fn elements(&self) -> Vec<Element> {
+        let (frontend, view) = (self.frontend, self.view);
+        let count = u32::try_from(self.endpoints.len()).unwrap();
+        let (set, slots) = match self.slots {
+            Some(slots) => (FrontendSet::Hashed { view, slots }, slots),
+            None => {
+                let exponent = u8::try_from(count.next_power_of_two().ilog2()).unwrap();
+                (FrontendSet::Random { view, exponent }, count)
+            }
+        };
+        let mut sets = vec![FrontendSet::Known, set];
+        sets.extend(self.secs.map(|secs| FrontendSet::Sticky { secs }));
+        let member = |set| Element::Member { set, frontend };
+        let endpoints = self.endpoints.iter().cycle();
+        let slot = |(slot, to): (u32, &SocketAddr)| Element::Slot {
+            view,
+            frontend,
+            slot,
+            to: *to,
+        };
+        sets.into_iter()
+            .map(member)
+            .chain((0..slots).zip(endpoints).map(slot))
+            .collect()
+    }
+}
