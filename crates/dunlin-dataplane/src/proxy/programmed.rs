@@ -121,7 +121,7 @@ impl Programmed {
         let of = |view| Some((view, self.fate_in(view)?));
         of(view)
             .or_else(|| of(View::Inside))
-            .or_else(|| Some((View::Inside, Fate::Reject)))
+            .or(Some((View::Inside, Fate::Reject)))
     }
 
     /// Endpoints that connections from a view come to, ascending.

@@ -1,6 +1,8 @@
+mod course;
 mod kernel;
 mod random;
 mod rules;
+mod scale;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

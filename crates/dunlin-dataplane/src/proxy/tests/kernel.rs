@@ -32,7 +32,7 @@ pub(super) struct Kernel {
     pub(super) present: bool,
     pub(super) intact: bool,
     /// By key.
-    elements: BTreeMap<Element, Element>,
+    pub(super) elements: BTreeMap<Element, Element>,
     pub(super) forgotten: Vec<Forget>,
     pub(super) batches: usize,
     pub(super) ops: usize,
