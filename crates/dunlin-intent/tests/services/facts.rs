@@ -1,13 +1,14 @@
 //! Random facts that bear on Services, close enough together to meet.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use dunlin_intent::*;
 use dunlin_net::{Afi, Asn, IpNet};
 use proptest::prelude::*;
 
-use crate::EXCLUDE;
 use crate::steps::{OWN, Step};
+use crate::{EXCLUDE, ZONE};
 
 fn address() -> impl Strategy<Value = IpAddr> {
     prop_oneof![
@@ -61,6 +62,7 @@ fn node() -> impl Strategy<Value = Fact> {
         |(n, addresses, pod_cidrs, rack, excluded)| {
             let mut labels = labels(rack);
             labels.extend(excluded.then(|| (EXCLUDE.to_owned(), String::new())));
+            labels.extend(rack.map(|rack| (ZONE.to_owned(), rack.to_string())));
             let own = [IpAddr::from([192, 0, 2, 100 + n])];
             Fact::Node(NodeFact {
                 labels,
@@ -76,11 +78,57 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
     prop_oneof![Just(TrafficPolicy::Cluster), Just(TrafficPolicy::Local)]
 }
 
+fn protocol() -> impl Strategy<Value = Protocol> {
+    prop_oneof![3 => Just(Protocol::Tcp), 1 => Just(Protocol::Udp)]
+}
+
+fn port_name() -> impl Strategy<Value = &'static str> {
+    prop_oneof![4 => Just(""), 1 => Just("p")]
+}
+
+/// What bears on delivery alone.
+fn delivery() -> impl Strategy<Value = ServiceFact> {
+    let port = (
+        port_name(),
+        protocol(),
+        80u16..82,
+        proptest::option::of(30_000u16..30_002),
+    );
+    let port = port.prop_map(|(name, protocol, port, node_port)| ServicePortFact {
+        name: name.to_owned(),
+        protocol,
+        port,
+        node_port,
+    });
+    let ranges: [IpNet; 3] =
+        ["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"].map(|text| text.parse().expect("a prefix"));
+    (
+        prop::collection::vec(port, 0..3),
+        proptest::option::of(1u32..3),
+        proptest::option::of(Just(32_000u16)),
+        prop::sample::subsequence(ranges.to_vec(), 0..=3),
+        prop_oneof![Just(Choice::Random), Just(Choice::Maglev { slots: 251 })],
+        prop::bool::weighted(0.05),
+    )
+        .prop_map(
+            |(ports, affinity, health_check, ranges, choice, foreign)| ServiceFact {
+                ports,
+                session_affinity_secs: affinity,
+                health_check_node_port: health_check,
+                load_balancer_source_ranges: ranges,
+                choice,
+                foreign_proxy: foreign,
+                ..ServiceFact::new("", "")
+            },
+        )
+}
+
 fn service() -> impl Strategy<Value = Fact> {
     let place = (0u8..2, 0u8..4);
     let addresses = || prop::collection::vec(address(), 0..3);
     let service_type = prop_oneof![
         2 => Just(ServiceType::ClusterIp),
+        1 => Just(ServiceType::NodePort),
         4 => Just(ServiceType::LoadBalancer),
         1 => Just(ServiceType::ExternalName),
         1 => Just(ServiceType::Unknown),
@@ -98,10 +146,11 @@ fn service() -> impl Strategy<Value = Fact> {
         service_type,
         all,
         flags,
-        proptest::option::of(0u8..2),
+        (proptest::option::of(0u8..2), delivery()),
     )
         .prop_map(
-            |((space, n), service_type, [cluster_ips, external_ips, ingress], flags, rack)| {
+            |((space, n), service_type, [cluster_ips, external_ips, ingress], flags, others)| {
+                let (rack, delivery) = others;
                 let (internal, external, publish, vip, created) = flags;
                 let ingress = ingress.into_iter().map(|ip| IngressFact {
                     ip: Some(ip),
@@ -117,30 +166,46 @@ fn service() -> impl Strategy<Value = Fact> {
                     internal_traffic_policy: internal,
                     external_traffic_policy: external,
                     publish_not_ready_addresses: publish,
-                    ..ServiceFact::new(&format!("ns{space}"), &format!("s{n}"))
+                    name: NamespacedName::new(format!("ns{space}"), format!("s{n}")),
+                    ..delivery
                 })
             },
         )
+}
+
+/// Often some, as they only bear where all have them.
+fn hints(names: [&'static str; 3]) -> impl Strategy<Value = Vec<Arc<str>>> {
+    let some = prop::sample::subsequence(names.to_vec(), 1..=3);
+    let some = some.prop_map(|names| names.into_iter().map(Into::into).collect());
+    prop_oneof![3 => some, 1 => Just(Vec::new())]
 }
 
 fn slice() -> impl Strategy<Value = Fact> {
     let endpoint = (
         address(),
         proptest::option::weighted(0.7, 0u8..3),
-        any::<bool>(),
-        any::<bool>(),
-        any::<bool>(),
+        (any::<bool>(), any::<bool>(), any::<bool>()),
+        hints(["n0", "n1", "n2"]),
+        hints(["0", "1", "2"]),
     );
     let endpoint = endpoint.prop_map(
-        |(address, node, ready, serving, terminating)| EndpointFact {
+        |(address, node, (ready, serving, terminating), node_hints, zone_hints)| EndpointFact {
             address: Some(address),
             node: node.map(|n| format!("n{n}").into()),
             ready,
             serving,
             terminating,
-            ..EndpointFact::default()
+            zone_hints,
+            node_hints,
         },
     );
+    let port = (port_name(), protocol(), 8_080u16..8_082);
+    let port = port.prop_map(|(name, protocol, port)| EndpointPortFact {
+        name: name.into(),
+        protocol,
+        port,
+    });
+    let ports = prop::collection::vec(port, 0..3);
     let family = prop_oneof![
         4 => Just(Some(Afi::Ipv4)),
         2 => Just(Some(Afi::Ipv6)),
@@ -148,13 +213,13 @@ fn slice() -> impl Strategy<Value = Fact> {
     ];
     let service = proptest::option::weighted(0.9, 0u8..4);
     let endpoints = prop::collection::vec(endpoint, 0..4);
-    ((0u8..2, 0u8..6), service, family, endpoints).prop_map(
-        |((space, n), service, address_type, endpoints)| {
+    ((0u8..2, 0u8..6), service, family, endpoints, ports).prop_map(
+        |((space, n), service, address_type, endpoints, ports)| {
             Fact::EndpointSlice(EndpointSliceFact {
                 name: NamespacedName::new(format!("ns{space}"), format!("e{n}")),
                 service: service.map(|n| format!("s{n}").into()),
                 address_type,
-                ports: Vec::new(),
+                ports,
                 endpoints,
                 malformed: Vec::new(),
             })

@@ -1,5 +1,6 @@
 //! Whatever happened before, what is announced of Services depends on the facts alone, and is what the rules say.
 
+mod delivered;
 mod facts;
 mod rules;
 #[path = "../steps/mod.rs"]
@@ -11,6 +12,7 @@ use std::net::IpAddr;
 use dunlin_bgp::policy::AttrEdits;
 use dunlin_intent::*;
 use dunlin_net::IpNet;
+use dunlin_net::service::FrontendRule;
 use proptest::prelude::*;
 
 use facts::{start, step};
@@ -18,6 +20,8 @@ use rules::Rules;
 use steps::{Facts, OWN};
 
 const EXCLUDE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// The advertisements that announce each prefix, and the next hop.
 type Announced = BTreeMap<IpNet, (Vec<String>, IpAddr)>;
@@ -100,6 +104,19 @@ fn names(cluster: &Cluster, kind: OriginKind) -> Vec<String> {
     }
 }
 
+/// What a consumer holds of deliveries that followed the changes.
+type Delivered = BTreeMap<NamespacedName, (Vec<FrontendRule>, Option<HealthCheck>)>;
+
+fn follow_delivered(delivered: &mut Delivered, cluster: &mut Cluster) {
+    while let Some(name) = cluster.poll_treatment_change() {
+        let (rules, check) = (cluster.treatment(&name), cluster.health_check(&name));
+        match rules.is_empty() && check.is_none() {
+            true => delivered.remove(&name),
+            false => delivered.insert(name, (rules, check)),
+        };
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -134,5 +151,47 @@ proptest! {
         for range in &now {
             prop_assert!(!cluster.origin().owners().any(|(pods, _)| range.contains(&pods)), "{}", range);
         }
+    }
+
+    #[test]
+    fn what_is_delivered_is_what_the_rules_say(steps in prop::collection::vec(step(), 1..60)) {
+        let mut cluster = Cluster::new(OWN).with_service_proxy();
+        let (mut delivered, mut followed) = (Delivered::default(), Followed::default());
+        let mut told = Facts {
+            synced: BTreeSet::from([Kind::Configuration]),
+            ..Facts::default()
+        };
+        cluster.synced(Kind::Configuration);
+        let steps = start().into_iter().chain(steps);
+        told.play(&mut cluster, steps, |cluster| {
+            follow_delivered(&mut delivered, cluster);
+            followed.follow(cluster);
+        });
+        follow_delivered(&mut delivered, &mut cluster);
+        let mut off = told.cluster();
+        let mut announced = Followed::default();
+        announced.follow(&mut off);
+        prop_assert_eq!(off.poll_treatment_change(), None);
+        let rules = Rules {
+            facts: &told.facts,
+            namespaces_synced: told.synced.contains(&Kind::Namespace),
+            cluster: &off,
+        };
+        let services = told.facts.values().filter_map(|fact| match fact {
+            Fact::Service(service) => Some(service),
+            _ => None,
+        });
+        let wanted: Delivered = services
+            .map(|s| (s.name.clone(), (rules.treatment(s), rules.health_check(s))))
+            .filter(|(_, (rules, check))| !rules.is_empty() || check.is_some())
+            .collect();
+        prop_assert_eq!(&delivered, &wanted);
+        // What is complained of does not depend on how it came about, and what is announced not on the service proxy.
+        let mut scratch = told.told_to(Cluster::new(OWN).with_service_proxy());
+        let mut again = Followed::default();
+        again.follow(&mut scratch);
+        prop_assert_eq!(&followed, &again);
+        prop_assert_eq!(followed.announced, announced.announced);
+        prop_assert_eq!(followed.policies, announced.policies);
     }
 }

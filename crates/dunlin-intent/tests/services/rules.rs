@@ -17,14 +17,14 @@ pub(crate) struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    fn own(&self) -> Option<&NodeFact> {
+    pub(crate) fn own(&self) -> Option<&NodeFact> {
         match self.facts.get(&Key::Node(OWN.to_owned())) {
             Some(Fact::Node(node)) => Some(node),
             _ => None,
         }
     }
 
-    fn node_addresses(&self) -> impl Iterator<Item = IpAddr> {
+    pub(crate) fn node_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.facts
             .values()
             .flat_map(|fact| match fact {
@@ -34,7 +34,7 @@ impl Rules<'_> {
             .filter(|addr| !addr.is_loopback())
     }
 
-    fn is_peer(&self, addr: IpAddr) -> bool {
+    pub(crate) fn is_peer(&self, addr: IpAddr) -> bool {
         self.facts.values().any(|fact| match fact {
             Fact::Peer(peer) => peer.peer_address == Some(addr),
             _ => false,
@@ -42,7 +42,7 @@ impl Rules<'_> {
     }
 
     /// Who owns what is tested elsewhere.
-    fn pod_subnets(&self) -> impl Iterator<Item = IpNet> {
+    pub(crate) fn pod_subnets(&self) -> impl Iterator<Item = IpNet> {
         self.cluster.origin().owners().map(|(net, _)| net)
     }
 
@@ -94,7 +94,7 @@ impl Rules<'_> {
                 .is_none_or(|s| labels.is_some_and(|labels| s.matches(&labels)))
     }
 
-    fn is_here(&self, endpoint: &EndpointFact, own: &NodeFact) -> bool {
+    pub(crate) fn is_here(&self, endpoint: &EndpointFact, own: &NodeFact) -> bool {
         let addr = endpoint.address.unwrap();
         match &endpoint.node {
             Some(node) => **node == *own.name,
@@ -109,6 +109,19 @@ impl Rules<'_> {
         }
     }
 
+    /// The slices of addresses of a Service.
+    pub(crate) fn slices_of(&self, service: &ServiceFact) -> Vec<&EndpointSliceFact> {
+        let slices = self.facts.values().filter_map(|fact| match fact {
+            Fact::EndpointSlice(slice) => Some(slice),
+            _ => None,
+        });
+        slices
+            .filter(|slice| slice.name.namespace == service.name.namespace)
+            .filter(|slice| slice.service.as_deref() == Some(&*service.name.name))
+            .filter(|slice| slice.address_type.is_some())
+            .collect()
+    }
+
     fn has_endpoints(
         &self,
         service: &ServiceFact,
@@ -120,17 +133,7 @@ impl Rules<'_> {
             ServiceAddressKind::ClusterIp => service.internal_traffic_policy,
             _ => service.external_traffic_policy,
         };
-        let slices: Vec<&EndpointSliceFact> = self
-            .facts
-            .values()
-            .filter_map(|fact| match fact {
-                Fact::EndpointSlice(slice) => Some(slice),
-                _ => None,
-            })
-            .filter(|slice| slice.name.namespace == service.name.namespace)
-            .filter(|slice| slice.service.as_deref() == Some(&*service.name.name))
-            .filter(|slice| slice.address_type.is_some())
-            .collect();
+        let slices = self.slices_of(service);
         let mine = |slice: &&&EndpointSliceFact| slice.address_type == Some(Afi::of(addr));
         let any_of_family = slices.iter().any(|slice| mine(&slice));
         let endpoints: Vec<&EndpointFact> = slices

@@ -54,7 +54,11 @@ impl Facts {
 
     /// A cluster that is told these facts alone.
     pub(crate) fn cluster(&self) -> Cluster {
-        let mut cluster = Cluster::new(OWN);
+        self.told_to(Cluster::new(OWN))
+    }
+
+    /// A cluster after it was told these facts too.
+    pub(crate) fn told_to(&self, mut cluster: Cluster) -> Cluster {
         let facts = self.facts.values().cloned();
         facts.for_each(|fact| cluster.apply(fact));
         self.synced.iter().for_each(|kind| cluster.synced(*kind));
