@@ -4,6 +4,7 @@ use dunlin_api::Problem;
 use dunlin_e2e::agent::NAMESPACE;
 use dunlin_e2e::control::Component;
 use dunlin_e2e::world::{NODES, Token, World};
+use dunlin_e2e::{PATIENCE, wait_for};
 use serde_json::json;
 
 use crate::Test;
@@ -94,8 +95,13 @@ fn ran_out(world: &mut World) {
     await_announced(world, "198.51.100.62");
     world.exchange_token();
     await_announced(world, "198.51.100.63");
+    // Whoever writes waits about as long as it was refused.
     for agent in world.cluster().agents.values() {
-        agent.await_status("nothing is wrong", |status| status.problems.is_empty());
+        wait_for("nothing is wrong", 3 * PATIENCE, || {
+            let status = agent.status()?;
+            let well = status.problems.is_empty();
+            well.then_some(()).ok_or(format!("{:?}", status.problems))
+        });
     }
     end(world, "198.51.100.63");
 }
