@@ -1,64 +1,132 @@
 //! The admin API on the Unix socket.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use dunlin_api::{ErrorBody, QUERY_PATH, Query};
+use dunlin_api::{ErrorBody, PLAN_PATH, Plan, PlanRequest, QUERY_PATH, Query};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use crate::engine_handle::{EngineError, EngineHandle};
+use crate::http::Limits;
 use crate::overlay::Overlay;
+use crate::plan::{self, Read};
 
 /// How long the core may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For the admin API. Written as JSON, text grows by its quotes and ends of lines: twofold if it is nothing else.
+pub(crate) const LIMITS: Limits = Limits {
+    body: 2 * PlanRequest::MAX_BYTES,
+    ..Limits::MODEST
+};
+
+/// Plans that are read and worked out at once; others wait. Each keeps the core from other work for a moment.
+const PLANS: usize = 1;
 
 #[derive(Clone)]
 struct Shared {
     engine: EngineHandle,
     overlay: Overlay,
+    plans: Arc<Semaphore>,
 }
 
 /// The admin API.
 pub(crate) fn router(engine: EngineHandle, overlay: Overlay) -> Router {
+    let shared = Shared {
+        engine,
+        overlay,
+        plans: Arc::new(Semaphore::new(PLANS)),
+    };
     Router::new()
         .route(QUERY_PATH, post(query))
+        .route(PLAN_PATH, post(plan))
+        .layer(DefaultBodyLimit::disable())
         .fallback(|| async {
             refuse(
                 StatusCode::NOT_FOUND,
-                format!("only POST {QUERY_PATH} is served here"),
+                format!("only POST {QUERY_PATH} and {PLAN_PATH} are served here"),
             )
         })
-        .with_state(Shared { engine, overlay })
+        .with_state(shared)
 }
 
 async fn query(State(shared): State<Shared>, body: Bytes) -> Response {
-    let query: Query = match serde_json::from_slice(&body) {
+    let query: Query = match read(&body) {
         Ok(query) => query,
-        Err(error) => {
-            let hint = "is the command of the same version as the agent?";
-            return refuse(
-                StatusCode::BAD_REQUEST,
-                format!("not a query: {error}: {hint}"),
-            );
-        }
+        Err(refusal) => return refusal,
     };
     match shared.engine.ask(query, ANSWER_TIMEOUT).await {
-        Ok(answer) => {
-            let answer = shared.overlay.complete(answer);
-            match serde_json::to_vec(&answer) {
-                Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
-                Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-            }
-        }
-        Err(error @ EngineError::Gone) => {
-            refuse(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-        }
-        Err(error @ EngineError::Late) => refuse(StatusCode::GATEWAY_TIMEOUT, error.to_string()),
+        Ok(answer) => reply(&shared.overlay.complete(answer)),
+        Err(error) => no_answer(error),
     }
+}
+
+async fn plan(State(shared): State<Shared>, body: Bytes) -> Response {
+    let request: PlanRequest = match read(&body) {
+        Ok(request) => request,
+        Err(refusal) => return refusal,
+    };
+    let limit = request.items();
+    let Ok(_turn) = shared.plans.acquire().await else {
+        return no_answer(EngineError::Gone);
+    };
+    // A large file takes a while to read, and this thread has others to serve.
+    let read = tokio::task::spawn_blocking(move || plan::read(request)).await;
+    let (steps, ignored) = match read {
+        Ok(Ok(Read::Steps { steps, ignored })) => (steps, ignored),
+        Ok(Ok(Read::Faults(faults))) => {
+            return reply(&Plan {
+                faults,
+                ..Plan::default()
+            });
+        }
+        Ok(Err(message)) => return refuse(StatusCode::PAYLOAD_TOO_LARGE, message),
+        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    };
+    match shared.engine.plan(steps, limit, ANSWER_TIMEOUT).await {
+        Ok(mut plan) => {
+            for object in ignored {
+                plan.objects.add(limit, object);
+            }
+            reply(&plan)
+        }
+        Err(error) => no_answer(error),
+    }
+}
+
+/// The request, or what to answer instead.
+#[expect(clippy::result_large_err, reason = "it is sent at once")]
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Response> {
+    serde_json::from_slice(body).map_err(|error| {
+        let hint = "is the command of the same version as the agent?";
+        refuse(
+            StatusCode::BAD_REQUEST,
+            format!("not a query: {error}: {hint}"),
+        )
+    })
+}
+
+fn reply(answer: &impl Serialize) -> Response {
+    match serde_json::to_vec(answer) {
+        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+fn no_answer(error: EngineError) -> Response {
+    let status = match error {
+        EngineError::Gone => StatusCode::SERVICE_UNAVAILABLE,
+        EngineError::Late => StatusCode::GATEWAY_TIMEOUT,
+    };
+    refuse(status, error.to_string())
 }
 
 fn refuse(status: StatusCode, error: String) -> Response {

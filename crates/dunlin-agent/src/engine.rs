@@ -220,6 +220,12 @@ impl Engine {
                     let _ = reply.send(answer);
                 }
             }
+            EngineRequest::Plan(steps, limit, reply) => {
+                if !reply.is_closed() {
+                    self.settle();
+                    let _ = reply.send(self.core.plan(steps, limit));
+                }
+            }
             EngineRequest::Ping(reply) => {
                 let _ = reply.send(());
             }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
-use dunlin_api::{Answer, Query};
-use dunlin_core::Revisions;
+use dunlin_api::{Answer, Plan, Query};
+use dunlin_core::{PlanStep, Revisions};
 use dunlin_intent::SourceEvent;
 use dunlin_net::IpNet;
 use tokio::sync::{oneshot, watch};
@@ -31,6 +31,8 @@ pub struct EngineStart {
 pub enum EngineRequest {
     /// Answer this. A dropped sender means that nobody waits any more.
     Ask(Query, oneshot::Sender<Answer>),
+    /// Work out what a change would come to, in lists of at most so many items.
+    Plan(Vec<PlanStep>, usize, oneshot::Sender<Plan>),
     /// Take in what the source of objects tells; in order.
     Fact(Box<SourceEvent>),
     /// Reply at once: the thread is alive.
@@ -120,6 +122,20 @@ impl EngineHandle {
     /// [`EngineError::Late`] after `within`; [`EngineError::Gone`] when the core thread has ended.
     pub async fn ask(&self, query: Query, within: Duration) -> Result<Answer, EngineError> {
         self.call(within, |reply| EngineRequest::Ask(query, reply))
+            .await
+    }
+
+    /// Has the core work out what a change would come to.
+    ///
+    /// # Errors
+    /// As [`EngineHandle::ask`].
+    pub async fn plan(
+        &self,
+        steps: Vec<PlanStep>,
+        limit: usize,
+        within: Duration,
+    ) -> Result<Plan, EngineError> {
+        self.call(within, |reply| EngineRequest::Plan(steps, limit, reply))
             .await
     }
 

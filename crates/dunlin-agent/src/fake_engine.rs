@@ -2,7 +2,8 @@
 
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use dunlin_api::{Answer, Query};
+use dunlin_api::{Answer, Plan, Query};
+use dunlin_core::PlanStep;
 use tokio::sync::watch;
 
 use crate::engine_handle::{EngineHandle, EngineRequest, EngineState};
@@ -17,6 +18,7 @@ pub(crate) fn start(mut answer: impl FnMut(Query) -> Answer + Send + 'static) ->
             // Whoever asked may have given up meanwhile.
             let _ = match request {
                 EngineRequest::Ask(query, reply) => reply.send(answer(query)).is_ok(),
+                EngineRequest::Plan(steps, _, reply) => reply.send(planned(&steps)).is_ok(),
                 EngineRequest::Fact(_) => true,
                 EngineRequest::Ping(reply) => reply.send(()).is_ok(),
                 EngineRequest::Shutdown(_, reply) => {
@@ -27,6 +29,15 @@ pub(crate) fn start(mut answer: impl FnMut(Query) -> Answer + Send + 'static) ->
         }
     });
     handle
+}
+
+/// A plan that tells of nothing but the steps it was made from.
+fn planned(steps: &[PlanStep]) -> Plan {
+    let mut plan = Plan::default();
+    for step in steps {
+        plan.notes.push(format!("{step:?}"));
+    }
+    plan
 }
 
 /// A handle without a thread behind it: requests stay in the channel.

@@ -29,6 +29,8 @@ pub(crate) struct Limits {
     pub(crate) head: Duration,
     /// How long a connection may take altogether.
     pub(crate) total: Duration,
+    /// The largest request body, octets; longer ones are refused.
+    pub(crate) body: usize,
 }
 
 impl Limits {
@@ -37,10 +39,11 @@ impl Limits {
         connections: 32,
         head: Duration::from_secs(5),
         total: Duration::from_secs(30),
+        body: REQUEST_LIMIT_BYTES,
     };
 }
 
-/// The largest request head and body, octets.
+/// The largest request head, and body where nothing else is said, octets.
 pub(crate) const REQUEST_LIMIT_BYTES: usize = 64 << 10;
 
 /// Serves `router` on `listener`, one request a connection, until dropped.
@@ -103,7 +106,7 @@ async fn converse<I>(
     let service = service_fn(|request: Request<Incoming>| {
         let (router, asked) = (router.clone(), Arc::clone(&asked));
         async move {
-            let request = match whole(request).await {
+            let request = match whole(request, limits.body).await {
                 Ok(request) => request,
                 Err(refusal) => return Ok(refusal),
             };
@@ -126,13 +129,13 @@ async fn converse<I>(
 }
 
 /// The request with its whole body, or what to answer instead.
-async fn whole(request: Request<Incoming>) -> Result<Request<Full<Bytes>>, Response> {
+async fn whole(request: Request<Incoming>, limit: usize) -> Result<Request<Full<Bytes>>, Response> {
     let (head, body) = request.into_parts();
-    match Limited::new(body, REQUEST_LIMIT_BYTES).collect().await {
+    match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(Request::from_parts(head, Full::new(body.to_bytes()))),
         Err(error) if error.is::<LengthLimitError>() => Err((
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("a body has at most {REQUEST_LIMIT_BYTES} octets\n"),
+            format!("a body has at most {limit} octets\n"),
         )
             .into_response()),
         Err(error) => {

@@ -15,6 +15,7 @@ mod logging;
 mod metrics;
 mod overlay;
 mod pause;
+mod plan;
 pub mod preflight;
 mod privileges;
 mod process;

@@ -91,7 +91,7 @@ async fn supervise(
     status_writer::spawn(config, &engine, &overlay);
     let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
     let admin = admin::router(engine.clone(), overlay.clone());
-    tokio::spawn(http::serve(listener, admin, http::Limits::MODEST));
+    tokio::spawn(http::serve(listener, admin, admin::LIMITS));
     if let Some(listener) = metrics {
         let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
         let router = metrics::router(engine.clone(), overlay);

@@ -8,9 +8,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::{Answer, ErrorBody, QUERY_PATH, Query};
+use crate::{Answer, ErrorBody, PLAN_PATH, Plan, PlanRequest, QUERY_PATH, Query};
 
 /// Where an agent listens unless it was told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/dunlin/agent.sock";
@@ -107,7 +109,15 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn ask(&self, query: &Query) -> Result<Answer, ClientError> {
-        match tokio::time::timeout(self.timeout, self.exchange(query)).await {
+        self.post(QUERY_PATH, query).await
+    }
+
+    async fn post<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+    ) -> Result<A, ClientError> {
+        match tokio::time::timeout(self.timeout, self.exchange(path, request)).await {
             Ok(result) => result,
             Err(_) => Err(ClientError::TimedOut {
                 socket: self.socket.clone(),
@@ -121,12 +131,28 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn ask_blocking(&self, query: &Query) -> Result<Answer, ClientError> {
+        self.post_blocking(QUERY_PATH, query)
+    }
+
+    /// Asks what a change would come to, for callers without a runtime.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn plan_blocking(&self, request: &PlanRequest) -> Result<Plan, ClientError> {
+        self.post_blocking(PLAN_PATH, request)
+    }
+
+    fn post_blocking<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+    ) -> Result<A, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()
             .map_err(|cause| self.unreachable(cause))?;
-        runtime.block_on(self.ask(query))
+        runtime.block_on(self.post(path, request))
     }
 
     fn unreachable(&self, cause: io::Error) -> ClientError {
@@ -143,12 +169,16 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, query: &Query) -> Result<Answer, ClientError> {
+    async fn exchange<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+    ) -> Result<A, ClientError> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|cause| self.unreachable(cause))?;
-        let body = serde_json::to_vec(query).map_err(|e| self.garbled(e))?;
-        let request = Request::post(QUERY_PATH)
+        let body = serde_json::to_vec(request).map_err(|e| self.garbled(e))?;
+        let request = Request::post(path)
             .header(hyper::header::HOST, "dunlin")
             .header(hyper::header::CONTENT_TYPE, "application/json")
             .header(hyper::header::CONNECTION, "close")
@@ -182,7 +212,11 @@ impl Client {
         }
     }
 
-    fn decode(&self, status: StatusCode, body: &[u8]) -> Result<Answer, ClientError> {
+    fn decode<A: DeserializeOwned>(
+        &self,
+        status: StatusCode,
+        body: &[u8],
+    ) -> Result<A, ClientError> {
         if status.is_success() {
             return serde_json::from_slice(body).map_err(|e| self.garbled(e));
         }

@@ -12,6 +12,7 @@ mod gate;
 mod local;
 mod peer_config;
 mod peers;
+mod plan;
 mod policy;
 mod revisions;
 mod routes;
@@ -21,5 +22,6 @@ mod view;
 
 pub use crate::core::{Action, Core, CoreConfig, Input, PodNetwork};
 pub use peer_config::Restart;
+pub use plan::{PlanStep, PlannedChange};
 pub use revisions::Revisions;
 pub use view::Outside;

@@ -12,7 +12,7 @@ use dunlin_intent::{
     Cluster, ExportFilter, ImportPolicy as ImportIntent, NextHopMode, OriginKind, PeerKey,
     RouteSource,
 };
-use dunlin_net::IpNet;
+use dunlin_net::{Family, IpNet};
 
 use crate::peers::Peers;
 
@@ -35,23 +35,37 @@ impl ImportPolicy for Import<'_> {
         let Some(peer) = source.peer.and_then(|id| self.peers.get(id)) else {
             return Err(RejectReason::NoImportFilter);
         };
-        let origin = self.cluster.origin();
-        match &peer.policy().import {
-            ImportIntent::Nothing(reason) => Err(*reason),
-            ImportIntent::OriginValidation => {
-                let from = RouteSource::Node(peer.key().name());
-                origin.judge(net.into(), next_hop.addr, from)?;
-                Ok(None)
+        let import = &peer.policy().import;
+        judge_import::<F>(import, peer.key(), self, (source, net, attrs, next_hop))
+    }
+}
+
+/// A route as the RIB asks about it: where it came from, its prefix, its attributes, its next hop.
+pub(crate) type Asked<'a, F> = (&'a SourceInfo, <F as Family>::Net, Attrs<'a>, &'a NextHop);
+
+/// Whether a route may be used that came from this peer, by what is to be learned from it.
+pub(crate) fn judge_import<'p, F: RibFamily>(
+    import: &'p ImportIntent,
+    key: &PeerKey,
+    facts: &Import<'_>,
+    (source, net, attrs, next_hop): Asked<'_, F>,
+) -> Result<Option<&'p AttrEdits>, RejectReason> {
+    let origin = facts.cluster.origin();
+    match import {
+        ImportIntent::Nothing(reason) => Err(*reason),
+        ImportIntent::OriginValidation => {
+            let from = RouteSource::Node(key.name());
+            origin.judge(net.into(), next_hop.addr, from)?;
+            Ok(None)
+        }
+        ImportIntent::Filter(filter) => {
+            let edits = filter
+                .judge::<F>(net, attrs, source.peer_type)
+                .into_result()?;
+            if facts.installs {
+                origin.judge(net.into(), next_hop.addr, RouteSource::Configured)?;
             }
-            ImportIntent::Filter(filter) => {
-                let edits = filter
-                    .judge::<F>(net, attrs, source.peer_type)
-                    .into_result()?;
-                if self.installs {
-                    origin.judge(net.into(), next_hop.addr, RouteSource::Configured)?;
-                }
-                Ok(edits)
-            }
+            Ok(edits)
         }
     }
 }
@@ -138,8 +152,9 @@ impl Reexport {
     }
 }
 
+/// One export policy.
 #[derive(Debug)]
-struct Slot {
+pub(crate) struct Slot {
     policy: dunlin_intent::ExportPolicy,
     /// What an originated route gets that also passes this rule of the filter: the edits of both.
     merged: BTreeMap<(OriginKind, usize), AttrEdits>,
@@ -196,7 +211,7 @@ impl Exports {
 }
 
 impl Slot {
-    fn new(policy: &dunlin_intent::ExportPolicy) -> Slot {
+    pub(crate) fn new(policy: &dunlin_intent::ExportPolicy) -> Slot {
         let mut merged = BTreeMap::new();
         if let ExportFilter::Filter(filter) = &policy.filter {
             for (kind, edits) in &policy.originated {
@@ -208,6 +223,39 @@ impl Slot {
         Slot {
             policy: policy.clone(),
             merged,
+        }
+    }
+
+    /// Whether peers of this type are told of a route, and with which changes. `ours` is what it is of what we originate;
+    /// none for a route that was learned.
+    pub(crate) fn judge<F: RibFamily>(
+        &self,
+        ours: Option<OriginKind>,
+        net: F::Net,
+        attrs: Attrs<'_>,
+        to: PeerType,
+    ) -> Result<Option<&AttrEdits>, RejectReason> {
+        let policy = &self.policy;
+        let Some(kind) = ours else {
+            return match &policy.filter {
+                ExportFilter::Filter(filter) => filter.judge::<F>(net, attrs, to).into_result(),
+                ExportFilter::None | ExportFilter::Missing => Err(RejectReason::NotAdvertised),
+            };
+        };
+        let edits = policy.originated.get(&kind);
+        let edits = edits.ok_or(RejectReason::NotAdvertised)?;
+        match &policy.filter {
+            ExportFilter::None => Ok(Some(edits)),
+            ExportFilter::Missing => Err(RejectReason::NotAdvertised),
+            ExportFilter::Filter(filter) => {
+                let passed = match filter.judge::<F>(net, attrs, to) {
+                    Verdict::Accept(edits) => edits,
+                    Verdict::Reject(reason) => return Err(reason),
+                };
+                let of_rule = |rule: &FilterRule| std::ptr::eq(&rule.edits, passed);
+                let rule = filter.rules.iter().position(of_rule).unwrap_or_default();
+                Ok(self.merged.get(&(kind, rule)))
+            }
         }
     }
 }
@@ -238,35 +286,14 @@ impl ExportPolicy for Exports {
             .slots
             .get(group.policy as usize)
             .ok_or(RejectReason::NotAdvertised)?;
-        let policy = &slot.policy;
-        let to: PeerType = group.encoding.peer_type;
-        let edits = if source.is_local() {
+        let ours = if source.is_local() {
             let kind = self.originated.kind(net.into());
-            let kind = kind.ok_or(RejectReason::NotAdvertised)?;
-            let edits = policy.originated.get(&kind);
-            let edits = edits.ok_or(RejectReason::NotAdvertised)?;
-            match &policy.filter {
-                ExportFilter::None => Some(edits),
-                ExportFilter::Missing => return Err(RejectReason::NotAdvertised),
-                ExportFilter::Filter(filter) => {
-                    let passed = match filter.judge::<F>(net, attrs, to) {
-                        Verdict::Accept(edits) => edits,
-                        Verdict::Reject(reason) => return Err(reason),
-                    };
-                    let of_rule = |rule: &FilterRule| std::ptr::eq(&rule.edits, passed);
-                    let rule = filter.rules.iter().position(of_rule).unwrap_or_default();
-                    slot.merged.get(&(kind, rule))
-                }
-            }
+            Some(kind.ok_or(RejectReason::NotAdvertised)?)
         } else {
-            match &policy.filter {
-                ExportFilter::Filter(filter) => filter.judge::<F>(net, attrs, to).into_result()?,
-                ExportFilter::None | ExportFilter::Missing => {
-                    return Err(RejectReason::NotAdvertised);
-                }
-            }
+            None
         };
-        let next_hop = match policy.next_hop {
+        let edits = slot.judge::<F>(ours, net, attrs, group.encoding.peer_type)?;
+        let next_hop = match slot.policy.next_hop {
             NextHopMode::SelfAddress => ExportNextHop::Own,
             NextHopMode::Unchanged => ExportNextHop::Unchanged,
         };

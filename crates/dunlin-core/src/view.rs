@@ -8,6 +8,8 @@ mod routes;
 mod services;
 mod status;
 
+pub(crate) use services::announced_for;
+
 use std::collections::{BTreeMap, HashMap};
 
 use dunlin_api::{Answer, Query};

@@ -53,7 +53,7 @@ struct Claim {
 /// Claims whose standing, or the reason for it, may have changed.
 pub(crate) type Touched = BTreeSet<(IpNet, Arc<str>)>;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Claims {
     nets: PrefixMap<std::collections::BTreeMap<Age, Claim>>,
 }

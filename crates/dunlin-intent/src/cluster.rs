@@ -1,6 +1,7 @@
 //! The cluster as this node sees it: facts in, changes out.
 
 mod drain;
+mod foresight;
 mod local;
 mod nodes;
 mod objects;
@@ -40,7 +41,7 @@ use services::{Ranges, Services};
 ///
 /// A change of a Node costs what depends on that Node; only a change of the own Node or of the configuration
 /// costs something for every Node. State is bounded by the facts held.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cluster {
     own: Arc<str>,
     nodes: BTreeMap<Arc<str>, Node>,

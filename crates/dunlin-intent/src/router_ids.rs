@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use dunlin_net::RouterId;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RouterIds {
     of: BTreeMap<Arc<str>, RouterId>,
     holders: BTreeMap<RouterId, BTreeSet<Arc<str>>>,

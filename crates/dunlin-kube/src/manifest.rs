@@ -3,6 +3,8 @@
 //! YAML with any number of documents, or JSON with any number of values; `kind: List` is taken apart. A file is read whole
 //! or not at all.
 
+mod sift;
+
 use std::fmt;
 
 use dunlin_intent::{Fact, Kind};
@@ -11,6 +13,8 @@ use serde::de::DeserializeOwned;
 use serde_saphyr::{DefaultMessageFormatter, MessageFormatter};
 
 use crate::object::{Header, Readable, Resource, fact, resource};
+
+pub use sift::{Ignored, Sifted, sift};
 
 /// What a file is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Get(Get),
     /// Show the whole chain of a prefix, a service or a neighbor, with reasons, or where and why it stops.
     Explain(ExplainOptions),
+    /// Show what a change of objects would come to on this node, before it is made.
+    Plan(crate::plan::PlanOptions),
     /// Take a node out of the routers' choice, for maintenance.
     Drain(DrainOptions),
     /// Bring a drained node back.

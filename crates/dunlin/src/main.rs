@@ -23,6 +23,7 @@ mod install_cni;
 mod manifests;
 mod migrate;
 mod output;
+mod plan;
 mod query;
 mod reference;
 mod show;
@@ -72,6 +73,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Status(options) => print(|out| query::status(&client, &options, style, out)),
         Command::Get(get) => print(|out| query::get(&client, get, style, out)),
         Command::Explain(options) => print(|out| query::explain(&client, &options, style, out)),
+        Command::Plan(options) => print(|out| plan::run(&client, &options, style, out)),
         Command::Drain(options) => print(|out| drain::drain(&client, &options, out)),
         Command::Undrain(options) => print(|out| drain::undrain(&client, &options, out)),
         Command::Check(options) => print(|out| check::run(&client, &options, style, out)),

@@ -217,6 +217,7 @@ fn clients_that_say_nothing_hold_the_server_up_for_a_bounded_time_only() {
         connections: 2,
         head: Duration::from_millis(100),
         total: Duration::from_millis(200),
+        ..Limits::MODEST
     };
     let served = serve("slow", ready_core(), limits);
     let _silent: Vec<TcpStream> = (0..6)

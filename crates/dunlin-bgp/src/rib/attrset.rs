@@ -38,7 +38,7 @@ impl DecisionKey {
     pub(super) const NO_EXPORT: u8 = 4;
     pub(super) const NO_ADVERTISE: u8 = 8;
 
-    fn new(attrs: Attrs<'_>, source: &SourceInfo, us: &Identity) -> DecisionKey {
+    pub(super) fn new(attrs: Attrs<'_>, source: &SourceInfo, us: &Identity) -> DecisionKey {
         let digest = Digest::of(attrs);
         let well_known = |community| digest.well_known.contains(community);
         let mut flags = 0;

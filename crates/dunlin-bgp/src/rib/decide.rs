@@ -201,23 +201,35 @@ impl Store {
             return None;
         }
         let set = self.attrs.get(path.used()?);
-        let info = &self.sources.get(path.source).info;
+        Some(self.compared(number, path.source, set.hop, set.key))
+    }
+
+    /// What is compared of a path with these attributes.
+    #[inline]
+    pub(super) fn compared(
+        &self,
+        number: u32,
+        source: SourceId,
+        hop: u32,
+        key: DecisionKey,
+    ) -> Candidate {
+        let info = &self.sources.get(source).info;
         let local = info.is_local();
-        let resolution = &self.hops.get(set.hop).resolution;
-        Some(Candidate {
+        let resolution = &self.hops.get(hop).resolution;
+        Candidate {
             number,
-            hop: set.hop,
-            key: set.key,
+            hop,
+            key,
             local,
             external: !local && info.peer_type == PeerType::External,
             igp_metric: if local { 0 } else { resolution.igp_metric },
-            router_id: match set.key.originator {
+            router_id: match key.originator {
                 0 => u32::from(info.router_id.0),
                 originator => originator,
             },
             peer_addr: info.remote_addr,
-            source: path.source,
-        })
+            source,
+        }
     }
 
     pub(super) fn candidates<F: Family>(&self, table: &Table<F>, id: NetId) -> Candidates {

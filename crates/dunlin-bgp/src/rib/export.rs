@@ -68,26 +68,8 @@ impl Store {
         if !*key.families.get(F::AFI) {
             return Err(RejectReason::FamilyNotNegotiated);
         }
-        if source.is_local() {
-            return Ok(());
-        }
-        let internal = PeerType::Internal;
-        if source.peer_type == internal
-            && key.encoding.peer_type == internal
-            && !source.reflector_client
-            && !key.reflector_client
-        {
-            return Err(RejectReason::InternalToInternal);
-        }
         let flags = self.attrs.get(used).key.flags;
-        let forbidden = match key.encoding.peer_type {
-            PeerType::External => DecisionKey::NO_ADVERTISE | DecisionKey::NO_EXPORT,
-            PeerType::Internal => DecisionKey::NO_ADVERTISE,
-        };
-        if flags & forbidden != 0 {
-            return Err(RejectReason::WellKnownCommunity);
-        }
-        Ok(())
+        may_pass_on(source, flags, key.encoding.peer_type, key.reflector_client)
     }
 
     /// What a group is to be told of a prefix now, with one use of the set counted.
@@ -139,6 +121,30 @@ impl Store {
         };
         Ok(Some(set | flag))
     }
+}
+
+/// What the rules of BGP say of telling a path with these [flags](DecisionKey) to a peer of this type.
+pub(super) fn may_pass_on(
+    source: &SourceInfo,
+    flags: u8,
+    to: PeerType,
+    to_client: bool,
+) -> Result<(), RejectReason> {
+    if source.is_local() {
+        return Ok(());
+    }
+    let internal = PeerType::Internal;
+    if source.peer_type == internal && to == internal && !source.reflector_client && !to_client {
+        return Err(RejectReason::InternalToInternal);
+    }
+    let forbidden = match to {
+        PeerType::External => DecisionKey::NO_ADVERTISE | DecisionKey::NO_EXPORT,
+        PeerType::Internal => DecisionKey::NO_ADVERTISE,
+    };
+    if flags & forbidden != 0 {
+        return Err(RejectReason::WellKnownCommunity);
+    }
+    Ok(())
 }
 
 impl Rib {

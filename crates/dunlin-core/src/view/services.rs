@@ -5,8 +5,8 @@ use dunlin_api::{
     ServiceFilter, Step, Verdict,
 };
 use dunlin_intent::{
-    AddressStanding, NamespacedName, OriginKind, ServiceAddressView, ServiceType, ServiceView,
-    TrafficPolicy, WithheldReason,
+    AddressStanding, Cluster, NamespacedName, OriginKind, ServiceAddressView, ServiceType,
+    ServiceView, TrafficPolicy, WithheldReason,
 };
 use dunlin_net::{Afi, IpNet};
 
@@ -50,31 +50,7 @@ impl Core {
 
     /// The Service that a prefix is announced for, and how many more.
     pub(super) fn announced_for(&self, net: IpNet) -> String {
-        let within = self.cluster.services_within(net);
-        let announces = |name: &NamespacedName| {
-            let view = self.cluster.service(name);
-            view.is_some_and(|view| {
-                let prefixes = view.addresses.iter().flat_map(announced);
-                prefixes.into_iter().any(|one| one.prefix == net)
-            })
-        };
-        let mut names: Vec<&NamespacedName> = Vec::new();
-        for (_, name) in within.iter().take(OWNERS_MAX) {
-            if !names.contains(name) && announces(name) {
-                names.push(name);
-            }
-        }
-        let more = if within.len() > OWNERS_MAX {
-            " and many more".to_owned()
-        } else if names.len() > 1 {
-            format!(" and {} more", names.len() - 1)
-        } else {
-            String::new()
-        };
-        match names.first() {
-            Some(first) => format!("Service/{first}{more}"),
-            None => "Service/?".into(),
-        }
+        announced_for(&self.cluster, net)
     }
 
     /// Explains a full-length prefix that is a Service's address by that Service: by the one that has it announced, where
@@ -323,5 +299,34 @@ fn policy_text(policy: TrafficPolicy) -> &'static str {
     match policy {
         TrafficPolicy::Cluster => "Cluster",
         TrafficPolicy::Local => "Local",
+    }
+}
+
+/// The Services that a prefix is announced for.
+pub(crate) fn announced_for(cluster: &Cluster, net: IpNet) -> String {
+    let within = cluster.services_within(net);
+    let announces = |name: &NamespacedName| {
+        let view = cluster.service(name);
+        view.is_some_and(|view| {
+            let prefixes = view.addresses.iter().flat_map(announced);
+            prefixes.into_iter().any(|one| one.prefix == net)
+        })
+    };
+    let mut names: Vec<&NamespacedName> = Vec::new();
+    for (_, name) in within.iter().take(OWNERS_MAX) {
+        if !names.contains(name) && announces(name) {
+            names.push(name);
+        }
+    }
+    let more = if within.len() > OWNERS_MAX {
+        " and many more".to_owned()
+    } else if names.len() > 1 {
+        format!(" and {} more", names.len() - 1)
+    } else {
+        String::new()
+    };
+    match names.first() {
+        Some(first) => format!("Service/{first}{more}"),
+        None => "Service/?".into(),
     }
 }

@@ -1,5 +1,6 @@
 //! A core with a kernel that obeys and one router outside that listens.
 
+pub(crate) mod many;
 mod update;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,9 @@ use std::sync::Arc;
 
 use dunlin_api::{Answer, Query, Route, RouteFilter};
 use dunlin_bgp::policy::PeerType;
-use dunlin_bgp::session::{Command, ConnId, DownReason, Negotiated, SessionEvent, TransportError};
+use dunlin_bgp::session::{
+    Command, ConnId, DownReason, Negotiated, PeerConfig, SessionEvent, TransportError,
+};
 use dunlin_core::{Action, Core, CoreConfig, Input, Outside, Restart};
 use dunlin_dataplane::fib::BatchDone;
 use dunlin_dataplane::links::{Address, Link};
@@ -96,6 +99,8 @@ pub(crate) struct Bench {
     router: Option<PeerId>,
     /// Who is wanted as a peer, by name.
     peers: BTreeMap<String, PeerId>,
+    /// What each peer was last told to be.
+    configs: BTreeMap<PeerId, Arc<PeerConfig>>,
     is_up: bool,
     sent: Vec<u8>,
     unwritten: usize,
@@ -123,6 +128,7 @@ impl Bench {
             now: Instant::ZERO,
             router: None,
             peers: BTreeMap::new(),
+            configs: BTreeMap::new(),
             is_up: false,
             sent: Vec::new(),
             unwritten: 0,
@@ -254,9 +260,14 @@ impl Bench {
 
     /// The router announces these prefixes.
     pub(crate) fn learns(&mut self, nets: &[&str]) {
-        let nets: Vec<Ipv4Net> = nets.iter().map(|net| net.parse().unwrap()).collect();
-        let batch = update::announce(SEED, nets, ROUTER, None);
         let peer = self.router.expect("the router is wanted");
+        self.announced(peer, nets, ROUTER);
+    }
+
+    /// A peer announces these prefixes with this next hop.
+    fn announced(&mut self, peer: PeerId, nets: &[&str], next_hop: Ipv4Addr) {
+        let nets: Vec<Ipv4Net> = nets.iter().map(|net| net.parse().unwrap()).collect();
+        let batch = update::announce(SEED, nets, next_hop, None);
         let conn = CONN;
         self.session(SessionEvent::Routes { peer, conn, batch });
     }
@@ -303,6 +314,10 @@ impl Bench {
                 self.peer_commands += 1;
                 self.router = Some(peer);
                 self.peers.insert(config.name.clone(), peer);
+                self.configs.insert(peer, config);
+            }
+            Action::Session(Command::RemovePeer { peer }) => {
+                self.configs.remove(&peer);
             }
             Action::Session(Command::Send { bytes, .. }) => {
                 self.unwritten += bytes.len();

@@ -20,7 +20,7 @@ use crate::problem::{Problem, Reason};
 use crate::settings::{Faults, Settings, graceful_restart, host_bits_fault};
 
 /// A Node, with what is usable of its fact.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) fact: NodeFact,
     pub(super) age: Age,

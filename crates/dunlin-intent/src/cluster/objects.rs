@@ -18,14 +18,14 @@ use crate::settings::{CONFIGURATION, DEFAULT_ASN, Faults, Settings};
 /// The longest key of TCP MD5, in octets (`TCP_MD5SIG_MAXKEYLEN`).
 const MAX_PASSWORD_LEN: usize = 80;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Advertisement {
     pub(super) fact: AdvertisementFact,
     /// Without fault.
     pub(super) usable: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Filter {
     fact: FilterFact,
     /// `None` if the filter is refused.

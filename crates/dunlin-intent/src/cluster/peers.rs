@@ -19,7 +19,7 @@ use crate::problem::{ObjectKind, ObjectRef, Problem, Reason};
 use crate::settings::Faults;
 
 /// A `BGPPeer` with what depends on it alone, on the configuration and on our labels.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Configured {
     pub(super) fact: PeerFact,
     /// The session asked for, if nothing is wrong and this node is selected.
@@ -28,7 +28,7 @@ pub(super) struct Configured {
 }
 
 /// Which peers are at which place.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Places {
     /// The usable `BGPPeer`s; the first by name has the place.
     configured: BTreeMap<Place, BTreeSet<Arc<str>>>,

@@ -9,7 +9,7 @@ use super::Cluster;
 use crate::intent::{Change, LocalIntent, Origination, PeerIntent, PeerKey};
 
 /// What has to be judged again, and what may have to be told.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Dirty {
     // To judge again.
     /// What concerns this node as a whole.
@@ -31,7 +31,7 @@ pub(super) struct Dirty {
 }
 
 /// What was told last.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Told {
     pub(super) local: Option<Arc<LocalIntent>>,
     pub(super) originations: BTreeMap<IpNet, Origination>,

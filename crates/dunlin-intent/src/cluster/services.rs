@@ -6,6 +6,7 @@ mod classes;
 mod counts;
 mod endpoints;
 mod hosts;
+mod foresight;
 mod labels;
 mod pools;
 mod prefixes;
@@ -50,7 +51,7 @@ pub use view::{AddressStanding, AnnouncedPrefix, ServiceAddressView, ServiceView
 /// A change of an endpoint costs what its slice costs, and nothing more unless something began or ended for its Service; a
 /// change of a Service costs that Service; a change of a Node what lies at its prefixes. All Services are judged again
 /// only when the advertisements that this node heeds, its labels or its next hops change.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Services {
     services: BTreeMap<NamespacedName, Service>,
     endpoints: Endpoints,
@@ -82,7 +83,7 @@ pub(super) struct Services {
 }
 
 /// What has to be judged again.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Dirty {
     /// What is on this node.
     pub(super) places: bool,
@@ -101,7 +102,7 @@ pub(super) struct Dirty {
 }
 
 /// A Service, and what comes of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Service {
     spec: Spec,
     /// Why each address is withheld, in the order of `spec.addresses`; none given for one that is announced.

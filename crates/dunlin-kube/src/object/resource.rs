@@ -84,6 +84,46 @@ impl Resource {
             .find(|r| r.kind.as_str() == kind && r.is_version(api_version))
     }
 
+    /// The key of an object as people name it: `BGPPeer/tor-1`, `Service/shop/web`. The kind may be written as in paths, and in
+    /// any case.
+    ///
+    /// # Errors
+    /// What is wrong with the name.
+    pub fn named_key(text: &str) -> Result<Key, String> {
+        let (kind, place) = text.split_once('/').ok_or_else(|| {
+            format!("{text:?} names no object: write KIND/NAME, as BGPPeer/tor-1, or KIND/NAMESPACE/NAME")
+        })?;
+        let is_meant = |resource: &Resource| {
+            kind.eq_ignore_ascii_case(resource.kind.as_str())
+                || kind.eq_ignore_ascii_case(resource.plural)
+        };
+        let resource = Resource::ALL.into_iter().find(is_meant).ok_or_else(|| {
+            let known = Resource::ALL.map(|resource| resource.kind.as_str());
+            format!(
+                "{text:?}: {kind} is not a kind that is read here: there are {}",
+                known.join(", ")
+            )
+        })?;
+        let (namespace, name) = match place.split_once('/') {
+            Some((namespace, name)) => (Some(namespace.to_owned()), name),
+            None => (None, place),
+        };
+        if namespace.is_some() && !resource.namespaced {
+            return Err(format!(
+                "{text:?}: a {} lies in no namespace",
+                resource.kind
+            ));
+        }
+        let name = Some(name.to_owned());
+        let place = Place { name, namespace };
+        place
+            .checked_name()
+            .map_err(|why| format!("{text:?}: {why}"))?;
+        resource
+            .key(place)
+            .ok_or_else(|| format!("{text:?} has no name"))
+    }
+
     /// `apiVersion` of its objects: `v1`, `dunlin.dev/v1alpha1`.
     pub fn api_version(&self) -> String {
         match self.group {

@@ -6,7 +6,7 @@ use dunlin_net::Instant;
 
 use super::conn::{Conn, Direction, Stage};
 use super::{Peer, open};
-use crate::session::{Action, ConnId, DownReason, PeerConfig, Remote};
+use crate::session::{Action, ConnId, DownReason, Negotiated, PeerConfig, Remote};
 
 impl Peer {
     pub(super) fn on_configure(&mut self, now: Instant, config: Arc<PeerConfig>) {
@@ -43,8 +43,42 @@ impl Peer {
     }
 }
 
+impl PeerConfig {
+    /// Whether a session that was negotiated under this configuration ends when it becomes `new`: something that our OPEN
+    /// said is no longer so, or something that the session stands on. `dialled` says whether the connection is one that we
+    /// opened.
+    pub fn must_reset(&self, new: &PeerConfig, negotiated: &Negotiated, dialled: bool) -> bool {
+        let moved = dialled
+            && new
+                .local_address
+                .is_some_and(|local| local.to_canonical() != negotiated.local.ip());
+        said_otherwise(self, new)
+            || moved
+            || address_changed(self, new)
+            || !new
+                .remote_asn
+                .accepts(negotiated.local_asn, negotiated.remote_asn)
+    }
+}
+
 /// Whether the connection stands on something that is no longer so.
 fn must_reset(old: &PeerConfig, new: &PeerConfig, conn: &Conn) -> bool {
+    match &conn.stage {
+        Stage::Dialing => {
+            said_otherwise(old, new)
+                || dials(old, new)
+                || old.transport != new.transport
+                || new.passive
+        }
+        Stage::OpenSent(_) => said_otherwise(old, new) || address_changed(old, new),
+        Stage::OpenConfirm(negotiated) | Stage::Established(negotiated, _) => {
+            old.must_reset(new, negotiated, conn.direction == Direction::Outgoing)
+        }
+    }
+}
+
+/// Whether our OPEN would say something else.
+fn said_otherwise(old: &PeerConfig, new: &PeerConfig) -> bool {
     let said = |config: &PeerConfig| {
         let mut said = config.clone();
         // R and F bits count for the next OPEN only; the last is no part of any OPEN.
@@ -55,24 +89,7 @@ fn must_reset(old: &PeerConfig, new: &PeerConfig, conn: &Conn) -> bool {
         }
         open::our_open(&said)
     };
-    if said(old) != said(new) {
-        return true;
-    }
-    match &conn.stage {
-        Stage::Dialing => dials(old, new) || old.transport != new.transport || new.passive,
-        Stage::OpenSent(_) => address_changed(old, new),
-        Stage::OpenConfirm(negotiated) | Stage::Established(negotiated, _) => {
-            let moved = conn.direction == Direction::Outgoing
-                && new
-                    .local_address
-                    .is_some_and(|local| local.to_canonical() != negotiated.local.ip());
-            moved
-                || address_changed(old, new)
-                || !new
-                    .remote_asn
-                    .accepts(negotiated.local_asn, negotiated.remote_asn)
-        }
-    }
+    said(old) != said(new)
 }
 
 /// Whether a dial would go another way.

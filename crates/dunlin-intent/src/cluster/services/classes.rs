@@ -9,7 +9,7 @@ use crate::intent::ServiceClass;
 pub(super) type Names = [Arc<str>];
 
 /// Numbers for sets of advertisements. A set has the same number for as long as somebody holds it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::cluster) struct Classes {
     numbers: BTreeMap<Arc<Names>, ServiceClass>,
     held: BTreeMap<ServiceClass, Held>,
@@ -18,7 +18,7 @@ pub(in crate::cluster) struct Classes {
     pub(super) changed: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     names: Arc<Names>,
     holders: usize,

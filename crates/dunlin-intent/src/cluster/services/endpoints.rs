@@ -183,7 +183,7 @@ impl Backing {
 }
 
 /// All slices, and what they come to for each Service, whether there is such a Service or not.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Endpoints {
     slices: BTreeMap<NamespacedName, Slice>,
     backings: BTreeMap<NamespacedName, Backing>,
@@ -192,6 +192,11 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
+    /// Whether the slice is known.
+    pub(super) fn knows(&self, name: &NamespacedName) -> bool {
+        self.slices.contains_key(name)
+    }
+
     /// What is behind a Service.
     pub(super) fn behind(&self, service: &NamespacedName) -> Backing {
         self.backings.get(service).copied().unwrap_or_default()

@@ -13,7 +13,7 @@ use crate::intent::{OriginKind, Origination, ServiceClass};
 type Counted = Vec<(ServiceClass, u32)>;
 
 /// A prefix that is announced, or was when it was last looked at.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Prefix {
     wanted: Counted,
     /// The advertisements of all that want it; held.

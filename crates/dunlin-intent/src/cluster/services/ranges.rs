@@ -11,13 +11,13 @@ use dunlin_net::{Afi, IpNet};
 use super::Cluster;
 use super::prefixes::Conflict;
 use crate::claims::Age;
-use crate::fact::{AddressRange, PoolFact, ServiceCidrFact};
+use crate::fact::{AddressRange, Key, PoolFact, ServiceCidrFact};
 use crate::origin::PrefixMap;
 use crate::problem::{ObjectKind, ObjectRef, Problem, Reason};
 use crate::settings::{Faults, host_bits_fault};
 
 /// `ServiceCIDR`s, pools, the aggregates announced, and the addresses of Services that advertisements select.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::cluster) struct Ranges {
     cidrs: BTreeMap<String, ServiceCidrFact>,
     pools: BTreeMap<String, PoolFact>,
@@ -37,6 +37,15 @@ impl Ranges {
     /// All pools, by name.
     pub(super) fn pools(&self) -> impl Iterator<Item = &PoolFact> {
         self.pools.values()
+    }
+
+    /// Whether the `ServiceCIDR` or pool is known.
+    pub(in crate::cluster) fn knows(&self, key: &Key) -> bool {
+        match key {
+            Key::ServiceCidr(name) => self.cidrs.contains_key(name),
+            Key::Pool(name) => self.pools.contains_key(name),
+            _ => false,
+        }
     }
 
     /// Whether a prefix shares addresses with a pool or a `ServiceCIDR`.

@@ -1,3 +1,5 @@
+use dunlin_intent::NamespacedName;
+
 use super::*;
 
 #[test]
@@ -30,5 +32,26 @@ fn a_kind_of_another_group_or_version_is_another_kind() {
         ("", ""),
     ] {
         assert_eq!(Resource::named(version, kind), None, "{version} {kind}");
+    }
+}
+
+#[test]
+fn objects_are_found_by_the_names_that_people_give_them() {
+    let key = |text| Resource::named_key(text);
+    assert_eq!(key("BGPPeer/tor-1"), Ok(Key::Peer("tor-1".into())));
+    assert_eq!(key("bgppeers/tor-1"), Ok(Key::Peer("tor-1".into())));
+    let web = |namespace| Ok(Key::Service(NamespacedName::new(namespace, "web")));
+    assert_eq!(key("service/shop/web"), web("shop"));
+    assert_eq!(key("Service/web"), web("default"));
+    for wrong in [
+        "tor-1",
+        "BGPPeer/",
+        "BGPPeer/a/b",
+        "Deployment/web",
+        "Service/a/b/c",
+        "/x",
+    ] {
+        let error = key(wrong).unwrap_err();
+        assert!(error.contains(&format!("{wrong:?}")), "{error}");
     }
 }

@@ -1,0 +1,243 @@
+//! What another import policy would make of the table, without changing anything.
+
+use std::borrow::Cow;
+
+use dunlin_net::Family;
+use smallvec::SmallVec;
+
+use super::attrset::DecisionKey;
+use super::decide::{Candidate, Candidates, rank, shares_traffic};
+use super::export::may_pass_on;
+use super::input::ImportPolicy;
+use super::source::SourceInfo;
+use super::table::{NetId, Path, RibFamily, Table};
+use super::{Rib, Store};
+use crate::attrs::{self, Attrs};
+use crate::batch::NextHop;
+use crate::policy::{PeerType, RejectReason};
+
+/// A prefix now and under another import policy.
+#[derive(Clone, Debug)]
+pub struct Foresight<'a, F: Family> {
+    /// The prefix.
+    pub net: F::Net,
+    /// Its paths, those originated here left out.
+    pub paths: SmallVec<[ForeseenPath<'a>; 4]>,
+    /// The best path now.
+    pub before: Option<Chosen<'a>>,
+    /// The best path then.
+    pub after: Option<Chosen<'a>>,
+    /// Whether any path is judged otherwise or gets other attributes.
+    pub changed: bool,
+}
+
+/// A path now and under another import policy.
+#[derive(Clone, Copy, Debug)]
+pub struct ForeseenPath<'a> {
+    /// Where it came from.
+    pub info: &'a SourceInfo,
+    /// Why it is not used now, if it is not.
+    pub before: Result<(), RejectReason>,
+    /// Why it would not be used, if it would not.
+    pub after: Result<(), RejectReason>,
+    /// Whether it is used now and then, with other attributes.
+    pub edited: bool,
+}
+
+/// A path that is, or would be, the best.
+#[derive(Clone, Debug)]
+pub struct Chosen<'a> {
+    /// Where it came from.
+    pub info: &'a SourceInfo,
+    /// Its attributes after import policy.
+    pub attrs: Cow<'a, [u8]>,
+    /// Its next hop.
+    pub next_hop: NextHop,
+    /// The next hops that share its traffic, in order; given only where [`Foresight::changed`].
+    pub hops: SmallVec<[NextHop; 1]>,
+    flags: u8,
+}
+
+impl Chosen<'_> {
+    /// Whether the rules of BGP let a peer of this type be told of it.
+    ///
+    /// # Errors
+    /// Why they do not.
+    pub fn may_be_told(&self, to: PeerType) -> Result<(), RejectReason> {
+        may_pass_on(self.info, self.flags, to, false)
+    }
+}
+
+/// A path with what another policy makes of it.
+struct Judged<'a> {
+    number: u32,
+    path: &'a Path,
+    verdict: Result<(Cow<'a, [u8]>, DecisionKey), RejectReason>,
+}
+
+impl Store {
+    fn foresee<'a, F: RibFamily, P: ImportPolicy>(
+        &'a self,
+        policy: &P,
+        net: F::Net,
+        path: &Path,
+        originated: bool,
+    ) -> Result<(Cow<'a, [u8]>, DecisionKey), RejectReason> {
+        let info = &self.sources.get(path.source).info;
+        let set = self.attrs.get(path.attrs);
+        if set.key.flags & DecisionKey::AS_LOOP != 0 {
+            return Err(RejectReason::AsLoop);
+        }
+        if set.key.flags & DecisionKey::REFLECTION_LOOP != 0 {
+            return Err(RejectReason::ReflectionLoop);
+        }
+        if info.is_local() {
+            let stays = originated.then_some((Cow::Borrowed(&*set.bytes), set.key));
+            return stays.ok_or(RejectReason::NotAdvertised);
+        }
+        let hop = self.hops.get(set.hop);
+        let edits = policy.judge::<F>(info, net, Attrs::new(&set.bytes), &hop.next_hop)?;
+        if !hop.resolution.reachable {
+            return Err(RejectReason::NextHopUnresolved);
+        }
+        Ok(match edits.filter(|edits| !edits.is_empty()) {
+            None => (Cow::Borrowed(&*set.bytes), set.key),
+            Some(edits) => {
+                let bytes = attrs::apply_edits(Attrs::new(&set.bytes), edits);
+                let key = DecisionKey::new(Attrs::new(&bytes), info, &self.attrs.us);
+                (Cow::Owned(bytes), key)
+            }
+        })
+    }
+
+    fn differs(&self, judged: &Judged<'_>) -> bool {
+        match (self.ineligible(judged.path), &judged.verdict) {
+            (Some(before), Err(after)) => before != *after,
+            (None, Ok((bytes, _))) => {
+                let used = judged.path.used().unwrap_or(judged.path.attrs);
+                *self.attrs.get(used).bytes != **bytes
+            }
+            _ => true,
+        }
+    }
+
+    /// The best path now.
+    fn chosen<F: RibFamily>(&self, table: &Table<F>, id: NetId) -> Option<Chosen<'_>> {
+        let best = table.best(id)?;
+        let set = self.attrs.get(best.used()?);
+        Some(Chosen {
+            info: &self.sources.get(best.source).info,
+            attrs: Cow::Borrowed(&set.bytes),
+            next_hop: self.hops.get(set.hop).next_hop,
+            hops: SmallVec::new(),
+            flags: set.key.flags,
+        })
+    }
+
+    /// The best path of those judged anew.
+    fn choose<'a>(&'a self, judged: &[Judged<'a>]) -> Option<Chosen<'a>> {
+        let candidate = |one: &Judged<'_>| {
+            let (_, key) = one.verdict.as_ref().ok()?;
+            let hop = self.attrs.get(one.path.attrs).hop;
+            Some(self.compared(one.number, one.path.source, hop, *key))
+        };
+        let candidates: Candidates = judged.iter().filter_map(candidate).collect();
+        let ranking = rank(&candidates);
+        let lead = candidates.get(ranking.best?)?;
+        let best = judged.iter().find(|one| one.number == lead.number)?;
+        let (bytes, key) = best.verdict.as_ref().ok()?;
+        Some(Chosen {
+            info: &self.sources.get(best.path.source).info,
+            attrs: bytes.clone(),
+            next_hop: self.hops.get(lead.hop).next_hop,
+            hops: self.sharing(&candidates),
+            flags: key.flags,
+        })
+    }
+
+    fn sharing(&self, candidates: &[Candidate]) -> SmallVec<[NextHop; 1]> {
+        let ranking = rank(candidates);
+        let shares = candidates.iter().zip(&ranking.lost);
+        let mut hops: SmallVec<[NextHop; 1]> = shares
+            .filter(|(_, lost)| shares_traffic(**lost))
+            .map(|(candidate, _)| self.hops.get(candidate.hop).next_hop)
+            .collect();
+        hops.sort_unstable();
+        hops.dedup();
+        hops
+    }
+}
+
+impl Rib {
+    /// Shows each of the first `limit` prefixes as it is and as it would be under another import policy, with only those
+    /// originated here that `originated` names; in no order of prefixes. Says whether there were more.
+    pub fn foresee<F: RibFamily, P: ImportPolicy>(
+        &self,
+        policy: &P,
+        originated: impl Fn(F::Net) -> bool,
+        limit: usize,
+        mut visit: impl FnMut(Foresight<'_, F>),
+    ) -> bool {
+        let table = F::table(&self.tables);
+        let mut ids = table.ids_from(0).filter(|id| !table.is_bare(*id));
+        for id in ids.by_ref().take(limit) {
+            visit(self.foreseen(policy, &originated, table, id));
+        }
+        ids.next().is_some()
+    }
+
+    fn foreseen<'a, F: RibFamily, P: ImportPolicy>(
+        &'a self,
+        policy: &P,
+        originated: &impl Fn(F::Net) -> bool,
+        table: &'a Table<F>,
+        id: NetId,
+    ) -> Foresight<'a, F> {
+        let store = &self.store;
+        let net = table.net(id);
+        let alive = table.paths(id).filter(|(_, path)| {
+            let source = store.sources.get(path.source);
+            !source.is_dead(F::AFI, path.epoch)
+        });
+        let judged: SmallVec<[Judged<'a>; 4]> = alive
+            .map(|(number, path)| {
+                let originated = originated(net);
+                let verdict = store.foresee::<F, P>(policy, net, path, originated);
+                Judged {
+                    number,
+                    path,
+                    verdict,
+                }
+            })
+            .collect();
+        let differs: SmallVec<[bool; 4]> = judged.iter().map(|one| store.differs(one)).collect();
+        let changed = differs.contains(&true);
+        let mut before = store.chosen(table, id);
+        let after = if changed {
+            let candidates = store.candidates(table, id);
+            if let Some(before) = &mut before {
+                before.hops = store.sharing(&candidates);
+            }
+            store.choose(&judged)
+        } else {
+            before.clone()
+        };
+        let learned = judged.iter().zip(differs).map(|(one, differs)| {
+            let before = store.ineligible(one.path).map_or(Ok(()), Err);
+            let after = one.verdict.as_ref().map(|_| ()).map_err(|reason| *reason);
+            ForeseenPath {
+                info: &store.sources.get(one.path.source).info,
+                before,
+                after,
+                edited: differs && before.is_ok() && after.is_ok(),
+            }
+        });
+        Foresight {
+            net,
+            paths: learned.filter(|path| !path.info.is_local()).collect(),
+            before,
+            after,
+            changed,
+        }
+    }
+}

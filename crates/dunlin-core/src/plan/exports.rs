@@ -1,0 +1,261 @@
+//! What peers would be told of what this node originates.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use dunlin_api::{Listed, PlannedExports, SessionEffect};
+use dunlin_bgp::attrs::{AttrBuilder, Attrs, Origin};
+use dunlin_bgp::policy::{AttrEdits, PeerType};
+use dunlin_bgp::rib::RibFamily;
+use dunlin_intent::{ExportFilter, ExportPolicy, NextHopMode, Origination, PeerIntent};
+use dunlin_net::{Afi, IpNet, PeerId, PerFamily, V4, V6};
+
+use super::bounded::{Kept, Shift};
+use super::fields::{self, Fields};
+use super::{Budget, Draft, Party, Wanted};
+use crate::peer_config::{Restart, peer_config};
+use crate::policy::Slot;
+
+/// What decides on what a peer is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Side<'a> {
+    policy: &'a ExportPolicy,
+    families: PerFamily<bool>,
+    pub(super) to: PeerType,
+    /// The next hops we name.
+    own: PerFamily<Option<IpAddr>>,
+}
+
+/// Peers that are told the same now, and would be told the same.
+pub(super) struct Class<'a> {
+    pub(super) sides: [Option<Side<'a>>; 2],
+    pub(super) slots: [Option<Slot>; 2],
+    /// The one peer there is, where what it is told depends on whom it was learned from.
+    pub(super) relay: Option<Option<PeerId>>,
+    peers: Vec<String>,
+    pub(super) shift: Shift,
+}
+
+/// What is told beside the prefix.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Told<'a> {
+    pub(super) edits: Option<&'a AttrEdits>,
+    pub(super) next_hop: IpAddr,
+}
+
+impl Side<'_> {
+    /// The next hop that is named, if there is one.
+    pub(super) fn next_hop(&self, afi: Afi, learned: Option<IpAddr>) -> Option<IpAddr> {
+        match (self.policy.next_hop, learned) {
+            (NextHopMode::Unchanged, Some(learned)) => Some(learned),
+            _ => *self.own.get(afi),
+        }
+    }
+
+    pub(super) fn has(&self, afi: Afi) -> bool {
+        *self.families.get(afi)
+    }
+
+    fn relays(&self) -> bool {
+        matches!(self.policy.filter, ExportFilter::Filter(_))
+    }
+}
+
+impl<'a> Draft<'a> {
+    /// All peers, those that are told the same together.
+    pub(super) fn classes(&'a self, parties: &[Party<'a>]) -> Vec<Class<'a>> {
+        let mut classes: Vec<Class<'a>> = Vec::new();
+        for party in parties.iter().filter(|party| !party.is_range()) {
+            let sides = self.sides(party);
+            let relays = sides.iter().flatten().any(Side::relays);
+            let found = classes
+                .iter_mut()
+                .find(|class| !relays && class.relay.is_none() && class.sides == sides);
+            if let Some(class) = found {
+                class.peers.push(party.name());
+                continue;
+            }
+            classes.push(Class {
+                slots: sides.map(|side| side.map(|side| Slot::new(side.policy))),
+                relay: relays.then_some(party.peer.map(|peer| peer.id)),
+                peers: vec![party.name()],
+                shift: Shift::default(),
+                sides,
+            });
+        }
+        classes
+    }
+
+    /// What a peer is told by now and then; nothing where it is no peer or not even tried.
+    fn sides(&'a self, party: &Party<'a>) -> [Option<Side<'a>>; 2] {
+        let up = party.peer.and_then(|peer| peer.up.as_ref());
+        let negotiated = up.map(|up| &*up.negotiated);
+        let stays = party.effect() != Some(SessionEffect::Resets);
+        let same = |f: fn(&PeerIntent) -> PeerType, g: fn(&PeerIntent) -> &[Afi]| {
+            let (Some(before), Some(after)) = (party.before, party.after) else {
+                return false;
+            };
+            f(before) == f(after) && g(before) == g(after)
+        };
+        // What was negotiated holds until our side says something else.
+        let keeps = stays || same(|i| i.session.peer_type(), |i| &i.session.families);
+        let side = |wanted: &'a Wanted, intent: Option<&'a Arc<PeerIntent>>, keeps: bool| {
+            let intent = intent?;
+            let local = wanted.local.as_ref()?;
+            peer_config(intent, local.router_id, Restart::default()).ok()?;
+            let negotiated = negotiated.filter(|_| keeps);
+            let mut own = local.next_hops;
+            if let Some(negotiated) = negotiated.filter(|_| !intent.key.is_node()) {
+                let local = negotiated.local.ip().to_canonical();
+                *own.get_mut(Afi::of(local)) = Some(local);
+            }
+            let families = &intent.session.families;
+            Some(Side {
+                policy: &intent.policy.export,
+                families: negotiated.map_or_else(|| offered(families), |n| n.families),
+                to: negotiated.map_or_else(|| intent.session.peer_type(), |n| n.peer_type),
+                own,
+            })
+        };
+        let before = side(&self.before, party.before, true);
+        let mut after = side(&self.after, party.after, keeps);
+        // A family that loses its address is told nothing new by it.
+        if let (Some(before), Some(after)) = (before, &mut after) {
+            for afi in Afi::ALL {
+                let own = after.own.get_mut(afi);
+                *own = own.or(*before.own.get(afi));
+            }
+        }
+        [before, after]
+    }
+
+    /// The prefixes whose origination would not stay as it is.
+    pub(super) fn originations_moved(&self) -> BTreeSet<IpNet> {
+        let (before, after) = (&self.before.originations, &self.after.originations);
+        let gone = before.iter().filter(|(net, o)| after.get(net) != Some(o));
+        let new = after.iter().filter(|(net, o)| before.get(net) != Some(o));
+        gone.chain(new).map(|(net, _)| *net).collect()
+    }
+
+    /// What the peers of a class would be told of what this node originates.
+    pub(super) fn originated(
+        &self,
+        class: &mut Class<'_>,
+        moved: &BTreeSet<IpNet>,
+        budget: &mut Budget,
+    ) {
+        let attrs = AttrBuilder::originated(Origin::Igp).build();
+        let [before, after] = class.sides;
+        let all: BTreeSet<IpNet>;
+        let nets = if before == after {
+            moved
+        } else {
+            let wanted = [&self.before, &self.after];
+            let nets = wanted.into_iter().flat_map(|w| w.originations.keys());
+            all = nets.copied().collect();
+            &all
+        };
+        let [slot_before, slot_after] = &class.slots;
+        for net in nets.iter().copied() {
+            if !budget.spend() {
+                return;
+            }
+            let told = |side, slot: &'_ Option<Slot>, wanted: &Wanted| {
+                let origination = wanted.originations.get(&net)?;
+                told(side, slot.as_ref()?, net, origination, Attrs::new(&attrs))
+                    .map(|t| (t.edits.cloned().unwrap_or_default(), t.next_hop))
+            };
+            let both = (
+                told(before, slot_before, &self.before),
+                told(after, slot_after, &self.after),
+            );
+            let kept = || Kept::from(None);
+            match both {
+                (None, Some(_)) => class.shift.appear.add(self.limit, net, kept),
+                (Some(_), None) => class.shift.go.add(self.limit, net, kept),
+                (Some(before), Some(after)) if before != after => {
+                    class.shift.change.add(self.limit, net, || {
+                        let mut fields = Fields::default();
+                        fields::edits(&mut fields, [&before.0, &after.0]);
+                        fields.plain("next hop", [before.1, after.1]);
+                        Kept {
+                            changes: fields.0,
+                            ..Kept::from(None)
+                        }
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The classes' outcomes, those of the same outcome together.
+    pub(super) fn exports(&self, classes: Vec<Class<'_>>) -> Listed<PlannedExports> {
+        let mut outcomes: Vec<(Shift, Listed<String>)> = Vec::new();
+        for class in classes {
+            let mut shift = class.shift;
+            shift.reconcile();
+            if shift.is_empty() {
+                continue;
+            }
+            let at = outcomes.iter().position(|(other, _)| *other == shift);
+            let at = at.unwrap_or_else(|| {
+                outcomes.push((shift, Listed::default()));
+                outcomes.len() - 1
+            });
+            for peer in class.peers {
+                outcomes[at].1.add(self.limit, peer);
+            }
+        }
+        let mut listed = Listed::default();
+        for (shift, peers) in outcomes {
+            if listed.items.len() >= self.limit {
+                listed.more += 1;
+                continue;
+            }
+            let prefixes = self.shown(&shift);
+            listed.items.push(PlannedExports { peers, prefixes });
+        }
+        listed
+    }
+}
+
+fn offered(families: &[Afi]) -> PerFamily<bool> {
+    PerFamily {
+        v4: families.contains(&Afi::Ipv4),
+        v6: families.contains(&Afi::Ipv6),
+    }
+}
+
+/// What a peer is told of a prefix of ours, if it is.
+fn told<'s>(
+    side: Option<Side<'_>>,
+    slot: &'s Slot,
+    net: IpNet,
+    origination: &Origination,
+    attrs: Attrs<'_>,
+) -> Option<Told<'s>> {
+    match net {
+        IpNet::V4(net) => told_of::<V4>(side?, slot, net, origination, attrs),
+        IpNet::V6(net) => told_of::<V6>(side?, slot, net, origination, attrs),
+    }
+}
+
+fn told_of<'s, F: RibFamily>(
+    side: Side<'_>,
+    slot: &'s Slot,
+    net: F::Net,
+    origination: &Origination,
+    attrs: Attrs<'_>,
+) -> Option<Told<'s>> {
+    if !side.has(F::AFI) {
+        return None;
+    }
+    let kind = Some(origination.kind);
+    let edits = slot.judge::<F>(kind, net, attrs, side.to).ok()?;
+    Some(Told {
+        edits: edits.filter(|edits| !edits.is_empty()),
+        next_hop: side.next_hop(F::AFI, None)?,
+    })
+}

@@ -1,0 +1,166 @@
+//! What differs between two values, field by field, in the words of objects and RFCs.
+
+use dunlin_api::FieldChange;
+use dunlin_bgp::policy::{AttrEdits, CommunityValue};
+use dunlin_intent::{
+    Auth, ExportFilter, GracefulRestart, ImportPolicy, NextHopMode, PeerIntent, Remote, RemoteAsn,
+    SessionIntent,
+};
+
+/// Collects differences.
+#[derive(Debug, Default)]
+pub(super) struct Fields(pub(super) Vec<FieldChange>);
+
+impl Fields {
+    /// Notes a field if its value differs.
+    pub(super) fn compare<T: PartialEq>(
+        &mut self,
+        field: &str,
+        [before, after]: [T; 2],
+        show: impl Fn(&T) -> Option<String>,
+    ) {
+        if before != after {
+            self.0.push(FieldChange {
+                field: field.to_owned(),
+                before: show(&before),
+                after: show(&after),
+            });
+        }
+    }
+
+    /// Of values that are shown as they are.
+    pub(super) fn plain<T: PartialEq + ToString>(&mut self, field: &str, values: [T; 2]) {
+        self.compare(field, values, |value| Some(value.to_string()));
+    }
+
+    /// Of values that may be absent.
+    pub(super) fn optional<T: PartialEq + ToString>(
+        &mut self,
+        field: &str,
+        values: [Option<T>; 2],
+    ) {
+        self.compare(field, values, |value| value.as_ref().map(T::to_string));
+    }
+
+    /// Of lists.
+    pub(super) fn list<T: PartialEq + ToString>(&mut self, field: &str, values: [&[T]; 2]) {
+        self.compare(field, values, |list| {
+            let texts: Vec<String> = list.iter().map(T::to_string).collect();
+            (!texts.is_empty()).then(|| texts.join(", "))
+        });
+    }
+}
+
+/// The transport and what OPEN says.
+pub(super) fn session(fields: &mut Fields, both: [&SessionIntent; 2]) {
+    let address = |s: &SessionIntent| match s.remote {
+        Remote::Address(addr, _) => Some(addr),
+        Remote::Range(_) => None,
+    };
+    let range = |s: &SessionIntent| match s.remote {
+        Remote::Address(..) => None,
+        Remote::Range(net) => Some(net),
+    };
+    let port = |s: &SessionIntent| match s.remote {
+        Remote::Address(_, port) => Some(port),
+        Remote::Range(_) => None,
+    };
+    fields.optional("peerAddress", both.map(address));
+    fields.optional("peerRange", both.map(range));
+    fields.optional("port", both.map(port));
+    fields.optional("sourceAddress", both.map(|s| s.local_address));
+    fields.plain("localASN", both.map(|s| s.local_asn));
+    fields.compare("peerASN", both.map(|s| s.remote_asn), |asn| {
+        Some(match asn {
+            RemoteAsn::Exactly(asn) => asn.to_string(),
+            RemoteAsn::External => "external".to_owned(),
+        })
+    });
+    fields.list("addressFamilies", both.map(|s| s.families.as_slice()));
+    fields.plain("holdTimeSeconds", both.map(|s| s.timers.hold_time_secs));
+    fields.plain("keepaliveSeconds", both.map(|s| s.timers.keepalive_secs));
+    fields.plain(
+        "connectRetrySeconds",
+        both.map(|s| s.timers.connect_retry_secs),
+    );
+    fields.compare("gracefulRestart", both.map(|s| s.graceful_restart), |gr| {
+        gr.map(|gr| restart(&gr))
+    });
+    fields.compare(
+        "passwordSecretRef",
+        both.map(|s| &s.auth),
+        |auth| match auth {
+            Auth::None => None,
+            Auth::Password(_) => Some("a password".to_owned()),
+            Auth::Missing => Some("a password that is missing".to_owned()),
+        },
+    );
+    fields.optional("ebgpMultihop", both.map(|s| s.ebgp_multihop));
+}
+
+pub(super) fn restart(gr: &GracefulRestart) -> String {
+    let bit = if gr.notification { ", N" } else { "" };
+    format!("{} s{bit}", gr.restart_secs)
+}
+
+/// What is learned and told.
+pub(super) fn policy(fields: &mut Fields, both: [&PeerIntent; 2]) {
+    let both = both.map(|intent| &intent.policy);
+    fields.compare(
+        "importFilter",
+        both.map(|p| &p.import),
+        |import| match import {
+            ImportPolicy::OriginValidation | ImportPolicy::Nothing(_) => None,
+            ImportPolicy::Filter(filter) => Some(rules(&filter.name, filter.rules.len())),
+        },
+    );
+    fields.compare(
+        "exportFilter",
+        both.map(|p| &p.export.filter),
+        |filter| match filter {
+            ExportFilter::None => None,
+            ExportFilter::Missing => Some("one that is missing".to_owned()),
+            ExportFilter::Filter(filter) => Some(rules(&filter.name, filter.rules.len())),
+        },
+    );
+    fields.compare("nextHop", both.map(|p| p.export.next_hop), |mode| {
+        Some(next_hop_mode(*mode).to_owned())
+    });
+    fields.compare("advertisements", both.map(|p| &p.export.originated), |_| {
+        None
+    });
+}
+
+fn rules(name: &str, count: usize) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{name} ({count} rule{s})")
+}
+
+fn next_hop_mode(mode: NextHopMode) -> &'static str {
+    match mode {
+        NextHopMode::SelfAddress => "Self",
+        NextHopMode::Unchanged => "Unchanged",
+    }
+}
+
+/// What an originated prefix is told with.
+pub(super) fn edits(fields: &mut Fields, both: [&AttrEdits; 2]) {
+    fields.optional("LOCAL_PREF", both.map(|e| e.local_pref));
+    fields.optional("MULTI_EXIT_DISC", both.map(|e| e.med));
+    fields.compare("prepend", both.map(|e| e.prepend), |prepend| {
+        prepend.map(|(asn, count)| format!("{asn} x{count}"))
+    });
+    let communities = both.map(|e| communities(&e.add_communities));
+    let communities = [&communities[0], &communities[1]].map(Vec::as_slice);
+    fields.list("communities", communities);
+}
+
+fn communities(values: &[CommunityValue]) -> Vec<String> {
+    let text = |value: &CommunityValue| match value {
+        CommunityValue::Standard(value) => format!("{}:{}", value >> 16, value & 0xffff),
+        CommunityValue::Large(a, b, c) => format!("{a}:{b}:{c}"),
+    };
+    let mut texts: Vec<String> = values.iter().map(text).collect();
+    texts.sort_unstable();
+    texts
+}

@@ -1,0 +1,159 @@
+//! Several peers, and what a plan says of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dunlin_api::{Plan, Query};
+use dunlin_bgp::session::{Remote, RemoteAsn};
+use dunlin_core::{PlanStep, PlannedChange};
+use dunlin_intent::FilterFact;
+use dunlin_intent::FilterRuleFact;
+
+use super::*;
+
+/// A step of a plan.
+pub(crate) fn applies(fact: Fact) -> PlanStep {
+    PlanStep {
+        change: PlannedChange::Apply(fact),
+        at: None,
+    }
+}
+
+/// A step of a plan.
+pub(crate) fn deletes(key: Key) -> PlanStep {
+    PlanStep {
+        change: PlannedChange::Delete(key),
+        at: None,
+    }
+}
+
+/// Another node: `n2` has the address 10.0.0.2 and the pod subnet 10.244.2.0/24.
+pub(crate) fn other_node(number: u8) -> NodeFact {
+    NodeFact::new(format!("n{number}"))
+        .with_internal_ip(IpAddr::from([10, 0, 0, number]))
+        .with_pod_cidr(IpNet::new_assert(IpAddr::from([10, 244, number, 0]), 24))
+}
+
+/// A router: `tor-1` has the address 10.0.0.101 and lets in what the filter `all` does.
+pub(crate) fn router(number: u8) -> PeerFact {
+    PeerFact {
+        name: format!("tor-{number}"),
+        peer_address: Some(IpAddr::from([10, 0, 0, 100 + number])),
+        peer_asn: Some(PeerAsn::Number(Asn(65001))),
+        import_filter: Some("all".into()),
+        ..PeerFact::default()
+    }
+}
+
+/// The filter that lets everything in, as it is.
+pub(crate) fn all() -> FilterFact {
+    FilterFact {
+        name: "all".into(),
+        rules: vec![FilterRuleFact::accept_all()],
+        malformed: Vec::new(),
+    }
+}
+
+impl Bench {
+    fn peer(&self, name: &str) -> PeerId {
+        let named = |(_, config): &(&PeerId, &Arc<PeerConfig>)| config.name == name;
+        let found = self.configs.iter().find(named);
+        *found.unwrap_or_else(|| panic!("{name} is no peer")).0
+    }
+
+    /// What each peer is told to be, by name.
+    pub(crate) fn peers(&self) -> BTreeMap<String, Arc<PeerConfig>> {
+        let named = |config: &Arc<PeerConfig>| (config.name.clone(), config.clone());
+        self.configs.values().map(named).collect()
+    }
+
+    /// The session with a peer comes up, dialled by it.
+    pub(crate) fn comes_up(&mut self, name: &str) {
+        let peer = self.peer(name);
+        let negotiated = Arc::new(agreed(&self.configs[&peer]));
+        let conn = CONN;
+        self.session(SessionEvent::Up {
+            peer,
+            conn,
+            negotiated,
+        });
+    }
+
+    /// A peer announces these prefixes with its own address as next hop.
+    pub(crate) fn hears(&mut self, name: &str, nets: &[&str]) {
+        let peer = self.peer(name);
+        let Remote::Address(remote) = self.configs[&peer].remote else {
+            panic!("{name} is a range");
+        };
+        let IpAddr::V4(next_hop) = remote.ip() else {
+            panic!("{name} has no IPv4 address");
+        };
+        self.announced(peer, nets, next_hop);
+    }
+
+    pub(crate) fn plan(&self, steps: Vec<PlanStep>) -> Plan {
+        self.plan_within(steps, 1000)
+    }
+
+    /// In lists of at most so many items.
+    pub(crate) fn plan_within(&self, steps: Vec<PlanStep>, limit: usize) -> Plan {
+        self.core.plan(steps, limit)
+    }
+
+    /// Everything the core holds, as text.
+    pub(crate) fn held(&self) -> String {
+        format!("{:?}", self.core)
+    }
+
+    /// What each peer is told or about to be told.
+    pub(crate) fn told_to(&mut self) -> BTreeMap<String, BTreeSet<IpNet>> {
+        let Answer::Advertisements(view) = self.ask(&Query::Advertisements(RouteFilter::default()))
+        else {
+            panic!("advertisements were asked for");
+        };
+        let mut told: BTreeMap<String, BTreeSet<IpNet>> = BTreeMap::new();
+        for item in view.items {
+            for to in item.to.into_iter().filter(|to| to.next_hop.is_some()) {
+                told.entry(to.name).or_default().insert(item.prefix);
+            }
+        }
+        told
+    }
+
+    /// The prefixes that are used of what each peer announces.
+    pub(crate) fn used(&mut self) -> BTreeMap<String, BTreeSet<IpNet>> {
+        let mut used: BTreeMap<String, BTreeSet<IpNet>> = BTreeMap::new();
+        for route in self.routes() {
+            for path in route.paths.iter().filter(|path| path.from != "local") {
+                if path.best || path.multipath || path.reason.is_none() {
+                    used.entry(path.from.clone())
+                        .or_default()
+                        .insert(route.prefix);
+                }
+            }
+        }
+        used
+    }
+}
+
+/// What is negotiated with a peer that is as the configuration wants it.
+pub(crate) fn agreed(config: &PeerConfig) -> Negotiated {
+    let Remote::Address(remote) = config.remote else {
+        panic!("{} is a range", config.name);
+    };
+    let IpAddr::V4(address) = remote.ip() else {
+        panic!("{} has no IPv4 address", config.name);
+    };
+    Negotiated {
+        remote_asn: match config.remote_asn {
+            RemoteAsn::Exact(asn) => asn,
+            RemoteAsn::Internal => config.local_asn,
+            RemoteAsn::External => Asn(65099),
+        },
+        local_asn: config.local_asn,
+        remote_router_id: RouterId(address),
+        peer_type: config.remote_asn.peer_type(config.local_asn),
+        families: config.families,
+        remote: SocketAddr::new(remote.ip(), 40_000),
+        ..negotiated()
+    }
+}
