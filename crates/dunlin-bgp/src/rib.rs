@@ -47,7 +47,7 @@ use table::private::Tables;
 pub use decide::DecisionStep;
 pub use export::{ExportAction, ExportNextHop, ExportPolicy, ExportView};
 pub use fib::{FibNextHop, FibRoute};
-pub use foresight::{Chosen, ForeseenPath, Foresight};
+pub use foresight::{Chosen, ForeseenPath, Foresight, OtherPolicy};
 pub use group::{GroupId, GroupKey};
 pub use hops::{NextHopEvent, Resolution};
 pub use input::{Applied, ImportPolicy};

@@ -201,17 +201,18 @@ impl Store {
             return None;
         }
         let set = self.attrs.get(path.used()?);
-        Some(self.compared(number, path.source, set.hop, set.key))
+        let peer_type = self.sources.get(path.source).info.peer_type;
+        Some(self.compared(number, path.source, peer_type, (set.hop, set.key)))
     }
 
-    /// What is compared of a path with these attributes.
+    /// What is compared of a path from such a session, with these attributes.
     #[inline]
     pub(super) fn compared(
         &self,
         number: u32,
         source: SourceId,
-        hop: u32,
-        key: DecisionKey,
+        peer_type: PeerType,
+        (hop, key): (u32, DecisionKey),
     ) -> Candidate {
         let info = &self.sources.get(source).info;
         let local = info.is_local();
@@ -221,7 +222,7 @@ impl Store {
             hop,
             key,
             local,
-            external: !local && info.peer_type == PeerType::External,
+            external: !local && peer_type == PeerType::External,
             igp_metric: if local { 0 } else { resolution.igp_metric },
             router_id: match key.originator {
                 0 => u32::from(info.router_id.0),

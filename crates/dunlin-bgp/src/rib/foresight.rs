@@ -16,6 +16,15 @@ use crate::attrs::{self, Attrs};
 use crate::batch::NextHop;
 use crate::policy::{PeerType, RejectReason};
 
+/// How a table would be looked at.
+pub trait OtherPolicy: ImportPolicy {
+    /// Whether what is originated here stays so.
+    fn originates<F: RibFamily>(&self, net: F::Net) -> bool;
+
+    /// What kind of session the routes of a source would come by.
+    fn peer_type(&self, source: &SourceInfo) -> PeerType;
+}
+
 /// A prefix now and under another import policy.
 #[derive(Clone, Debug)]
 pub struct Foresight<'a, F: Family> {
@@ -55,6 +64,7 @@ pub struct Chosen<'a> {
     pub next_hop: NextHop,
     /// The next hops that share its traffic, in order; given only where [`Foresight::changed`].
     pub hops: SmallVec<[NextHop; 1]>,
+    peer_type: PeerType,
     flags: u8,
 }
 
@@ -64,7 +74,12 @@ impl Chosen<'_> {
     /// # Errors
     /// Why they do not.
     pub fn may_be_told(&self, to: PeerType) -> Result<(), RejectReason> {
-        may_pass_on(self.info, self.flags, to, false)
+        let peer_type = self.peer_type;
+        let source = SourceInfo {
+            peer_type,
+            ..self.info.clone()
+        };
+        may_pass_on(&source, self.flags, to, false)
     }
 }
 
@@ -72,16 +87,17 @@ impl Chosen<'_> {
 struct Judged<'a> {
     number: u32,
     path: &'a Path,
+    peer_type: PeerType,
     verdict: Result<(Cow<'a, [u8]>, DecisionKey), RejectReason>,
 }
 
 impl Store {
-    fn foresee<'a, F: RibFamily, P: ImportPolicy>(
+    fn foresee<'a, F: RibFamily, P: OtherPolicy>(
         &'a self,
         policy: &P,
         net: F::Net,
         path: &Path,
-        originated: bool,
+        peer_type: PeerType,
     ) -> Result<(Cow<'a, [u8]>, DecisionKey), RejectReason> {
         let info = &self.sources.get(path.source).info;
         let set = self.attrs.get(path.attrs);
@@ -92,11 +108,17 @@ impl Store {
             return Err(RejectReason::ReflectionLoop);
         }
         if info.is_local() {
-            let stays = originated.then_some((Cow::Borrowed(&*set.bytes), set.key));
+            let stays = policy
+                .originates::<F>(net)
+                .then_some((Cow::Borrowed(&*set.bytes), set.key));
             return stays.ok_or(RejectReason::NotAdvertised);
         }
         let hop = self.hops.get(set.hop);
-        let edits = policy.judge::<F>(info, net, Attrs::new(&set.bytes), &hop.next_hop)?;
+        let source = SourceInfo {
+            peer_type,
+            ..info.clone()
+        };
+        let edits = policy.judge::<F>(&source, net, Attrs::new(&set.bytes), &hop.next_hop)?;
         if !hop.resolution.reachable {
             return Err(RejectReason::NextHopUnresolved);
         }
@@ -125,8 +147,10 @@ impl Store {
     fn chosen<F: RibFamily>(&self, table: &Table<F>, id: NetId) -> Option<Chosen<'_>> {
         let best = table.best(id)?;
         let set = self.attrs.get(best.used()?);
+        let info = &self.sources.get(best.source).info;
         Some(Chosen {
-            info: &self.sources.get(best.source).info,
+            info,
+            peer_type: info.peer_type,
             attrs: Cow::Borrowed(&set.bytes),
             next_hop: self.hops.get(set.hop).next_hop,
             hops: SmallVec::new(),
@@ -139,7 +163,7 @@ impl Store {
         let candidate = |one: &Judged<'_>| {
             let (_, key) = one.verdict.as_ref().ok()?;
             let hop = self.attrs.get(one.path.attrs).hop;
-            Some(self.compared(one.number, one.path.source, hop, *key))
+            Some(self.compared(one.number, one.path.source, one.peer_type, (hop, *key)))
         };
         let candidates: Candidates = judged.iter().filter_map(candidate).collect();
         let ranking = rank(&candidates);
@@ -151,6 +175,7 @@ impl Store {
             attrs: bytes.clone(),
             next_hop: self.hops.get(lead.hop).next_hop,
             hops: self.sharing(&candidates),
+            peer_type: best.peer_type,
             flags: key.flags,
         })
     }
@@ -169,27 +194,25 @@ impl Store {
 }
 
 impl Rib {
-    /// Shows each of the first `limit` prefixes as it is and as it would be under another import policy, with only those
-    /// originated here that `originated` names; in no order of prefixes. Says whether there were more.
-    pub fn foresee<F: RibFamily, P: ImportPolicy>(
+    /// Shows each of the first `limit` prefixes as it is and as it would be under another import policy, in no order of
+    /// prefixes. Says whether there were more.
+    pub fn foresee<F: RibFamily, P: OtherPolicy>(
         &self,
         policy: &P,
-        originated: impl Fn(F::Net) -> bool,
         limit: usize,
         mut visit: impl FnMut(Foresight<'_, F>),
     ) -> bool {
         let table = F::table(&self.tables);
         let mut ids = table.ids_from(0).filter(|id| !table.is_bare(*id));
         for id in ids.by_ref().take(limit) {
-            visit(self.foreseen(policy, &originated, table, id));
+            visit(self.foreseen(policy, table, id));
         }
         ids.next().is_some()
     }
 
-    fn foreseen<'a, F: RibFamily, P: ImportPolicy>(
+    fn foreseen<'a, F: RibFamily, P: OtherPolicy>(
         &'a self,
         policy: &P,
-        originated: &impl Fn(F::Net) -> bool,
         table: &'a Table<F>,
         id: NetId,
     ) -> Foresight<'a, F> {
@@ -201,17 +224,21 @@ impl Rib {
         });
         let judged: SmallVec<[Judged<'a>; 4]> = alive
             .map(|(number, path)| {
-                let originated = originated(net);
-                let verdict = store.foresee::<F, P>(policy, net, path, originated);
+                let peer_type = policy.peer_type(&store.sources.get(path.source).info);
+                let verdict = store.foresee::<F, P>(policy, net, path, peer_type);
                 Judged {
                     number,
                     path,
+                    peer_type,
                     verdict,
                 }
             })
             .collect();
         let differs: SmallVec<[bool; 4]> = judged.iter().map(|one| store.differs(one)).collect();
-        let changed = differs.contains(&true);
+        // What comes by another kind of session is decided on anew.
+        let moved =
+            |one: &Judged<'_>| one.peer_type != store.sources.get(one.path.source).info.peer_type;
+        let changed = differs.contains(&true) || judged.iter().any(moved);
         let mut before = store.chosen(table, id);
         let after = if changed {
             let candidates = store.candidates(table, id);

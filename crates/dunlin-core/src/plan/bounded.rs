@@ -78,7 +78,17 @@ impl Shift {
             .collect();
         for net in both {
             go.remove(&net);
-            if let Some(kept) = appear.remove(&net) {
+            if let Some(mut kept) = appear.remove(&net) {
+                let (learned, ours) = (Some("learned".to_owned()), Some("ours".to_owned()));
+                let (before, after) = match kept.from {
+                    Some(_) => (ours, learned),
+                    None => (learned, ours),
+                };
+                kept.changes = vec![FieldChange {
+                    field: "origin".to_owned(),
+                    before,
+                    after,
+                }];
                 self.change.items.insert(net, kept);
             }
         }

@@ -5,19 +5,23 @@ use std::collections::{BTreeMap, HashMap};
 use dunlin_api::{Listed, PlannedImports, SessionEffect};
 use dunlin_bgp::attrs::Attrs;
 use dunlin_bgp::batch::NextHop;
-use dunlin_bgp::policy::{AttrEdits, RejectReason};
-use dunlin_bgp::rib::{Foresight, ImportPolicy, RibFamily, SourceInfo};
-use dunlin_intent::{ImportPolicy as ImportIntent, PeerKey};
+use dunlin_bgp::policy::{AttrEdits, PeerType, RejectReason};
+use dunlin_bgp::rib::{Foresight, ImportPolicy, OtherPolicy, RibFamily, SourceInfo};
+use dunlin_intent::{ImportPolicy as ImportIntent, Origination, PeerKey};
 use dunlin_net::{IpNet, PeerId};
 
 use super::Party;
 use super::bounded::{Kept, Shift};
 use crate::policy::{Import, judge_import};
 
+/// What would be learned from a peer, and by which kind of session.
+type Judge<'a> = (&'a PeerKey, &'a ImportIntent, PeerType);
+
 /// What would be learned from each peer that is there now; none where its session would end.
 pub(super) struct Imports<'a> {
-    peers: HashMap<PeerId, Option<(&'a PeerKey, &'a ImportIntent)>, foldhash::fast::FixedState>,
+    peers: HashMap<PeerId, Option<Judge<'a>>, foldhash::fast::FixedState>,
     facts: Import<'a>,
+    originations: &'a BTreeMap<IpNet, Origination>,
     /// It is not the same for all of them.
     pub(super) differ: bool,
 }
@@ -37,10 +41,22 @@ impl ImportPolicy for Imports<'_> {
         next_hop: &NextHop,
     ) -> Result<Option<&AttrEdits>, RejectReason> {
         let peer = source.peer.and_then(|id| self.peers.get(&id));
-        let Some((key, import)) = peer.copied().flatten() else {
+        let Some((key, import, _)) = peer.copied().flatten() else {
             return Err(RejectReason::NoImportFilter);
         };
         judge_import::<F>(import, key, &self.facts, (source, net, attrs, next_hop))
+    }
+}
+
+impl OtherPolicy for Imports<'_> {
+    fn originates<F: RibFamily>(&self, net: F::Net) -> bool {
+        self.originations.contains_key(&net.into())
+    }
+
+    fn peer_type(&self, source: &SourceInfo) -> PeerType {
+        let peer = source.peer.and_then(|id| self.peers.get(&id));
+        let judge = peer.copied().flatten();
+        judge.map_or(source.peer_type, |(.., peer_type)| peer_type)
     }
 }
 
@@ -53,6 +69,7 @@ impl<'a> super::Draft<'a> {
                 peers: &self.core.peers,
                 installs: self.after.installs(),
             },
+            originations: &self.after.originations,
             differ: false,
         };
         for party in parties {
@@ -61,7 +78,14 @@ impl<'a> super::Draft<'a> {
             let after = party.after.filter(|_| !ends);
             let now = &peer.intent.policy.import;
             imports.differ |= after.is_none_or(|after| after.policy.import != *now);
-            let judged_by = after.map(|after| (party.key, &after.policy.import));
+            let resets = party.effect() == Some(SessionEffect::Resets);
+            let up = peer.up.as_ref().filter(|_| !resets);
+            let judged_by = after.map(|after| {
+                let intended = after.session.peer_type();
+                let peer_type = up.map_or(intended, |up| up.negotiated.peer_type);
+                (party.key, &after.policy.import, peer_type)
+            });
+            imports.differ |= resets;
             imports.peers.insert(peer.id, judged_by);
         }
         imports

@@ -25,7 +25,10 @@ impl Draft<'_> {
             seen.net,
             seen.before.as_ref(),
         );
-        let after = relay::<F>(side_after, slot_after, peer, seen.net, seen.after.as_ref());
+        // What this node would begin to originate is told as that.
+        let own = self.after.originations.contains_key(&net);
+        let best = seen.after.as_ref().filter(|_| !own);
+        let after = relay::<F>(side_after, slot_after, peer, seen.net, best);
         let from = |chosen: &Option<Chosen<'_>>| chosen.as_ref().and_then(|c| c.info.peer);
         let shift = &mut class.shift;
         match (before, after) {

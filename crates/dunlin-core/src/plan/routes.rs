@@ -55,7 +55,6 @@ impl Draft<'_> {
         let Some(routing) = &self.core.routing else {
             return;
         };
-        let originated = |net: F::Net| self.after.originations.contains_key(&net.into());
         let visit = |prefix: Foresight<'_, F>| {
             // An export filter judges what was learned whether import changes it or not.
             for class in classes.iter_mut().filter(|class| class.relay.is_some()) {
@@ -69,7 +68,7 @@ impl Draft<'_> {
             }
         };
         let rib = &routing.rib;
-        let more = rib.foresee::<F, _>(imports, originated, PREFIXES_MAX, visit);
+        let more = rib.foresee::<F, _>(imports, PREFIXES_MAX, visit);
         budget.cut |= more;
     }
 

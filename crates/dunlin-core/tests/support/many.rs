@@ -90,6 +90,52 @@ impl Bench {
         self.announced(peer, nets, next_hop);
     }
 
+    /// Takes in a whole change before any conclusion is drawn, and does what sessions do about it: those that stand on
+    /// something that is no longer so end and come up again, those that are new come up. Gives the names of the first.
+    pub(crate) fn undergoes(&mut self, steps: Vec<PlanStep>) -> BTreeSet<String> {
+        let (ids, before) = (self.configs.clone(), self.peers());
+        self.stopped.clear();
+        for step in steps {
+            let event = match step.change {
+                PlannedChange::Apply(fact) => SourceEvent::Apply(fact),
+                PlannedChange::Delete(key) => SourceEvent::Remove(key),
+            };
+            self.core.on(self.now, Input::Source(event));
+        }
+        self.settle();
+        for peer in ids.into_keys() {
+            if !self.configs.contains_key(&peer) {
+                self.goes_down(peer);
+            }
+        }
+        let mut reset = BTreeSet::new();
+        for (name, config) in self.peers() {
+            let peer = self.peer(&name);
+            let Some(old) = before.get(&name) else {
+                self.comes_up(&name);
+                continue;
+            };
+            let must = old.remote != config.remote
+                || old.must_reset(&config, &agreed(old), false)
+                || self.stopped.contains(&peer);
+            if must {
+                self.goes_down(peer);
+                self.comes_up(&name);
+                reset.insert(name);
+            }
+        }
+        reset
+    }
+
+    fn goes_down(&mut self, peer: PeerId) {
+        self.session(SessionEvent::Down {
+            peer,
+            conn: CONN,
+            reason: DownReason::ConfigChanged,
+            stale: None,
+        });
+    }
+
     pub(crate) fn plan(&self, steps: Vec<PlanStep>) -> Plan {
         self.plan_within(steps, 1000)
     }
@@ -119,12 +165,14 @@ impl Bench {
         told
     }
 
-    /// The prefixes that are used of what each peer announces.
+    /// The prefixes that are accepted of what each peer announces.
     pub(crate) fn used(&mut self) -> BTreeMap<String, BTreeSet<IpNet>> {
         let mut used: BTreeMap<String, BTreeSet<IpNet>> = BTreeMap::new();
         for route in self.routes() {
             for path in route.paths.iter().filter(|path| path.from != "local") {
-                if path.best || path.multipath || path.reason.is_none() {
+                let reason = path.reason.as_deref();
+                // One that lost to another is used as little as that matters here.
+                if reason.is_none_or(|reason| reason.starts_with("another")) {
                     used.entry(path.from.clone())
                         .or_default()
                         .insert(route.prefix);

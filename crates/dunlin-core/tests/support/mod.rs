@@ -3,7 +3,7 @@
 pub(crate) mod many;
 mod update;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -101,6 +101,8 @@ pub(crate) struct Bench {
     peers: BTreeMap<String, PeerId>,
     /// What each peer was last told to be.
     configs: BTreeMap<PeerId, Arc<PeerConfig>>,
+    /// The peers that were told to stop.
+    stopped: BTreeSet<PeerId>,
     is_up: bool,
     sent: Vec<u8>,
     unwritten: usize,
@@ -129,6 +131,7 @@ impl Bench {
             router: None,
             peers: BTreeMap::new(),
             configs: BTreeMap::new(),
+            stopped: BTreeSet::new(),
             is_up: false,
             sent: Vec::new(),
             unwritten: 0,
@@ -318,6 +321,9 @@ impl Bench {
             }
             Action::Session(Command::RemovePeer { peer }) => {
                 self.configs.remove(&peer);
+            }
+            Action::Session(Command::Stop { peer, .. }) => {
+                self.stopped.insert(peer);
             }
             Action::Session(Command::Send { bytes, .. }) => {
                 self.unwritten += bytes.len();

@@ -66,7 +66,7 @@ metadata: {name: shop}
     };
     assert_eq!(first.line, 5);
     assert!(first.message.contains("peerAdress"), "{first}");
-    assert_eq!(second.line, 6);
+    assert_eq!(second.line, 7);
     assert!(second.message.contains("dunlin.dev/v1beta7"), "{second}");
     assert!(matches!(sifted.facts[0].fact, Fact::Namespace(_)));
 }
