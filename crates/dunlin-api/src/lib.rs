@@ -7,8 +7,8 @@
 mod client;
 mod explain;
 mod metrics;
-mod pools;
 mod plan;
+mod pools;
 mod query;
 mod report;
 mod services;
@@ -19,12 +19,12 @@ mod tables;
 pub use client::{Client, ClientError, DEFAULT_SOCKET};
 pub use explain::{Explanation, Step, Verdict};
 pub use metrics::{Histogram, Metrics};
-pub use pools::{Pool, PoolCounts};
 pub use plan::{
     FieldChange, Listed, ObjectChange, PLAN_PATH, Plan, PlanFault, PlanFile, PlanRequest,
     PlannedExports, PlannedImports, PlannedObject, PlannedPeer, PlannedPrefix, PlannedPrefixes,
     PlannedSessions, SessionEffect,
 };
+pub use pools::{Pool, PoolCounts};
 pub use query::{Answer, ErrorBody, QUERY_PATH, Query, RouteFilter, RouteView};
 pub use report::{NodeReport, ObjectProblem, ObjectReport, OriginationReport, SessionReport};
 pub use services::{

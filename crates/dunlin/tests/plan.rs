@@ -89,13 +89,25 @@ fn files_standard_input_and_deletions_go_to_the_agent_in_order() {
     let dir = Dir::new("order");
     dir.agent(echo);
     let first = dir.file("a.yaml", "first");
-    let args = ["-f", &first, "-f", "-", "--delete", "BGPPeer/tor-1", "-o", "json"];
+    let args = [
+        "-f",
+        &first,
+        "-f",
+        "-",
+        "--delete",
+        "BGPPeer/tor-1",
+        "-o",
+        "json",
+    ];
     let output = dir.plan(&args, "second");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let plan: Plan = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(plan.notes, ["first", "second", "BGPPeer/tor-1"]);
     let shown = text(&dir.plan(&["--delete", "BGPPeer/tor-1"], "").stdout);
-    assert!(shown.starts_with("Plan for node n1, by its agent"), "{shown}");
+    assert!(
+        shown.starts_with("Plan for node n1, by its agent"),
+        "{shown}"
+    );
     let idle = "No session, route or announcement of this node would change.";
     assert!(shown.contains(idle), "{shown}");
 }
@@ -136,7 +148,10 @@ fn problems_and_faults_end_with_one() {
     let fault = dir.plan(&["-f", "-"], "fault");
     assert_eq!(fault.status.code(), Some(1));
     let shown = text(&fault.stdout);
-    assert!(shown.starts_with("-:7:3 (document 2)\n  unknown field\n"), "{shown}");
+    assert!(
+        shown.starts_with("-:7:3 (document 2)\n  unknown field\n"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -31,7 +31,7 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// What is kept for the service proxy, and only with it: the endpoints themselves, at some 20 octets each, and who claims
 /// which frontend.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Treatments {
     backends: Backends,
     claims: Claims,

@@ -11,7 +11,7 @@ use crate::cluster::services::Places;
 use crate::fact::{EndpointPortFact, EndpointSliceFact, NamespacedName, ServicePortFact};
 
 /// What is kept of a slice.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Slice {
     family: Afi,
     ports: Box<[EndpointPortFact]>,
@@ -96,7 +96,7 @@ impl Slice {
 }
 
 /// The slices of each Service, whether there is such a Service or not.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Backends {
     slices: BTreeMap<NamespacedName, BTreeMap<Arc<str>, Slice>>,
 }

@@ -5,7 +5,7 @@ use dunlin_net::service::Frontend;
 use crate::fact::NamespacedName;
 
 /// Which Services ask for which frontends.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Claims(BTreeSet<(Frontend, NamespacedName)>);
 
 impl Claims {
