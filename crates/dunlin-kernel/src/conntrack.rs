@@ -168,9 +168,14 @@ fn genmsg(afi: Afi) -> [u8; GENMSG_LEN] {
 /// Without a flow, all of UDP.
 fn write_filter(attrs: &mut AttrWriter<'_>, only: Option<&Flow>) {
     let (mut original, mut reply) = (BY_PROTOCOL, 0);
-    if only.is_some() {
-        original |= BY_DESTINATION | BY_DESTINATION_PORT;
-        reply |= BY_PROTOCOL | BY_SOURCE | BY_SOURCE_PORT;
+    if let Some(flow) = only {
+        original |= BY_DESTINATION_PORT;
+        reply |= BY_PROTOCOL | BY_SOURCE_PORT;
+        // For IPv6, Linux (as of 6.18) lets through all addresses but the one it is asked for.
+        if flow.to.is_ipv4() {
+            original |= BY_DESTINATION;
+            reply |= BY_SOURCE;
+        }
     }
     attrs.nest(TUPLE_ORIG, |attrs| {
         write_tuple(attrs, only.map(|flow| flow.to), false);

@@ -4,6 +4,7 @@
 
 pub mod services;
 mod space;
+pub mod world;
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
