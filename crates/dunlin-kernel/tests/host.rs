@@ -4,8 +4,9 @@ mod support;
 
 use std::time::Duration;
 
+use dunlin_dataplane::proxy::Batch;
 use dunlin_dataplane::rules::{Outcome, Rules};
-use dunlin_kernel::nft::RuleKeeper;
+use dunlin_kernel::nft::{RuleKeeper, proxy::ProxyTables};
 use dunlin_kernel::{Error, check_net_admin, cleanup, sysctl};
 use dunlin_net::IpNet;
 use support::*;
@@ -399,6 +400,12 @@ fn cleanup_removes_what_is_ours_and_nothing_else() {
         node.settle();
         drop(node);
         RuleKeeper::open().unwrap().apply(Some(&model())).unwrap();
+        let services = Batch {
+            rebuild: true,
+            ..Batch::default()
+        };
+        let made = ProxyTables::open().unwrap().apply(&services);
+        assert_eq!(made.result, Ok(()));
         run("nft add table inet other");
         run("ip nexthop add id 7 via 192.0.2.7 dev d0");
         run("ip route add 10.5.0.0/24 nhid 7 metric 512");
@@ -408,7 +415,7 @@ fn cleanup_removes_what_is_ours_and_nothing_else() {
             routes: 3,
             nexthops: 4,
             nft_table: true,
-            nft_service_tables: false,
+            nft_service_tables: true,
             protocol_name: true,
             problems: Vec::new(),
         };

@@ -2,10 +2,11 @@
 
 mod support;
 
-use dunlin_dataplane::proxy::{Batch, Element, Found, FrontendSet};
+use dunlin_dataplane::proxy::{Batch, Element, Found, FrontendSet, Op};
 use dunlin_kernel::nft::proxy::ProxyTables;
+use dunlin_kernel::{KernelCommand, KernelEvent};
 use dunlin_net::service::{Frontend, Protocol, View};
-use support::services::{Balanced, add, frontend};
+use support::services::{Balanced, add, frontend, remove};
 use support::*;
 
 /// Something of each kind, in both families.
@@ -117,5 +118,164 @@ fn what_nft_shows_it_takes_in_again() {
         let found = read(&mut ProxyTables::open().unwrap());
         assert!(found.intact && found.present);
         assert_eq!(found.elements, elements);
+    });
+}
+
+#[test]
+fn what_is_there_already_is_adopted_and_changed() {
+    in_netns(|| {
+        let elements = some_of_each();
+        let mut first = ProxyTables::open().unwrap();
+        assert_eq!(first.apply(&rebuild(&elements)).result, Ok(()));
+        // Another process knows only what it reads: sets for sizes and times that are there are not made twice.
+        let mut tables = ProxyTables::open().unwrap();
+        let service = frontend("10.96.0.9", Protocol::Udp, 53);
+        let endpoints = ["10.244.1.2:53", "10.244.1.3:53", "10.244.2.2:53"];
+        let more = Balanced::new(service, &endpoints).sticky(60).elements();
+        let batch = |number, ops| Batch {
+            number,
+            rebuild: false,
+            ops,
+            forget: Vec::new(),
+        };
+        let done = tables.apply(&batch(7, add(&more)));
+        assert_eq!((done.number, done.result), (7, Ok(())));
+        let found = read(&mut ProxyTables::open().unwrap());
+        let mut expected = [elements.clone(), more.clone()].concat();
+        expected.sort();
+        assert_eq!((found.intact, found.elements), (true, expected));
+        // A slot gets another endpoint in one batch.
+        let slot = more.last().copied().unwrap();
+        let Element::Slot { view, slot, .. } = slot else {
+            panic!("the last element is a slot");
+        };
+        let moved = |to: &str| Element::Slot {
+            view,
+            frontend: service,
+            slot,
+            to: to.parse().unwrap(),
+        };
+        let ops = vec![
+            Op::Remove(moved(endpoints[2])),
+            Op::Add(moved("10.244.2.9:53")),
+        ];
+        assert_eq!(tables.apply(&batch(8, ops)).result, Ok(()));
+        let text =
+            run("nft get element ip dunlin_services slots_inside { 10.96.0.9 . udp . 53 . 2 }");
+        assert!(text.contains("10.244.2.9 . 53"), "{text}");
+        assert_eq!(
+            tables
+                .apply(&batch(9, remove(&more[..more.len() - 1])))
+                .result,
+            Ok(())
+        );
+    });
+}
+
+#[test]
+fn a_refused_batch_does_nothing_and_says_where_it_failed() {
+    in_netns(|| {
+        let elements = some_of_each();
+        let mut tables = ProxyTables::open().unwrap();
+        assert_eq!(tables.apply(&rebuild(&elements)).result, Ok(()));
+        let before = run("nft list ruleset");
+        let service = frontend("10.96.0.9", Protocol::Tcp, 80);
+        let endpoints = ["10.244.1.2:80"];
+        let fresh = Balanced::new(service, &endpoints).elements();
+        let absent = Balanced::new(service, &["10.244.9.9:80"; 5]).elements();
+        let mut ops = add(&fresh);
+        ops.extend(remove(&absent[4..5]));
+        let refused = Batch {
+            number: 2,
+            rebuild: false,
+            ops,
+            forget: Vec::new(),
+        };
+        let done = tables.apply(&refused);
+        let error = done.result.unwrap_err();
+        assert!(!done.unsure);
+        assert_eq!(error.errno, libc::ENOENT);
+        let place =
+            "deleting 1 elements from set slots_inside of the nf_tables table ip dunlin_services";
+        assert!(error.message.contains(place), "{error}");
+        assert_eq!(run("nft list ruleset"), before);
+        // Nor are sets thought to be there that it would have made.
+        let done = tables.apply(&Batch {
+            ops: add(&fresh),
+            ..refused
+        });
+        assert_eq!(done.result, Ok(()));
+        assert!(run("nft list ruleset").contains("random_inside_0"));
+    });
+}
+
+#[test]
+fn tables_of_another_shape_are_not_taken_for_ours() {
+    in_netns(|| {
+        let elements = some_of_each();
+        let mut tables = ProxyTables::open().unwrap();
+        assert_eq!(tables.read().unwrap(), Found::default());
+        for damage in [
+            "nft delete table ip dunlin_services",
+            "nft flush chain ip6 dunlin_services refuse",
+            "nft add set ip dunlin_services other { type mark; }",
+            "nft insert rule ip dunlin_services inside drop",
+            "nft flush chain ip dunlin_services pick_inside_2",
+        ] {
+            assert_eq!(tables.apply(&rebuild(&elements)).result, Ok(()));
+            assert!(tables.read().unwrap().intact);
+            run(damage);
+            let found = tables.read().unwrap();
+            assert!(!found.intact && found.present, "{damage}");
+            assert_eq!(found.elements, Vec::new());
+            // Nothing is changed of what is not understood.
+            let batch = Batch {
+                number: 3,
+                ops: add(&elements[..1]),
+                ..Batch::default()
+            };
+            assert!(tables.apply(&batch).result.is_err(), "{damage}");
+        }
+        assert!(tables.remove().unwrap());
+        assert!(!tables.remove().unwrap());
+        assert_eq!(run("nft list ruleset"), "");
+    });
+}
+
+#[test]
+fn the_kernel_thread_tells_of_meddling_once_and_not_of_its_own_changes() {
+    in_netns(|| {
+        let mut node = Node::start();
+        let command = |node: &Node, command| node.kernel.command(command).unwrap();
+        let elements = some_of_each();
+        command(&node, KernelCommand::SubmitProxy(rebuild(&elements)));
+        node.until("the batch", |node| !node.proxy.is_empty());
+        command(&node, KernelCommand::ReadProxy);
+        node.until("the read-back", |node| node.proxy.len() == 2);
+        assert!(matches!(&node.proxy[1], KernelEvent::ProxyFound(Ok(found)) if found.intact));
+        for round in 0..2 {
+            let told = node.proxy.len();
+            for _ in 0..3 {
+                run("nft add element ip6 dunlin_services near { fd77::/64 }");
+                run("nft delete element ip6 dunlin_services near { fd77::/64 }");
+            }
+            node.until("the meddling", |node| node.proxy.len() == told + 1);
+            assert!(matches!(&node.proxy[told], KernelEvent::ProxyMeddled));
+            // Not again before it is read, and then at once.
+            run("nft flush set ip dunlin_services near");
+            command(&node, KernelCommand::ReadProxy);
+            node.until("the read-back", |node| node.proxy.len() == told + 2);
+            let lost = usize::from(round == 0);
+            let KernelEvent::ProxyFound(Ok(found)) = &node.proxy[told + 1] else {
+                panic!("{:?}", node.proxy);
+            };
+            assert!(found.intact && found.elements.len() <= elements.len() - lost);
+        }
+        let told = node.proxy.len();
+        command(&node, KernelCommand::RemoveProxy);
+        node.until("the removal", |node| node.proxy.len() > told);
+        let removed = node.proxy.last().unwrap();
+        assert!(matches!(removed, KernelEvent::ProxyFound(Ok(found)) if !found.present));
+        assert_eq!(run("nft list ruleset"), "");
     });
 }

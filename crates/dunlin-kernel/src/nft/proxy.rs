@@ -109,7 +109,7 @@ impl ProxyTables {
         };
         let wanted = demanded(&batch.ops).map_err(Failed::nothing_done)?;
         let new: Vec<FrontendSet> = wanted.difference(&made).copied().collect();
-        let mut load = Load::new(self.nft.limit());
+        let mut load = Load::new(self.nft.limit(), self.is_whole(batch)?);
         if batch.rebuild {
             load.build();
         }
@@ -126,6 +126,20 @@ impl ProxyTables {
             self.made = Some(made);
         }
         done
+    }
+
+    /// Whether nobody may meet half of a batch. Where nothing is yet, or things are only added, half of it is better than
+    /// none, as what makes a frontend known comes last.
+    fn is_whole(&mut self, batch: &Batch) -> Result<bool, Failed> {
+        let adds = batch.ops.iter().all(|op| matches!(op, Op::Add(_)));
+        let mut replaces = false;
+        if adds && batch.rebuild {
+            for afi in Afi::ALL {
+                let there = self.nft.has_table(shape::table(afi));
+                replaces |= there.map_err(|error| Failed::nothing_done(&error))?;
+            }
+        }
+        Ok(!adds || replaces)
     }
 
     /// Finds out which sets are there.

@@ -14,8 +14,8 @@ const TELL_DELAY: Duration = Duration::from_millis(100);
 /// The tables of the service proxy, and what is to be told of changes by others.
 pub(super) struct Proxy {
     tables: ProxyTables,
-    /// Somebody changed them since they were last read.
-    meddled: bool,
+    /// Since when somebody has changed them after they were last read.
+    meddled: Option<Instant>,
     /// That has been told.
     told: bool,
     last_told: Option<Instant>,
@@ -24,16 +24,19 @@ pub(super) struct Proxy {
 impl Proxy {
     pub(super) fn on_meddling(&mut self) {
         self.tables.distrust();
-        self.meddled = true;
+        self.meddled.get_or_insert_with(Instant::now);
     }
 
     /// When there will be something to tell.
     pub(super) fn due(&self) -> Option<Instant> {
-        let waits = self.meddled && !self.told;
-        waits.then(|| {
-            self.last_told
-                .map_or_else(Instant::now, |last| last + TELL_DELAY)
-        })
+        let meddled = self.meddled.filter(|_| !self.told)?;
+        let again = self.last_told.map(|last| last + TELL_DELAY);
+        Some(again.map_or(meddled, |again| again.max(meddled)))
+    }
+
+    /// What is known from now on is what is there.
+    fn settle(&mut self) {
+        (self.meddled, self.told) = (None, false);
     }
 }
 
@@ -43,7 +46,7 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
             Ok(proxy) => {
                 let done = proxy.tables.apply(batch);
                 if batch.rebuild && done.result.is_ok() {
-                    (proxy.meddled, proxy.told) = (false, false);
+                    proxy.settle();
                 }
                 done
             }
@@ -69,7 +72,7 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
         self.hear_nft();
         let found = self.open_proxy().and_then(|proxy| {
             // What has been heard is found; what comes from now on may be missed.
-            (proxy.meddled, proxy.told) = (false, false);
+            proxy.settle();
             find(&mut proxy.tables)
         });
         let found = found.map_err(|error| KernelError::from(&error));
@@ -97,7 +100,7 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
                 self.watch_nft(Afi::ALL.map(shape::table), tables.port())?;
                 Proxy {
                     tables,
-                    meddled: false,
+                    meddled: None,
                     told: false,
                     last_told: None,
                 }

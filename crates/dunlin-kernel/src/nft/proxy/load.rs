@@ -12,6 +12,9 @@ use crate::netlink::Refusal;
 use crate::nft::transaction::ELEMENTS;
 use crate::nft::{Nft, Transaction};
 
+/// So many elements a transaction where it may be several: the kernel's hash tables grow between transactions, and one of
+/// a hundred thousand elements takes it eight times as long as these.
+const CHUNK: usize = 5_000;
 const WHAT: &str = "writing the nf_tables tables of services";
 
 /// Where an element stands. Those that make the others count come last: what is not known is not looked up.
@@ -57,7 +60,9 @@ pub(super) struct Load {
     /// Full ones first.
     transactions: Vec<Part>,
     current: Part,
+    /// How much one transaction may hold, in octets and in elements.
     limit: usize,
+    elements: usize,
 }
 
 #[derive(Default)]
@@ -65,6 +70,7 @@ struct Part {
     transaction: Transaction,
     /// What messages are about, by the number of the first.
     about: Vec<(u32, About)>,
+    elements: usize,
 }
 
 /// What some messages are about.
@@ -77,12 +83,14 @@ struct About {
 }
 
 impl Load {
-    /// `limit`: as [`Nft::limit`]; what does not fit takes more than one transaction.
-    pub(super) fn new(limit: usize) -> Load {
+    /// `limit`: as [`Nft::limit`]; what does not fit takes more than one transaction. `whole`: else it takes no more than
+    /// one.
+    pub(super) fn new(limit: usize, whole: bool) -> Load {
         Load {
             transactions: Vec::new(),
             current: Part::default(),
             limit,
+            elements: if whole { usize::MAX } else { CHUNK },
         }
     }
 
@@ -144,7 +152,8 @@ impl Load {
     fn change(&mut self, add: bool, afi: Afi, place: Place, name: &str, ops: &[&Op]) {
         // A range may take two.
         for some in ops.chunks(ELEMENTS / 2) {
-            if self.current.transaction.len() > self.limit / 2 {
+            let full = self.current.elements >= self.elements;
+            if full || self.current.transaction.len() > self.limit / 2 {
                 self.transactions.push(std::mem::take(&mut self.current));
             }
             let about = About {
@@ -162,6 +171,7 @@ impl Load {
                 }
             });
             self.current.about.push((seq, about));
+            self.current.elements += some.len();
         }
     }
 
