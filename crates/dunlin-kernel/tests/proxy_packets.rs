@@ -5,39 +5,14 @@ mod support;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use dunlin_dataplane::proxy::{Batch, Element, Forget, FrontendSet, Op};
-use dunlin_kernel::nft::proxy::ProxyTables;
+use dunlin_dataplane::proxy::{Element, Forget, FrontendSet};
 use dunlin_net::Afi;
 use dunlin_net::service::{Frontend, Protocol, View};
-use support::services::{Balanced, add, frontend, remove};
+use support::services::*;
 use support::world::*;
 use support::*;
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
-
-fn at(addr: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(addr.parse().unwrap(), port)
-}
-
-/// Tables that know what is near, and these elements.
-fn tables(elements: &[Element]) -> ProxyTables {
-    let mut tables = ProxyTables::open().unwrap();
-    let mut ops = add(&near());
-    ops.extend(add(elements));
-    change(&mut tables, true, ops, &[]);
-    tables
-}
-
-fn change(tables: &mut ProxyTables, rebuild: bool, ops: Vec<Op>, forget: &[Forget]) {
-    let done = tables.apply(&Batch {
-        number: 1,
-        rebuild,
-        ops,
-        forget: forget.to_vec(),
-    });
-    assert_eq!(done.result, Ok(()));
-    assert_eq!(done.forgotten, Ok(()));
-}
 
 fn members(frontend: Frontend, sets: &[FrontendSet]) -> Vec<Element> {
     let member = |set: &FrontendSet| Element::Member {
@@ -314,17 +289,6 @@ fn clients_come_back_to_their_endpoint_until_it_is_forgotten() {
     });
 }
 
-/// The operations that lead from some elements to others.
-fn difference(from: &[Element], to: &[Element]) -> Vec<Op> {
-    let only = |these: &[Element], those: &[Element]| -> Vec<Element> {
-        let these = these.iter().filter(|element| !those.contains(element));
-        these.copied().collect()
-    };
-    let mut ops = remove(&only(from, to));
-    ops.extend(add(&only(to, from)));
-    ops
-}
-
 #[test]
 fn only_allowed_sources_come_from_outside() {
     in_netns(|| {
@@ -407,100 +371,6 @@ fn a_hash_sends_the_same_client_to_the_same_endpoint_on_any_node() {
                 *counts.entry(*by).or_insert(0) += 1;
             }
             assert_even(&counts, 5);
-        }
-    });
-}
-
-#[test]
-fn established_connections_outlive_their_endpoints_place_and_new_ones_go_elsewhere() {
-    in_netns(|| {
-        let world = World::new();
-        let outside = From::Space(&world.outside);
-        for afi in Afi::ALL {
-            let addrs = addrs(afi);
-            let (old, new) = (at(addrs.pods[0], 8080), at(addrs.pods[1], 8080));
-            serve(From::Space(&world.pod), Protocol::Tcp, old);
-            serve(From::Space(&world.neighbour), Protocol::Tcp, new);
-            let service = frontend(addrs.service, Protocol::Tcp, 80);
-            let of = |endpoint: SocketAddr| Balanced::new(service, &[endpoint]).elements();
-            let mut tables = tables(&of(old));
-            let to = at(addrs.service, 80);
-            let mut client = Client::open(outside, Protocol::Tcp, None, to).unwrap();
-            assert_eq!(client.ask().by, old);
-            change(&mut tables, false, difference(&of(old), &of(new)), &[]);
-            assert_eq!(ask(outside, Protocol::Tcp, to).by, new);
-            assert_eq!(client.ask().by, old);
-            // Even when the whole service goes, and when the tables are made anew.
-            change(&mut tables, false, remove(&of(new)), &[]);
-            assert_eq!(client.ask().by, old);
-            change(&mut tables, true, add(&of(new)), &[]);
-            assert_eq!(client.ask().by, old);
-        }
-    });
-}
-
-#[test]
-fn udp_moves_at_once_and_nothing_else_is_forgotten() {
-    in_netns(|| {
-        let world = World::new();
-        let outside = From::Space(&world.outside);
-        for afi in Afi::ALL {
-            let addrs = addrs(afi);
-            let (old, new) = (at(addrs.pods[0], 8080), at(addrs.pods[1], 8080));
-            serve(From::Space(&world.pod), Protocol::Udp, old);
-            serve(From::Space(&world.neighbour), Protocol::Udp, new);
-            let services = [80, 81].map(|port| frontend(addrs.service, Protocol::Udp, port));
-            let of = |service, endpoint: SocketAddr| Balanced::new(service, &[endpoint]).elements();
-            let mut tables = tables(&[of(services[0], old), of(services[1], old)].concat());
-            let open =
-                |port| Client::open(outside, Protocol::Udp, None, at(addrs.service, port)).unwrap();
-            let (mut client, mut other) = (open(80), open(81));
-            assert_eq!((client.ask().by, other.ask().by), (old, old));
-            // Both lose it; only the first is to be forgotten.
-            let ops: Vec<Op> = services
-                .iter()
-                .flat_map(|service| difference(&of(*service, old), &of(*service, new)))
-                .collect();
-            change(&mut tables, false, ops, &[]);
-            assert_eq!((client.ask().by, other.ask().by), (old, old));
-            let flows = |frontend| Forget::Flows {
-                frontend,
-                endpoint: old,
-            };
-            change(&mut tables, false, Vec::new(), &[flows(services[0])]);
-            assert_eq!((client.ask().by, other.ask().by), (new, old));
-            // Among many that are looked for at once, too.
-            let mut many: Vec<Forget> = (100..120)
-                .map(|port| flows(frontend(addrs.service, Protocol::Udp, port)))
-                .collect();
-            many.push(flows(services[1]));
-            change(&mut tables, false, Vec::new(), &many);
-            assert_eq!((client.ask().by, other.ask().by), (new, new));
-        }
-    });
-}
-
-#[test]
-fn a_flow_from_before_its_service_is_translated_once_it_is_forgotten() {
-    in_netns(|| {
-        let world = World::new();
-        let mut tables = tables(&[]);
-        for afi in Afi::ALL {
-            let addrs = addrs(afi);
-            // An address of the node, where something else listens.
-            let (itself, endpoint) = (at(addrs.node[2], 5300), at(addrs.pods[0], 5300));
-            serve(From::Node, Protocol::Udp, itself);
-            serve(From::Space(&world.pod), Protocol::Udp, endpoint);
-            let outside = From::Space(&world.outside);
-            let mut client = Client::open(outside, Protocol::Udp, None, itself).unwrap();
-            assert_eq!(client.ask().by, itself);
-            let service = frontend(addrs.node[2], Protocol::Udp, 5300);
-            let elements = Balanced::new(service, &[endpoint]).elements();
-            change(&mut tables, false, add(&elements), &[]);
-            assert_eq!(client.ask().by, itself);
-            let forget = [Forget::Untranslated { frontend: service }];
-            change(&mut tables, false, Vec::new(), &forget);
-            assert_eq!(client.ask().by, endpoint);
         }
     });
 }

@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 
-use dunlin_dataplane::proxy::{Element, FrontendSet, Op};
+use dunlin_dataplane::proxy::{Batch, Element, Forget, FrontendSet, Op};
+use dunlin_kernel::nft::proxy::ProxyTables;
 use dunlin_net::service::{Frontend, Protocol, View};
+
+use super::world::near;
 
 pub fn frontend(addr: &str, protocol: Protocol, port: u16) -> Frontend {
     Frontend {
@@ -87,4 +90,39 @@ impl Balanced {
             .chain((0..slots).zip(endpoints).map(slot))
             .collect()
     }
+}
+
+pub fn at(addr: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(addr.parse().unwrap(), port)
+}
+
+/// Tables that know what is near, and these elements.
+pub fn tables(elements: &[Element]) -> ProxyTables {
+    let mut tables = ProxyTables::open().unwrap();
+    let mut ops = add(&near());
+    ops.extend(add(elements));
+    change(&mut tables, true, ops, &[]);
+    tables
+}
+
+pub fn change(tables: &mut ProxyTables, rebuild: bool, ops: Vec<Op>, forget: &[Forget]) {
+    let done = tables.apply(&Batch {
+        number: 1,
+        rebuild,
+        ops,
+        forget: forget.to_vec(),
+    });
+    assert_eq!(done.result, Ok(()));
+    assert_eq!(done.forgotten, Ok(()));
+}
+
+/// The operations that lead from some elements to others.
+pub fn difference(from: &[Element], to: &[Element]) -> Vec<Op> {
+    let only = |these: &[Element], those: &[Element]| -> Vec<Element> {
+        let these = these.iter().filter(|element| !those.contains(element));
+        these.copied().collect()
+    };
+    let mut ops = remove(&only(from, to));
+    ops.extend(add(&only(to, from)));
+    ops
 }
