@@ -79,11 +79,11 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
 }
 
 fn protocol() -> impl Strategy<Value = Protocol> {
-    prop_oneof![3 => Just(Protocol::Tcp), 1 => Just(Protocol::Udp)]
+    prop_oneof![6 => Just(Protocol::Tcp), 1 => Just(Protocol::Udp)]
 }
 
 fn port_name() -> impl Strategy<Value = &'static str> {
-    prop_oneof![4 => Just(""), 1 => Just("p")]
+    prop_oneof![6 => Just(""), 1 => Just("p")]
 }
 
 /// What bears on delivery alone.
@@ -103,7 +103,7 @@ fn delivery() -> impl Strategy<Value = ServiceFact> {
     let ranges: [IpNet; 3] =
         ["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"].map(|text| text.parse().expect("a prefix"));
     (
-        prop::collection::vec(port, 0..3),
+        prop::collection::vec(port, 0..4),
         proptest::option::of(1u32..3),
         proptest::option::of(Just(32_000u16)),
         prop::sample::subsequence(ranges.to_vec(), 0..=3),
@@ -173,11 +173,23 @@ fn service() -> impl Strategy<Value = Fact> {
         )
 }
 
-/// Often some, as they only bear where all have them.
-fn hints(names: [&'static str; 3]) -> impl Strategy<Value = Vec<Arc<str>>> {
+/// The address, or one of the family that corresponds to it.
+fn of_family(addr: IpAddr, family: Option<Afi>) -> IpAddr {
+    match (addr, family) {
+        (IpAddr::V4(addr), Some(Afi::Ipv6)) => {
+            let [_, _, net, n] = addr.octets();
+            IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, net.into(), n.into()])
+        }
+        (IpAddr::V6(addr), Some(Afi::Ipv4)) => IpAddr::from([203, 0, 0, addr.octets()[15]]),
+        _ => addr,
+    }
+}
+
+/// So often some, as they only bear where all have them.
+fn hints(names: [&'static str; 3], some_of_ten: u32) -> impl Strategy<Value = Vec<Arc<str>>> {
     let some = prop::sample::subsequence(names.to_vec(), 1..=3);
     let some = some.prop_map(|names| names.into_iter().map(Into::into).collect());
-    prop_oneof![3 => some, 1 => Just(Vec::new())]
+    prop_oneof![some_of_ten => some, 10 - some_of_ten => Just(Vec::new())]
 }
 
 fn slice() -> impl Strategy<Value = Fact> {
@@ -185,8 +197,8 @@ fn slice() -> impl Strategy<Value = Fact> {
         address(),
         proptest::option::weighted(0.7, 0u8..3),
         (any::<bool>(), any::<bool>(), any::<bool>()),
-        hints(["n0", "n1", "n2"]),
-        hints(["0", "1", "2"]),
+        hints(["n0", "n1", "n2"], 4),
+        hints(["0", "1", "2"], 9),
     );
     let endpoint = endpoint.prop_map(
         |(address, node, (ready, serving, terminating), node_hints, zone_hints)| EndpointFact {
@@ -205,16 +217,20 @@ fn slice() -> impl Strategy<Value = Fact> {
         protocol,
         port,
     });
-    let ports = prop::collection::vec(port, 0..3);
+    let ports = prop::collection::vec(port, 0..4);
     let family = prop_oneof![
         4 => Just(Some(Afi::Ipv4)),
         2 => Just(Some(Afi::Ipv6)),
         1 => Just(None),
     ];
     let service = proptest::option::weighted(0.9, 0u8..4);
-    let endpoints = prop::collection::vec(endpoint, 0..4);
+    let endpoints = prop::collection::vec(endpoint, 0..6);
     ((0u8..2, 0u8..6), service, family, endpoints, ports).prop_map(
-        |((space, n), service, address_type, endpoints, ports)| {
+        |((space, n), service, address_type, mut endpoints, ports)| {
+            // As whoever reads slices makes sure.
+            for endpoint in &mut endpoints {
+                endpoint.address = endpoint.address.map(|addr| of_family(addr, address_type));
+            }
             Fact::EndpointSlice(EndpointSliceFact {
                 name: NamespacedName::new(format!("ns{space}"), format!("e{n}")),
                 service: service.map(|n| format!("s{n}").into()),
@@ -346,6 +362,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
 pub(crate) fn start() -> Vec<Step> {
     use ServiceAddressKind as K;
     let own = NodeFact::new(OWN)
+        .with_label(ZONE, "0")
         .with_internal_ip(IpAddr::from([192, 0, 2, 100]))
         .with_internal_ip(IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, 1]));
     let advertisement = |name: &str, length| {

@@ -98,7 +98,8 @@ impl Slice {
 /// The slices of each Service, whether there is such a Service or not.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Backends {
-    slices: BTreeMap<NamespacedName, BTreeMap<Arc<str>, Slice>>,
+    /// Most Services have one or two slices: lists of just that length are far smaller than maps.
+    slices: BTreeMap<NamespacedName, Vec<(Arc<str>, Slice)>>,
 }
 
 impl Backends {
@@ -113,10 +114,15 @@ impl Backends {
             return self.remove(service, &fact.name.name);
         };
         let slices = self.slices.entry(service.clone()).or_default();
-        if slices.get(&fact.name.name) == Some(&slice) {
-            return false;
+        let name = &fact.name.name;
+        match slices.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) if *known == slice => return false,
+            Some((_, known)) => *known = slice,
+            None => {
+                slices.reserve_exact(1);
+                slices.push((name.clone(), slice));
+            }
         }
-        slices.insert(fact.name.name.clone(), slice);
         true
     }
 
@@ -125,11 +131,14 @@ impl Backends {
         let Some(slices) = self.slices.get_mut(service) else {
             return false;
         };
-        let known = slices.remove(slice).is_some();
+        let at = slices.iter().position(|(name, _)| **name == *slice);
+        if let Some(at) = at {
+            slices.swap_remove(at);
+        }
         if slices.is_empty() {
             self.slices.remove(service);
         }
-        known
+        at.is_some()
     }
 
     fn of(&self, service: &NamespacedName, family: Afi) -> impl Iterator<Item = &Slice> {
