@@ -6,7 +6,7 @@ use dunlin_dataplane::proxy::{Batch, Element, Found, FrontendSet, Op};
 use dunlin_kernel::nft::proxy::ProxyTables;
 use dunlin_kernel::{KernelCommand, KernelEvent};
 use dunlin_net::service::{Frontend, Protocol, View};
-use support::services::{Balanced, add, frontend, remove};
+use support::services::{Balanced, add, change, difference, frontend, remove};
 use support::*;
 
 /// Something of each kind, in both families.
@@ -277,5 +277,41 @@ fn the_kernel_thread_tells_of_meddling_once_and_not_of_its_own_changes() {
         let removed = node.proxy.last().unwrap();
         assert!(matches!(removed, KernelEvent::ProxyFound(Ok(found)) if !found.present));
         assert_eq!(run("nft list ruleset"), "");
+    });
+}
+
+#[test]
+fn networks_may_touch_grow_and_shrink() {
+    in_netns(|| {
+        let service = frontend("10.96.0.1", Protocol::Tcp, 80);
+        let of = |nets: &[&str]| -> Vec<Element> {
+            let of = |net: &&str| {
+                let source: dunlin_net::IpNet = net.parse().unwrap();
+                let allowed = Element::Allowed {
+                    frontend: service,
+                    source,
+                };
+                [Element::Near(source), allowed]
+            };
+            nets.iter().flat_map(of).collect()
+        };
+        let steps = [
+            of(&["10.0.0.128/25", "10.0.1.0/24", "10.0.2.0/25"]),
+            of(&["10.0.0.128/25", "10.0.2.0/25"]),
+            of(&["10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/25"]),
+            of(&["10.0.0.0/23", "10.0.2.0/24"]),
+            of(&["10.0.0.0/25", "10.0.1.128/25", "255.0.0.0/8"]),
+            of(&["0.0.0.0/0"]),
+            of(&[]),
+        ];
+        let mut tables = ProxyTables::open().unwrap();
+        let mut last = Vec::new();
+        for (number, mut step) in steps.into_iter().enumerate() {
+            change(&mut tables, number == 0, difference(&last, &step), &[]);
+            step.sort();
+            let found = read(&mut ProxyTables::open().unwrap());
+            assert_eq!((found.intact, &found.elements), (true, &step), "{number}");
+            last = step;
+        }
     });
 }

@@ -43,6 +43,7 @@ pub enum Element {
     /// would answer itself past the translation.
     Hairpin(IpAddr),
     /// Addresses of this node and of its pods: what comes from there is inside, and answers from there come back this way.
+    /// They do not overlap.
     Near(IpNet),
 }
 
