@@ -30,7 +30,8 @@ impl Counts {
     }
 }
 
-pub(super) fn encode(out: &mut Out<'_>, health: &SourceHealth) -> fmt::Result {
+/// How the source stands with its server and its state file.
+fn of_all(out: &mut Out<'_>, health: &SourceHealth) -> fmt::Result {
     out.gauge(
         "dunlin_source_connected",
         "Whether the API server answers",
@@ -59,7 +60,11 @@ pub(super) fn encode(out: &mut Out<'_>, health: &SourceHealth) -> fmt::Result {
         "dunlin_source_errors",
         "Requests to the API server that failed, by reason",
         errors.map(|(reason, n)| (vec![("reason", *reason)], *n)),
-    )?;
+    )
+}
+
+pub(super) fn encode(out: &mut Out<'_>, health: &SourceHealth) -> fmt::Result {
+    of_all(out, health)?;
     let mut resources: BTreeMap<&str, Counts> = BTreeMap::new();
     for (label, resource) in &health.resources {
         let name = label.split(' ').next().unwrap_or(label);
