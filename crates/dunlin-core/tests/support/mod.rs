@@ -1,6 +1,7 @@
 //! A core with a kernel that obeys and one router outside that listens.
 
 pub(crate) mod many;
+pub(crate) mod plans;
 mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
