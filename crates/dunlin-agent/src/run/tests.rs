@@ -6,7 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use dunlin_api::{Answer, Client, ClientError, CniState, CniStatus, Metrics, Query, Status};
+use dunlin_api::{
+    Answer, Client, ClientError, CniState, CniStatus, Metrics, ObjectChange, PlanFile, PlanRequest,
+    Query, Status,
+};
 use tokio::sync::watch;
 
 use crate::engine_handle::{EngineHandle, EngineState};
@@ -229,5 +232,64 @@ fn clients_that_say_nothing_hold_the_server_up_for_a_bounded_time_only() {
         start.elapsed() < Duration::from_secs(10),
         "{:?}",
         start.elapsed()
+    );
+}
+
+#[test]
+fn a_plan_is_read_here_and_worked_out_by_the_core() {
+    let served = serve("plan", ready_core(), admin::LIMITS);
+    let client = Client::new(&served.socket);
+    let file = |text: &str| PlanFile {
+        name: "a.yaml".into(),
+        text: text.into(),
+    };
+    let request = |text: &str, delete: &str| PlanRequest {
+        files: vec![file(text)],
+        delete: vec![delete.into()],
+        limit: None,
+    };
+    let text = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+";
+    let plan = client
+        .plan_blocking(&request(text, "BGPPeer/tor-1"))
+        .unwrap();
+    // The fake core says back the steps it was given: what goes comes first.
+    let [first, second] = plan.notes.as_slice() else {
+        panic!("{plan:?}");
+    };
+    assert!(first.contains("Delete(Peer(\"tor-1\"))"), "{first}");
+    assert!(
+        second.contains("Namespace") && second.contains("a.yaml"),
+        "{second}"
+    );
+    assert_eq!(plan.objects.items[0].object, "Deployment/web");
+    assert_eq!(plan.objects.items[0].change, ObjectChange::Ignored);
+
+    let wrong = client.plan_blocking(&request("kind: [", "tor-1")).unwrap();
+    let places: Vec<(&str, u32)> = wrong
+        .faults
+        .iter()
+        .map(|fault| (fault.file.as_str(), fault.document))
+        .collect();
+    assert_eq!(places, [("--delete", 0), ("a.yaml", 1)]);
+    assert!(wrong.notes.is_empty(), "the core was not asked");
+
+    // A full request is taken though it is far larger than a query may be; a larger one is refused.
+    let full = "#".repeat(PlanRequest::MAX_BYTES);
+    let refused = client.plan_blocking(&request(&(full.clone() + "#"), "BGPPeer/tor-1"));
+    let full = client
+        .plan_blocking(&request(&full, "BGPPeer/tor-1"))
+        .unwrap();
+    assert_eq!(full.notes.len(), 1);
+    assert!(
+        matches!(refused, Err(ClientError::Refused { status: 413, .. })),
+        "{refused:?}"
     );
 }
