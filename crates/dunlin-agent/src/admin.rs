@@ -103,7 +103,7 @@ async fn plan(State(shared): State<Shared>, body: Bytes) -> Response {
 }
 
 /// The request, or what to answer instead.
-#[expect(clippy::result_large_err, reason = "it is sent at once")]
+#[allow(clippy::result_large_err, reason = "it is sent at once")]
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Response> {
     serde_json::from_slice(body).map_err(|error| {
         let hint = "is the command of the same version as the agent?";

@@ -90,8 +90,10 @@ pub(crate) fn nets(listed: &Listed<PlannedPrefix>) -> Vec<String> {
         .collect()
 }
 
+pub(crate) type Names = Vec<String>;
+
 /// Who is told what: peers, what appears, what goes, what changes.
-pub(crate) fn exports(plan: &Plan) -> Vec<(Vec<String>, Vec<String>, Vec<String>, Vec<String>)> {
+pub(crate) fn exports(plan: &Plan) -> Vec<(Names, Names, Names, Names)> {
     let shown = |one: &dunlin_api::PlannedExports| {
         (
             one.peers.items.clone(),
