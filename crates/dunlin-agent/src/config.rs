@@ -119,11 +119,6 @@ impl AgentConfig {
             ),
             ClusterSource::Dir(_) => {}
         }
-        if self.service_proxy {
-            bail!(
-                "--service-proxy on: the service proxy is not supported by this version: use --service-proxy off and keep kube-proxy"
-            );
-        }
         Ok(())
     }
 }

@@ -12,6 +12,7 @@
 mod report;
 mod sessions;
 
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -72,6 +73,7 @@ pub(crate) fn spawn(start: &EngineStart) -> Result<EngineHandle> {
             restarting: start.same_boot,
             forwarding_preserved: start.same_boot,
         },
+        service_proxy: start.service_proxy,
     };
     let seeds = Seeds {
         chance: seed.rotate_left(32),
@@ -252,6 +254,10 @@ impl Engine {
                 Action::EnableForwarding(families) => {
                     let result = enable_forwarding(families);
                     self.core.on(self.clock.now(), Input::Forwarding(result));
+                }
+                Action::HealthPorts(ports) => {
+                    let ports = Arc::new(ports);
+                    self.state.send_modify(|state| state.health_ports = ports);
                 }
                 Action::PodNetwork(network) => {
                     self.state.send_modify(|state| {

@@ -3,13 +3,14 @@
 //! The core thread owns all state and takes everything (requests, facts, kernel and session events) from one bounded
 //! channel. Requests enter it through [`EngineHandle`]; what the main thread must act upon comes back in a watched value.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
 use dunlin_api::{Answer, Plan, Query};
-use dunlin_core::{PlanStep, Revisions};
+use dunlin_core::{HealthPort, PlanStep, Revisions};
 use dunlin_intent::SourceEvent;
 use dunlin_net::IpNet;
 use tokio::sync::{oneshot, watch};
@@ -24,6 +25,8 @@ pub struct EngineStart {
     /// Whether this is the same boot as at the last start: only then can routes found in the kernel be ours of before,
     /// and only then may the F bit of graceful restart be set (RFC 4724 section 3).
     pub same_boot: bool,
+    /// Whether to load-balance services on the node.
+    pub service_proxy: bool,
 }
 
 /// A request to the core thread.
@@ -53,6 +56,8 @@ pub enum ShutdownMode {
 pub struct EngineState {
     /// Set once the node can carry pods (own subnets known, masquerade acknowledged), and whenever it changes.
     pub pod_network: Option<PodNetwork>,
+    /// The health-check node ports to serve, by port.
+    pub health_ports: Arc<BTreeMap<u16, HealthPort>>,
     /// Why the core thread is about to end although nobody asked it to.
     pub failure: Option<String>,
 }

@@ -9,6 +9,7 @@ pub mod cni_plugins;
 pub mod config;
 mod engine;
 pub mod engine_handle;
+mod health_ports;
 mod host;
 mod http;
 mod logging;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use dunlin_api::{CniState, CniStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -13,7 +13,9 @@ use crate::engine_handle::{EngineHandle, EngineStart, PodNetwork, ShutdownMode};
 use crate::host::Host;
 use crate::overlay::Overlay;
 use crate::start::Claims;
-use crate::{admin, cni, http, logging, metrics, privileges, source, start, status_writer};
+use crate::{
+    admin, cni, health_ports, http, logging, metrics, privileges, source, start, status_writer,
+};
 
 /// How long the core may take to close everything.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,14 +55,30 @@ pub fn run_with(
         same_boot = claims.same_boot,
         "starting"
     );
+    if config.service_proxy {
+        refuse_two_proxies()?;
+    }
     let host = Host::new(config);
     host.name_protocol();
     let engine = spawn(EngineStart {
         node_name: config.node_name.clone(),
         state_dir: config.state_dir.clone(),
         same_boot: claims.same_boot,
+        service_proxy: config.service_proxy,
     })?;
     runtime.block_on(supervise(config, claims, engine, host, signals))
+}
+
+/// Two service proxies would undo each other's work.
+fn refuse_two_proxies() -> Result<()> {
+    let other = dunlin_kernel::nft::other_service_proxy();
+    match other.context("cannot look for other service proxies in nf_tables")? {
+        None => Ok(()),
+        Some(what) => bail!(
+            "--service-proxy on: another service proxy is here ({what}): stop it and remove its rules (`kube-proxy --cleanup`), \
+             or give --service-proxy off"
+        ),
+    }
 }
 
 async fn supervise(
@@ -99,6 +117,7 @@ async fn supervise(
     }
     let carry = move |network: &PodNetwork| host.carry_pods(network);
     tokio::spawn(cni::keep(engine.state(), cni_status, carry));
+    tokio::spawn(health_ports::keep(engine.state()));
 
     let outcome = tokio::select! {
         name = signals.next() => {

@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use dunlin_bgp::session::{Command, SessionEvent};
@@ -9,6 +9,7 @@ use dunlin_intent::{Change, Cluster, LocalIntent, PeerKey, SourceEvent};
 use dunlin_net::{Instant, IpNet, PeerId, PerFamily};
 
 use crate::announcing::Announcing;
+use crate::delivery::{Delivery, HealthPort};
 use crate::drain::Drain;
 use crate::gate::{Awaited, Gate};
 use crate::local::{Egress, Forwarding};
@@ -26,6 +27,8 @@ pub struct CoreConfig {
     pub seed: u64,
     /// What is known of the agent's last run.
     pub restart: Restart,
+    /// Whether this node delivers what is sent to service addresses.
+    pub service_proxy: bool,
 }
 
 /// What happens to the core.
@@ -58,6 +61,8 @@ pub enum Action {
     EnableForwarding(PerFamily<bool>),
     /// What the CNI configuration has to say.
     PodNetwork(PodNetwork),
+    /// The health-check node ports to serve from now on, by port.
+    HealthPorts(BTreeMap<u16, HealthPort>),
 }
 
 /// What the CNI configuration has to say.
@@ -113,6 +118,7 @@ pub struct Core {
     pub(crate) announcing: Announcing,
     pub(crate) revisions: Revisions,
     pub(crate) drain: Drain,
+    pub(crate) delivery: Delivery,
     /// When the source last said anything.
     pub(crate) source_heard: Option<Instant>,
     /// When the kernel was last seen to hold all that is wanted.
@@ -134,7 +140,10 @@ impl Core {
     pub fn new(config: CoreConfig, now: Instant) -> Core {
         Core {
             started: now,
-            cluster: Cluster::new(config.node_name.clone()),
+            cluster: match config.service_proxy {
+                true => Cluster::new(config.node_name.clone()).with_service_proxy(),
+                false => Cluster::new(config.node_name.clone()),
+            },
             local: None,
             peers: Peers::default(),
             routing: None,
@@ -161,6 +170,7 @@ impl Core {
             announcing: Announcing::default(),
             revisions: Revisions::default(),
             drain: Drain::default(),
+            delivery: Delivery::new(config.service_proxy, config.seed),
             source_heard: None,
             fib_settled: None,
             config,
@@ -193,6 +203,7 @@ impl Core {
             self.ask_forwarding();
         }
         self.on_drain_time(now);
+        self.on_delivery_time(now);
         self.on_peer_timers(now);
     }
 
@@ -203,7 +214,9 @@ impl Core {
         }
         self.announcing.begin(self.gate.is_synced());
         // Without our own Node nobody is wanted, which must not look as if nobody could announce anything.
-        if self.synced && self.read_back && self.local.is_some() && !self.gate.is_synced() {
+        self.settle_delivery(now);
+        let known = self.synced && self.read_back && self.local.is_some();
+        if known && self.delivery.has_begun() && !self.gate.is_synced() {
             self.on_synced(now);
         }
         self.start_waiting_peers(now);
@@ -248,6 +261,7 @@ impl Core {
             self.fib.next_deadline(),
             self.forwarding.retry_at,
             self.drain.next_deadline(),
+            self.delivery.next_deadline(),
             self.timers.first().map(|(at, _)| *at),
         ]
         .into_iter()
@@ -259,8 +273,8 @@ impl Core {
         self.revisions.on_change(&change);
         match change {
             Change::LocalChanged(local) => self.on_local(now, local),
-            Change::Originate(net, origination) => self.originate(net, &origination),
-            Change::OriginateGone(net) => self.originate_gone(net),
+            Change::Originate(net, origination) => self.originate_delivered(net, &origination),
+            Change::OriginateGone(net) => self.originate_delivered_gone(now, net),
             Change::PeerWanted(key, intent) => self.on_peer_wanted(now, key, intent),
             Change::PeerGone(key) => self.on_peer_gone(&key),
             Change::OwnerChanged(net) => self.on_owner_changed(net),

@@ -7,6 +7,7 @@
 
 mod announcing;
 mod core;
+mod delivery;
 mod drain;
 mod gate;
 mod local;
@@ -21,6 +22,7 @@ pub mod status_plan;
 mod view;
 
 pub use crate::core::{Action, Core, CoreConfig, Input, PodNetwork};
+pub use delivery::HealthPort;
 pub use peer_config::Restart;
 pub use plan::{PlanStep, PlannedChange};
 pub use revisions::Revisions;

@@ -78,6 +78,7 @@ impl Core {
             self.regroup_due = true;
         }
         self.forward(&local);
+        self.delivery.on_local(&local);
         if self.listening != Some(local.listen_port) {
             self.listening = Some(local.listen_port);
             self.actions.push_back(Action::Listen(local.listen_port));
@@ -132,7 +133,9 @@ impl Core {
             .map(|(net, origination)| (net, origination.clone()))
             .collect();
         for (net, origination) in originations {
-            self.originate(net, &origination);
+            if !self.is_held(net) {
+                self.originate(net, &origination);
+            }
         }
     }
 

@@ -351,7 +351,9 @@ impl Core {
                 self.egress.result = Some(result.map(|_| ()).map_err(|error| error.to_string()));
             }
             // Routes are not concerned.
-            KernelEvent::ProxyDone(_) | KernelEvent::ProxyFound(_) | KernelEvent::ProxyMeddled => {}
+            KernelEvent::ProxyDone(_) | KernelEvent::ProxyFound(_) | KernelEvent::ProxyMeddled => {
+                self.on_kernel_proxy(now, event);
+            }
         }
     }
 

@@ -121,6 +121,7 @@ impl Bench {
             node_name: "n1".into(),
             seed: SEED,
             restart: Restart::default(),
+            service_proxy: false,
         };
         let mut bench = Bench {
             core: Core::new(config, NOW),
@@ -190,7 +191,10 @@ impl Bench {
                 | KernelCommand::RemoveProxy,
             ) => {}
             Action::EnableForwarding(_) => self.core.on(NOW, Input::Forwarding(Ok(()))),
-            Action::Session(_) | Action::Listen(_) | Action::PodNetwork(_) => {}
+            Action::Session(_)
+            | Action::Listen(_)
+            | Action::PodNetwork(_)
+            | Action::HealthPorts(_) => {}
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod expr;
 mod monitor;
+mod others;
 pub mod proxy;
 mod read;
 mod rules;
@@ -13,6 +14,7 @@ mod transaction;
 
 pub use expr::{Cmp, CtKey, Direction, Expr, Register, Reject, Verdict, ct, reg};
 pub use monitor::Monitor;
+pub use others::other_service_proxy;
 pub use rules::{RULES_TABLE, RuleKeeper};
 pub use set::{DataType, Element, ElementData, MapData, Set};
 pub use transaction::{Chain, ChainBase, Transaction};

@@ -90,6 +90,7 @@ impl Host {
                 restarting: restarted,
                 forwarding_preserved: restarted,
             },
+            service_proxy: false,
         };
         let seeds = Seeds {
             chance: self.seed,
@@ -188,6 +189,7 @@ impl Host {
                     }
                     Action::Listen(_) => {}
                     Action::PodNetwork(network) => self.pod_network = Some(network),
+                    Action::HealthPorts(_) => {}
                     Action::EnableForwarding(_) => {
                         agent.core.on(now, Input::Forwarding(Ok(())));
                     }

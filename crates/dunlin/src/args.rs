@@ -317,7 +317,8 @@ pub(crate) struct AgentOptions {
     /// The directory for what must outlive the process.
     #[arg(long, env = "DUNLIN_STATE_DIR", value_name = "PATH", default_value = DEFAULT_STATE_DIR)]
     pub(crate) state_dir: PathBuf,
-    /// Whether to load-balance services on the node (`on` is not supported by this version).
+    /// Whether to deliver what is sent to services: load-balance it over their endpoints, in place of kube-proxy, which must not
+    /// run then. Where it is off, tables that an agent with it on left are removed.
     #[arg(
         long,
         env = "DUNLIN_SERVICE_PROXY",

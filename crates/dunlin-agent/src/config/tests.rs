@@ -47,11 +47,6 @@ fn what_this_version_cannot_do_is_refused_by_name() {
     };
     assert!(config.validate().is_ok());
     let refused = |config: AgentConfig| config.validate().unwrap_err().to_string();
-    let proxy = refused(AgentConfig {
-        service_proxy: true,
-        ..config.clone()
-    });
-    assert!(proxy.starts_with("--service-proxy on: "), "{proxy}");
     let kube = AgentConfig {
         cluster: ClusterSource::Kube,
         ..config.clone()

@@ -75,6 +75,6 @@ fn service_proxy(machine: &Machine) -> Option<Finding> {
     Some(Finding::warn(
         CHECK,
         "nothing here delivers services: there are no rules of kube-proxy",
-        "install kube-proxy, or another service proxy: Dunlin announces services and does not deliver them",
+        "install kube-proxy or another service proxy, or give the agents --service-proxy on: docs/service-proxy.md",
     ))
 }

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use dunlin_api::{
-    AnnouncedPrefix, EndpointCounts, Explanation, RouteView, Service, ServiceAddress,
+    AnnouncedPrefix, EndpointCounts, Explanation, Problem, RouteView, Service, ServiceAddress,
     ServiceFilter, Step, Verdict,
 };
 use dunlin_intent::{
@@ -42,7 +42,7 @@ impl Core {
     }
 
     /// Whether this node originates a prefix for Services.
-    pub(super) fn is_service_prefix(&self, net: IpNet) -> bool {
+    pub(crate) fn is_service_prefix(&self, net: IpNet) -> bool {
         let routing = self.routing.as_ref();
         let kind = routing.and_then(|routing| routing.exports.originated.kind(net));
         matches!(kind, Some(OriginKind::Service(_)))
@@ -151,6 +151,24 @@ impl Core {
         if paths.iter().any(|path| path.from != "local") {
             self.explain_paths(seen, net, steps);
         }
+    }
+
+    /// What keeps the service proxy from its work.
+    pub(super) fn delivery_problem(&self) -> Option<Problem> {
+        let proxy = self.delivery.proxy();
+        let counters = proxy.counters();
+        let error = match proxy.last_error() {
+            Some(error) => error.to_string(),
+            None if counters.failed > 0 => {
+                format!("the kernel refused {} frontends", counters.failed)
+            }
+            None => return None,
+        };
+        self.delivery.is_enabled().then(|| Problem {
+            object: "ServiceProxy".into(),
+            reason: "ServiceProxyFailed".into(),
+            message: format!("{error}: services may be out of reach, and are not announced"),
+        })
     }
 
     fn explain_forwarding(&self) -> Step {

@@ -155,6 +155,7 @@ impl Core {
                 ),
             });
         }
+        problems.extend(self.delivery_problem());
         for problem in self.cluster.problems() {
             problems.push(object_problem(problem));
         }

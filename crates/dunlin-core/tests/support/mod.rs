@@ -1,5 +1,6 @@
 //! A core with a kernel that obeys and one router outside that listens.
 
+mod delivery;
 pub(crate) mod many;
 pub(crate) mod plans;
 mod update;
@@ -13,15 +14,17 @@ use dunlin_bgp::policy::PeerType;
 use dunlin_bgp::session::{
     Command, ConnId, DownReason, Negotiated, PeerConfig, SessionEvent, TransportError,
 };
-use dunlin_core::{Action, Core, CoreConfig, Input, Outside, Restart};
+use dunlin_core::{Action, Core, CoreConfig, HealthPort, Input, Outside, Restart};
 use dunlin_dataplane::fib::BatchDone;
 use dunlin_dataplane::links::{Address, Link};
+use dunlin_dataplane::proxy::{self, Element, Found};
 use dunlin_dataplane::rules::{Outcome, Rules};
 use dunlin_dataplane::{KernelCommand, KernelEvent};
 use dunlin_intent::{
     EndpointFact, EndpointSliceFact, Fact, IngressFact, Key, Kind, NamespacedName, NodeFact,
     PeerAsn, PeerFact, Selector, ServiceFact, ServiceType, SourceEvent,
 };
+
 use dunlin_net::{Afi, Asn, Instant, IpNet, Ipv4Net, PeerId, PerFamily, RouterId};
 
 const SEED: u64 = 7;
@@ -112,6 +115,11 @@ pub(crate) struct Bench {
     pub(crate) rules: Option<Rules>,
     /// The router's routes are let in by the filter `all`.
     pub(crate) import_all: bool,
+    /// What the kernel holds for the service proxy.
+    pub(crate) elements: BTreeSet<Element>,
+    /// Batches of the service proxy wait here until they are let go.
+    pub(crate) proxy_waits: Option<Vec<proxy::Batch>>,
+    pub(crate) health_ports: BTreeMap<u16, HealthPort>,
 }
 
 impl Bench {
@@ -121,10 +129,20 @@ impl Bench {
 
     /// With this Node as its own.
     pub(crate) fn on(node: NodeFact) -> Bench {
+        Bench::with(node, false, BTreeSet::new())
+    }
+
+    /// One that delivers what is sent to services, in a kernel that holds these elements.
+    pub(crate) fn delivering(elements: BTreeSet<Element>) -> Bench {
+        Bench::with(node(), true, elements)
+    }
+
+    pub(crate) fn with(node: NodeFact, service_proxy: bool, elements: BTreeSet<Element>) -> Bench {
         let config = CoreConfig {
             node_name: "n1".into(),
             seed: SEED,
             restart: Restart::default(),
+            service_proxy,
         };
         let mut bench = Bench {
             core: Core::new(config, Instant::ZERO),
@@ -139,6 +157,9 @@ impl Bench {
             peer_commands: 0,
             rules: None,
             import_all: false,
+            elements,
+            proxy_waits: None,
+            health_ports: BTreeMap::new(),
         };
         bench.settle();
         bench.apply(Fact::Node(node));
@@ -343,11 +364,16 @@ impl Bench {
                 self.rules = rules;
                 self.kernel(KernelEvent::RulesDone(Ok(Outcome::default())));
             }
-            Action::Kernel(
-                KernelCommand::SubmitProxy(_)
-                | KernelCommand::ReadProxy
-                | KernelCommand::RemoveProxy,
-            ) => {}
+            Action::Kernel(KernelCommand::SubmitProxy(batch)) => match &mut self.proxy_waits {
+                Some(waiting) => waiting.push(batch),
+                None => self.submit_proxy(batch, Ok(())),
+            },
+            Action::Kernel(KernelCommand::ReadProxy) => self.read_proxy(),
+            Action::Kernel(KernelCommand::RemoveProxy) => {
+                self.elements.clear();
+                self.kernel(KernelEvent::ProxyFound(Ok(Found::default())));
+            }
+            Action::HealthPorts(ports) => self.health_ports = ports,
             Action::EnableForwarding(_) => self.core.on(self.now, Input::Forwarding(Ok(()))),
             Action::Session(_) | Action::Listen(_) | Action::PodNetwork(_) => {}
         }
