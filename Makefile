@@ -9,7 +9,7 @@ LAB ?=
 demo: demo-needs
 	@echo "Building Dunlin (the first time takes some minutes)…"
 	@$(CARGO) build --quiet --locked --profile $(PROFILE) -p dunlin
-	@$(or $(CARGO_TARGET_DIR),target)/$(PROFILE)/dunlin lab demo $(LAB)
+	@$(or $(CARGO_TARGET_DIR),target)/$(PROFILE)/dunlin lab demo --service-proxy $(LAB)
 
 .PHONY: demo-needs
 demo-needs:

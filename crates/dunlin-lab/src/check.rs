@@ -2,6 +2,7 @@
 
 mod converge;
 mod paths;
+mod services;
 
 use std::time::{Duration, Instant};
 
@@ -86,6 +87,7 @@ pub fn run(lab: &Lab, report: &Report) -> Result<Summary> {
     paths::trace(lab, report, &mut summary)?;
     paths::tcp(lab, report, &mut summary)?;
     paths::outside(lab, report, &mut summary)?;
+    services::run(lab, report, &mut summary)?;
     summary.took = began.elapsed();
     Ok(summary)
 }

@@ -105,6 +105,9 @@ struct UpOptions {
     /// Hold time of the nodes' sessions, in seconds.
     #[arg(long, value_name = "SECONDS")]
     hold_time: Option<u16>,
+    /// Let the nodes deliver what is sent to services.
+    #[arg(long)]
+    service_proxy: bool,
     /// What runs on the nodes.
     #[arg(long, value_enum, default_value = "dunlin", hide = true)]
     node_daemon: NodeDaemon,
@@ -131,6 +134,7 @@ impl UpOptions {
             node_daemon: self.node_daemon,
             agent,
             hold_time_secs: self.hold_time,
+            service_proxy: self.service_proxy,
             // Without root, the namespaces end with this process, and so must the daemons.
             daemons_die_with_us: unprivileged::is_inside(),
         };

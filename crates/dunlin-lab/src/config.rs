@@ -62,6 +62,8 @@ pub struct LabConfig {
     pub agent: PathBuf,
     /// Hold time of all sessions of the nodes, in seconds, where it is not the default.
     pub hold_time_secs: Option<u16>,
+    /// Whether the nodes' agents deliver what is sent to services.
+    pub service_proxy: bool,
     /// Whether the daemons end with this process, whatever ends it.
     pub daemons_die_with_us: bool,
 }

@@ -9,7 +9,13 @@ use dunlin_net::Afi;
 
 use crate::config::{LabConfig, RouterKind};
 use crate::plan::{NODE_ASN, Plan, ROUTER_ASN};
+use crate::state::PodRecord;
 use crate::topology::ROUTER;
+
+/// The port of a lab's Services.
+pub const SERVICE_PORT: u16 = 80;
+/// The port of the pods behind them.
+pub const POD_PORT: u16 = 8080;
 
 /// Writes the objects that the nodes' agents read.
 ///
@@ -40,10 +46,99 @@ pub fn write_cluster(directory: &Path, config: &LabConfig) -> Result<()> {
              spec:\n  podCIDRs: {{}}\n"
         );
     }
+    if config.service_proxy {
+        objects += &service_objects(config);
+    }
     if !objects.is_empty() {
         put(directory, "bgp.yaml", &objects)?;
     }
     Ok(())
+}
+
+/// The range of cluster IPs, and that they are announced.
+fn service_objects(config: &LabConfig) -> String {
+    let ranges = config.plan.families().iter();
+    let ranges: Vec<_> = ranges
+        .map(|afi| format!("\"{}\"", Plan::services(*afi)))
+        .collect();
+    let mut text = format!(
+        "---\napiVersion: networking.k8s.io/v1\nkind: ServiceCIDR\nmetadata: {{name: kubernetes}}\n\
+         spec: {{cidrs: [{}]}}\n",
+        ranges.join(", ")
+    );
+    if config.router != RouterKind::None {
+        text += "---\napiVersion: dunlin.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: {name: services}\n\
+                 spec:\n  services: {addresses: [ClusterIP]}\n";
+    }
+    text
+}
+
+/// Writes a Service with these pods behind it: port 80 of its cluster IPs is port 8080 of theirs.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_service(
+    directory: &Path,
+    plan: &Plan,
+    name: &str,
+    number: u8,
+    pods: &[PodRecord],
+) -> Result<()> {
+    let families = plan.families();
+    let each = |say: &dyn Fn(Afi) -> String| {
+        families
+            .iter()
+            .map(|afi| say(*afi))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let addresses = each(&|afi| format!("\"{}\"", Plan::service_address(number, afi)));
+    let mut text = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: default, creationTimestamp: \"2026-01-01T00:00:00Z\"}}\n\
+         spec:\n  type: ClusterIP\n  clusterIPs: [{addresses}]\n  ipFamilies: [{}]\n  ipFamilyPolicy: PreferDualStack\n  \
+         ports: [{{name: http, protocol: TCP, port: {SERVICE_PORT}}}]\n",
+        each(&|afi| family_name(afi).to_owned())
+    );
+    for afi in families {
+        let family = family_name(*afi);
+        let _ = write!(
+            text,
+            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+             metadata: {{name: {name}-{afi}, namespace: default, labels: {{kubernetes.io/service-name: {name}}}}}\n\
+             addressType: {family}\nports: [{{name: http, protocol: TCP, port: {POD_PORT}}}]\nendpoints:\n"
+        );
+        for pod in pods {
+            for address in pod.addresses.iter().filter(|a| Afi::of(**a) == *afi) {
+                let _ = writeln!(
+                    text,
+                    "  - {{addresses: [\"{address}\"], nodeName: {}, conditions: {{ready: true}}}}",
+                    pod.node
+                );
+            }
+        }
+    }
+    put(directory, &service_file(name), &text)
+}
+
+/// As Kubernetes writes a family.
+fn family_name(afi: Afi) -> &'static str {
+    match afi {
+        Afi::Ipv4 => "IPv4",
+        Afi::Ipv6 => "IPv6",
+    }
+}
+
+/// Takes a Service away.
+///
+/// # Errors
+/// If the file cannot be removed.
+pub fn remove_service(directory: &Path, name: &str) -> Result<()> {
+    let path = directory.join(service_file(name));
+    fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+}
+
+fn service_file(name: &str) -> String {
+    format!("service-{name}.yaml")
 }
 
 /// The family that sessions run over.
@@ -113,11 +208,12 @@ pub fn write_router(directory: &Path, config: &LabConfig) -> Result<()> {
             addresses,
             "    - {{type: InternalIP, address: \"{address}\"}}"
         );
-        let (pods, len) = Plan::all_pods(afi);
-        let _ = writeln!(
-            rules,
-            "    - match: {{cidr: \"{pods}\", lengthMin: {len}, lengthMax: {len}}}\n      action: Accept"
-        );
+        for (net, len) in Plan::announced(afi) {
+            let _ = writeln!(
+                rules,
+                "    - match: {{cidr: \"{net}\", lengthMin: {len}, lengthMax: {len}}}\n      action: Accept"
+            );
+        }
     }
     let timers = config.hold_time_secs.map_or_else(String::new, |hold| {
         format!(

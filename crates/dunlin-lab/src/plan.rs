@@ -146,6 +146,24 @@ impl Plan {
         }
     }
 
+    /// The range of the cluster IPs.
+    pub fn services(afi: Afi) -> IpNet {
+        match afi {
+            Afi::Ipv4 => v4(10, 96, 0, 0, 16),
+            Afi::Ipv6 => v6([0xfd96, 0, 0, 0, 0, 0, 0, 0], 112),
+        }
+    }
+
+    /// The number-th cluster IP.
+    pub fn service_address(number: u8, afi: Afi) -> IpAddr {
+        nth(Plan::services(afi), number.into())
+    }
+
+    /// What the router outside takes from nodes, and the length of each: pod subnets and cluster IPs.
+    pub fn announced(afi: Afi) -> [(IpNet, u8); 2] {
+        [Plan::all_pods(afi), (Plan::services(afi), afi.bits())]
+    }
+
     /// The gateway of a node's pods.
     pub fn pod_gateway(node: u16, afi: Afi) -> IpAddr {
         nth(Plan::pod_cidr(node, afi), 1)

@@ -55,14 +55,15 @@ pub fn bird_router(netns: &Netns, directory: &Path, config: &LabConfig) -> Resul
     let mut channels = String::new();
     for &afi in plan.families() {
         let family = channel(afi);
-        let (pods, len) = Plan::all_pods(afi);
+        let taken = Plan::announced(afi).map(|(net, len)| format!("{net}{{{len},{len}}}"));
         let _ = writeln!(
             text,
             "protocol kernel {{ {family} {{ import none; export where source = RTS_BGP; }}; merge paths on; }}"
         );
         let _ = writeln!(
             channels,
-            "  {family} {{ import where net ~ [ {pods}{{{len},{len}}} ]; export none; }};"
+            "  {family} {{ import where net ~ [ {} ]; export none; }};",
+            taken.join(", ")
         );
     }
     let _ = write!(
@@ -175,15 +176,14 @@ pub fn frr_router(netns: &Netns, directory: &Path, config: &LabConfig) -> Result
     let mut families = String::new();
     let mut lists = String::new();
     for &afi in plan.families() {
-        let (pods, len) = Plan::all_pods(afi);
         let ip = match afi {
             Afi::Ipv4 => "ip",
             Afi::Ipv6 => "ipv6",
         };
-        let _ = writeln!(
-            lists,
-            "{ip} prefix-list PODS seq 5 permit {pods} ge {len} le {len}"
-        );
+        for (net, len) in Plan::announced(afi) {
+            let range = format!("{net} ge {len} le {len}");
+            let _ = writeln!(lists, "{ip} prefix-list PODS permit {range}");
+        }
         let _ = write!(
             families,
             " address-family {} unicast\n  neighbor NODES activate\n  neighbor NODES prefix-list PODS in\n  \

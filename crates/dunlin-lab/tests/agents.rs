@@ -35,6 +35,8 @@ fn assert_router_works(name: &str, router: RouterKind) {
         let mut config = config(&format!("{name}{suffix}"), 3, dunlin());
         config.router = router;
         config.plan.families = families;
+        // With services too where both families are.
+        config.service_proxy = families == Families::Dual;
         assert_checks_pass(config);
     }
 }

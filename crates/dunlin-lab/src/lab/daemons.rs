@@ -122,7 +122,13 @@ impl Lab {
         let host = Plan::node_name(node);
         let netns = self.netns(&host)?;
         let mut command = match self.config().node_daemon {
-            NodeDaemon::Dunlin => self.agent_command(&netns, &host, &self.manifest_dir()),
+            NodeDaemon::Dunlin => {
+                let mut command = self.agent_command(&netns, &host, &self.manifest_dir());
+                if self.config().service_proxy {
+                    command.args(["--service-proxy", "on"]);
+                }
+                command
+            }
             NodeDaemon::Bird => {
                 // An agent would do this.
                 netns.sysctls(&[

@@ -34,16 +34,21 @@ pub fn router(netns: &Netns, directory: &Path, config: &LabConfig) -> Result<Com
     let (mut families, mut sets, mut statements) = (String::new(), String::new(), String::new());
     for &afi in plan.families() {
         let name = super::channel(afi);
-        let (pods, len) = Plan::all_pods(afi);
         let _ = write!(
             families,
             "  [[peer-groups.afi-safis]]\n    [peer-groups.afi-safis.config]\n    afi-safi-name = \"{name}-unicast\"\n"
         );
         let _ = write!(
             sets,
-            "[[defined-sets.prefix-sets]]\nprefix-set-name = \"pods-{name}\"\n  [[defined-sets.prefix-sets.prefix-list]]\n  \
-             ip-prefix = \"{pods}\"\n  masklength-range = \"{len}..{len}\"\n"
+            "[[defined-sets.prefix-sets]]\nprefix-set-name = \"pods-{name}\"\n"
         );
+        for (net, len) in Plan::announced(afi) {
+            let _ = write!(
+                sets,
+                "  [[defined-sets.prefix-sets.prefix-list]]\n  ip-prefix = \"{net}\"\n  \
+                 masklength-range = \"{len}..{len}\"\n"
+            );
+        }
         let _ = write!(
             statements,
             "  [[policy-definitions.statements]]\n  name = \"{name}\"\n    \

@@ -64,6 +64,7 @@ pub fn config(name: &str, nodes: u16, agent: PathBuf) -> LabConfig {
         node_daemon: NodeDaemon::Dunlin,
         agent,
         hold_time_secs: None,
+        service_proxy: false,
         daemons_die_with_us: false,
     }
 }
