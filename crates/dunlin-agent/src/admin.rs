@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 use crate::engine_handle::{EngineError, EngineHandle};
-use crate::http::Limits;
+use crate::http::{Limits, REQUEST_LIMIT_BYTES};
 use crate::overlay::Overlay;
 use crate::plan::{self, Read};
 
@@ -45,8 +45,10 @@ pub(crate) fn router(engine: EngineHandle, overlay: Overlay) -> Router {
         overlay,
         plans: Arc::new(Semaphore::new(PLANS)),
     };
+    // A question is short; only plans are not.
+    let small = DefaultBodyLimit::max(REQUEST_LIMIT_BYTES);
     Router::new()
-        .route(QUERY_PATH, post(query))
+        .route(QUERY_PATH, post(query).layer(small))
         .route(PLAN_PATH, post(plan))
         .layer(DefaultBodyLimit::disable())
         .fallback(|| async {
