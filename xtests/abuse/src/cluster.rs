@@ -216,9 +216,11 @@ impl Cluster {
 pub fn await_rest(agent: &Agent) {
     agent.await_status("the agents are at rest", |status| {
         let (s, r) = (&status.sessions, &status.routes);
+        // A node that is up may not have told its subnets yet: each has one of each family.
+        let subnets = 2 * (s.nodes_expected as u64 + 1);
         status.ready
             && s.nodes_up == s.nodes_expected
-            && r.wanted > 0
+            && r.wanted >= subnets
             && r.installed == r.wanted
             && r.stale == 0
     });
