@@ -160,7 +160,7 @@ impl Core {
                     Some(OriginKind::Service(_))
                 )
             });
-            if !announced && !self.delivers(net) {
+            if !announced && self.is_ours_to_deliver(net) && !self.delivers(net) {
                 self.delivery.held.insert(net, origination.clone());
                 return;
             }
@@ -180,6 +180,18 @@ impl Core {
             }
         }
         self.originate_gone(net);
+    }
+
+    /// Whether any Service at an address has us deliver to it; of an aggregate that is not asked. What another service proxy
+    /// delivers is announced by readiness alone.
+    fn is_ours_to_deliver(&self, net: IpNet) -> bool {
+        let is_host = net.prefix_len() == Afi::of_net(net).bits();
+        let mut at = self.cluster.services_within(net).into_iter();
+        !is_host
+            || at.any(|(addr, name)| {
+                let rules = self.cluster.treatment(name);
+                rules.iter().any(|rule| rule.frontend.addr == addr)
+            })
     }
 
     /// Whether packets to a prefix are delivered. An aggregate promises no address in particular.

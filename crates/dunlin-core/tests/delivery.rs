@@ -118,6 +118,20 @@ fn an_address_is_announced_once_it_is_programmed() {
 }
 
 #[test]
+fn what_another_service_proxy_delivers_is_announced_by_readiness_alone() {
+    let mut bench = ready(BTreeSet::new());
+    bench.proxy_waits = Some(Vec::new());
+    let Fact::Service(mut fact) = service("web", TrafficPolicy::Cluster) else {
+        unreachable!("a Service was made");
+    };
+    fact.foreign_proxy = true;
+    bench.apply(Fact::Service(fact));
+    bench.apply(slice("web", &[("10.244.9.1", "n9")]));
+    assert_eq!(bench.told().announced, [address(1)]);
+    assert_eq!(bench.slots(AT, View::Inside), []);
+}
+
+#[test]
 fn what_was_withdrawn_is_delivered_a_while_longer() {
     let mut bench = ready(BTreeSet::new());
     bench.apply(service("web", TrafficPolicy::Cluster));
