@@ -65,6 +65,12 @@ fn service_proxy(machine: &Machine) -> Option<Finding> {
     let text = (machine.run)(&["nft", "-j", "list", "chains"]).ok()?;
     let entries = firewall::parse(&text).ok()?;
     let mut chains = entries.iter().map(|entry| &entry["chain"]);
+    if chains
+        .clone()
+        .any(|chain| chain["table"] == dunlin_dataplane::mark::NFT_PROXY_TABLE)
+    {
+        return Some(Finding::ok(CHECK, "Dunlin delivers services"));
+    }
     if chains.any(|chain| chain["name"] == "KUBE-SERVICES" || chain["table"] == "kube-proxy") {
         return Some(Finding::ok(CHECK, "kube-proxy delivers services"));
     }

@@ -233,6 +233,13 @@ fn a_kubernetes_node_without_a_service_proxy_is_told_so() {
         levels(&others::check(&fake.machine)),
         [Level::Ok, Level::Ok]
     );
+    let fake = Fake::new("proxy-own", |_| {
+        Ok(r#"{"nftables":[{"chain":{"family":"ip","table":"dunlin_services","name":"known","handle":4}}]}"#.into())
+    })
+    .directory("var/lib/kubelet");
+    let findings = others::check(&fake.machine);
+    assert_eq!(levels(&findings), [Level::Ok, Level::Ok]);
+    assert_eq!(findings[1].text, "Dunlin delivers services");
     let fake = Fake::new("proxy-ipvs", nothing)
         .directory("var/lib/kubelet")
         .directory("sys/class/net/kube-ipvs0");
