@@ -153,14 +153,40 @@ impl Pools {
         }
     }
 
-    /// Takes in that the status of a Service shows these addresses now, because we wrote it.
-    pub fn written(&mut self, name: &NamespacedName, uid: Option<&str>, addresses: &[IpAddr]) {
-        if let Some(service) = self.services.get_mut(name)
-            && service.wish.uid.as_deref() == uid
-        {
-            service.observed = addresses.to_vec();
+    /// To be said before a Service's status is written: until it is known what came of it, nobody else gets these addresses,
+    /// whatever is decided meanwhile.
+    pub fn writing(&mut self, name: &NamespacedName, uid: Option<&str>, addresses: &[IpAddr]) {
+        if let Some(service) = self.of_uid(name, uid) {
+            service.attempted.extend(addresses);
             self.rehold(name);
         }
+    }
+
+    /// Takes in that the status of a Service shows these addresses now, because we wrote it. No write that was begun before
+    /// can come later: each is for the version that it saw.
+    pub fn written(&mut self, name: &NamespacedName, uid: Option<&str>, addresses: &[IpAddr]) {
+        if let Some(service) = self.of_uid(name, uid) {
+            service.observed = addresses.to_vec();
+            service.attempted.clear();
+            service.doubtful = false;
+            self.rehold(name);
+        }
+    }
+
+    /// Takes in that a write was refused, or, where it is not `certain`, that nobody knows whether it was done.
+    pub fn not_written(&mut self, name: &NamespacedName, uid: Option<&str>, certain: bool) {
+        if let Some(service) = self.of_uid(name, uid) {
+            service.doubtful |= !certain;
+            if !service.doubtful {
+                service.attempted.clear();
+                self.rehold(name);
+            }
+        }
+    }
+
+    fn of_uid(&mut self, name: &NamespacedName, uid: Option<&str>) -> Option<&mut Service> {
+        let service = self.services.get_mut(name);
+        service.filter(|service| service.wish.uid.as_deref() == uid)
     }
 
     /// Whether everything needed has been told, so that decisions are made.
@@ -379,13 +405,15 @@ impl Pools {
         self.rehold(name);
     }
 
-    /// Writes into the book what a Service holds: what it shall have, what its status shows and its external addresses.
+    /// Writes into the book what a Service holds: what it shall have, what its status shows or may show, and its external
+    /// addresses.
     fn rehold(&mut self, name: &NamespacedName) {
         let Some(service) = self.services.get_mut(name) else {
             return;
         };
         let given = service.outcome.addresses.iter();
-        let others = service.observed.iter().chain(&service.wish.external);
+        let others = service.observed.iter().chain(&service.attempted);
+        let others = others.chain(&service.wish.external);
         let holds: BTreeSet<IpAddr> = given.chain(others).copied().collect();
         let before = std::mem::replace(&mut service.held, holds.clone());
         let sharing = service.sharing.clone();

@@ -252,8 +252,11 @@ impl Decider {
         };
         let version = self.versions.get(&name).copied().unwrap_or(0);
         let addresses = decision.outcome.addresses;
+        let uid = decision.uid.as_deref();
+        self.pools.writing(&name, uid, &addresses);
         let done = world.write(&name, version, &addresses);
         if blindly || !done {
+            self.pools.not_written(&name, uid, !blindly);
             // Tried again some time, whatever came of it.
             self.todo.insert(name);
         } else {
@@ -425,7 +428,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_address_is_given_twice(steps in prop::collection::vec(step(), 0..80)) {
@@ -487,4 +490,30 @@ fn many_services_and_a_vast_pool() {
     }
     let view = &pools.pools()[0];
     assert_eq!((view.used.v4, view.used.v6), (4096, many - 1000));
+}
+
+/// What a write of which nobody heard again may have given is nobody else's, whatever is decided meanwhile.
+#[test]
+fn an_address_that_may_have_been_written_is_not_given_to_another() {
+    let made = |families| Made {
+        families,
+        policy: 0,
+        key: None,
+        port: 0,
+    };
+    play(vec![
+        Step::Pool(0, 1),
+        Step::Create(0, made(0)),
+        Step::See(2),
+        Step::Create(4, made(0)),
+        Step::Ask(4, Some(2)),
+        Step::See(1),
+        Step::Write(1),
+        Step::Pool(0, 2),
+        Step::Create(1, made(2)),
+        Step::See(1),
+        Step::WriteBlindly,
+        Step::Delete(2),
+        Step::Type(0, false),
+    ]);
 }

@@ -122,6 +122,10 @@ pub(super) struct Service {
     pub(super) observed: Vec<IpAddr>,
     /// What its status showed when it was first seen has been taken over.
     pub(super) adopted: bool,
+    /// What writes were begun to give it, of which it is not certain that they failed: it may have it.
+    pub(super) attempted: BTreeSet<IpAddr>,
+    /// Of one of these writes nobody knows what came.
+    pub(super) doubtful: bool,
     /// What the book has of it.
     pub(super) held: BTreeSet<IpAddr>,
     /// How the book has it shared: as of the last decision, so that a change of it is at its own cost.
@@ -139,6 +143,8 @@ impl Service {
             wish,
             observed,
             adopted: false,
+            attempted: BTreeSet::new(),
+            doubtful: false,
             held: BTreeSet::new(),
             sharing: None,
             outcome: Outcome::default(),

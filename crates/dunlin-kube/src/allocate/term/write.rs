@@ -113,6 +113,8 @@ impl Term {
                 continue;
             };
             if self.retries.may_write(now, &name) {
+                let uid = marks.metadata.uid.as_deref();
+                self.pools.writing(&name, uid, &outcome.addresses);
                 self.writes.begin(name, &marks, outcome, new);
             }
         }
@@ -156,12 +158,18 @@ impl Term {
         match said {
             Ok(object) => {
                 self.retries.succeeded(now, &name);
+                self.pools
+                    .written(&name, uid.as_deref(), &outcome.addresses);
                 self.counts.given += u64::try_from(new.len()).unwrap_or(u64::MAX);
                 self.tell(&name, uid, &outcome, &new);
                 self.changed = true;
                 self.object(Kind::Service, &object);
             }
-            Err(said) => self.failed(now, &name, said),
+            Err(said) => {
+                let certain = !matches!(said, Said::Unknown(_));
+                self.pools.not_written(&name, uid.as_deref(), certain);
+                self.failed(now, &name, said);
+            }
         }
     }
 
