@@ -1,4 +1,6 @@
 //! Load-balancer addresses in a world where views are stale, answers get lost and deciders change.
+//!
+//! Long because the world, the decider and what is held of both are read together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
