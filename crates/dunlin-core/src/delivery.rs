@@ -154,12 +154,7 @@ impl Core {
         let is_service = matches!(origination.kind, OriginKind::Service(_));
         if is_service && self.delivery.enabled {
             self.delivery.withdrawn.remove(&net);
-            let announced = self.routing.as_ref().is_some_and(|routing| {
-                matches!(
-                    routing.exports.originated.kind(net),
-                    Some(OriginKind::Service(_))
-                )
-            });
+            let announced = self.is_service_prefix(net);
             if !announced && self.is_ours_to_deliver(net) && !self.delivers(net) {
                 self.delivery.held.insert(net, origination.clone());
                 return;
@@ -173,9 +168,7 @@ impl Core {
     pub(crate) fn originate_delivered_gone(&mut self, now: Instant, net: IpNet) {
         if self.delivery.enabled {
             let held = self.delivery.held.remove(&net).is_some();
-            let routing = self.routing.as_ref();
-            let kind = routing.and_then(|routing| routing.exports.originated.kind(net));
-            if !held && matches!(kind, Some(OriginKind::Service(_))) {
+            if !held && self.is_service_prefix(net) {
                 self.delivery.withdrawn.insert(net, now + LINGER);
             }
         }

@@ -133,8 +133,7 @@ fn family_name(afi: Afi) -> &'static str {
 /// # Errors
 /// If the file cannot be removed.
 pub fn remove_service(directory: &Path, name: &str) -> Result<()> {
-    let path = directory.join(service_file(name));
-    fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+    remove(directory, &service_file(name))
 }
 
 fn service_file(name: &str) -> String {
@@ -174,8 +173,7 @@ pub fn write_node(directory: &Path, plan: &Plan, node: u16) -> Result<()> {
 /// # Errors
 /// If the file cannot be removed.
 pub fn remove_node(directory: &Path, node: u16) -> Result<()> {
-    let path = directory.join(node_file(node));
-    fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+    remove(directory, &node_file(node))
 }
 
 fn node_file(node: u16) -> String {
@@ -233,6 +231,11 @@ pub fn write_router(directory: &Path, config: &LabConfig) -> Result<()> {
         node_head(ROUTER, 0)
     );
     put(directory, "router.yaml", &text)
+}
+
+fn remove(directory: &Path, name: &str) -> Result<()> {
+    let path = directory.join(name);
+    fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
 }
 
 /// In one step, so that a watcher never reads half a file.

@@ -155,16 +155,16 @@ impl Core {
 
     /// What keeps the service proxy from its work.
     pub(super) fn delivery_problem(&self) -> Option<Problem> {
+        if !self.delivery.is_enabled() {
+            return None;
+        }
         let proxy = self.delivery.proxy();
-        let counters = proxy.counters();
-        let error = match proxy.last_error() {
-            Some(error) => error.to_string(),
-            None if counters.failed > 0 => {
-                format!("the kernel refused {} frontends", counters.failed)
-            }
-            None => return None,
+        let error = match (proxy.last_error(), proxy.counters().failed) {
+            (Some(error), _) => error.to_string(),
+            (None, 0) => return None,
+            (None, failed) => format!("the kernel refused {failed} frontends"),
         };
-        self.delivery.is_enabled().then(|| Problem {
+        Some(Problem {
             object: "ServiceProxy".into(),
             reason: "ServiceProxyFailed".into(),
             message: format!("{error}: services may be out of reach, and are not announced"),

@@ -150,7 +150,7 @@ fn story(lab: &Lab, pods: &[PodRecord], report: &Report, summary: &mut Summary) 
     );
     summary.record(report, "service", &text, created.collect());
 
-    let spread = families.iter().map(|afi| spread(lab, &client, *afi, pods));
+    let spread = families.iter().map(|afi| spread(&client, *afi, pods));
     let text = format!("{CONNECTIONS} connections from outside in each family, by pod");
     summary.record(report, "service", &text, spread.collect());
 
@@ -180,7 +180,7 @@ fn story(lab: &Lab, pods: &[PodRecord], report: &Report, summary: &mut Summary) 
 }
 
 /// Every pod answers about as often as every other.
-fn spread(lab: &Lab, client: &Netns, afi: Afi, pods: &[PodRecord]) -> Result<String> {
+fn spread(client: &Netns, afi: Afi, pods: &[PodRecord]) -> Result<String> {
     let mut by_pod: BTreeMap<String, usize> =
         pods.iter().map(|pod| (pod.name.clone(), 0)).collect();
     for _ in 0..CONNECTIONS {
@@ -189,7 +189,7 @@ fn spread(lab: &Lab, client: &Netns, afi: Afi, pods: &[PodRecord]) -> Result<Str
         *by_pod.entry(name).or_default() += 1;
     }
     let even = CONNECTIONS / pods.len();
-    if by_pod.values().any(|count| *count < even / 2) || by_pod.len() > lab.state().pods.len() {
+    if by_pod.values().any(|count| *count < even / 2) || by_pod.len() > pods.len() {
         bail!("not even: {by_pod:?}");
     }
     let counts: Vec<_> = by_pod.values().take(4).map(usize::to_string).collect();
