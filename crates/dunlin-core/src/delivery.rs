@@ -305,9 +305,6 @@ impl Core {
             delivery.forget_lingering(&name);
             delivery.again.insert(name);
         }
-        if !delivery.begun && delivery.patience.is_some_and(|until| until <= now) {
-            delivery.begun = true;
-        }
     }
 
     pub(crate) fn on_kernel_proxy(&mut self, now: Instant, event: KernelEvent) {
@@ -340,14 +337,18 @@ impl Core {
                 proxy::Command::Remove => KernelCommand::RemoveProxy,
             });
         }
-        self.announce_delivered();
+        self.announce_delivered(now);
         self.tell_health_ports();
     }
 
     /// What is programmed by now may be announced.
-    fn announce_delivered(&mut self) {
+    fn announce_delivered(&mut self, now: Instant) {
         let delivery = &mut self.delivery;
-        let begins = !delivery.begun && delivery.patience.is_some() && delivery.proxy.is_settled();
+        let settled = delivery.proxy.is_settled();
+        let ready = delivery
+            .patience
+            .is_some_and(|until| settled || until <= now);
+        let begins = ready && !delivery.begun;
         delivery.begun |= begins;
         delivery.ports_due |= begins;
         let changed = delivery.proxy.take_changed();

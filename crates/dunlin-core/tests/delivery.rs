@@ -132,6 +132,30 @@ fn what_another_service_proxy_delivers_is_announced_by_readiness_alone() {
 }
 
 #[test]
+fn an_aggregate_waits_for_the_first_programming_and_not_for_ever() {
+    let mut bench = Bench::delivering(BTreeSet::new());
+    let Fact::Advertisement(advertisement) = advertisement() else {
+        unreachable!("an advertisement was made");
+    };
+    bench.apply(Fact::Advertisement(AdvertisementFact {
+        aggregation_length_ipv4: Some(24),
+        ..advertisement
+    }));
+    bench.proxy_waits = Some(Vec::new());
+    bench.apply(service("web", TrafficPolicy::Cluster));
+    bench.apply(slice("web", &[("10.244.9.1", "n9")]));
+    bench.sync();
+    bench.up();
+    bench.until(secs(19));
+    assert_eq!(bench.told(), Told::default());
+    bench.until(secs(21));
+    bench.settle();
+    let told = bench.told();
+    assert_eq!(told.announced, ["203.0.113.0/24".parse().unwrap()]);
+    assert!(told.ends > 0);
+}
+
+#[test]
 fn what_was_withdrawn_is_delivered_a_while_longer() {
     let mut bench = ready(BTreeSet::new());
     bench.apply(service("web", TrafficPolicy::Cluster));
