@@ -3,6 +3,7 @@
 #[path = "../../../crates/dunlin-bgp/tests/wire_support/mod.rs"]
 mod wire_support;
 
+use dunlin_bgp::attrs::Attrs;
 use dunlin_bgp::wire::{
     AddPathFamily, AddPathMode, AfiSafi, Capability, DecodeContext, ExportEncoding,
     ExtendedNextHopFamily, GracefulRestart, KEEPALIVE, Limits, Notification, Open, RefreshSubtype,
@@ -22,6 +23,10 @@ use wire_support::*;
 const LIMITS: Limits = Limits {
     extended_message: true,
 };
+
+/// Extended communities of lower types have a meaning (RFC 7153), of which netgauze writes back only what it knows.
+const FIRST_WITHOUT_MEANING: u8 = 0x10;
+const TYPE_BITS: u8 = 0x3f;
 
 /// Reads every message of a stream with netgauze and writes it again.
 #[track_caller]
@@ -47,7 +52,10 @@ proptest! {
 
     #[test]
     fn updates(
-        attrs in reflected(),
+        attrs in reflected().prop_filter("netgauze writes back a reading of its own", |attrs| {
+            let mut extended = Attrs::new(attrs).extended_communities();
+            extended.all(|community| community[0] & TYPE_BITS >= FIRST_WITHOUT_MEANING)
+        }),
         v4 in vec(v4_prefix(), 1..100),
         v6 in vec(v6_prefix(), 1..100),
         four_octet_as: bool,

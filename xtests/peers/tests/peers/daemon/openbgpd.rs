@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use dunlin_lab::process::ProcessId;
 
 use super::{Daemon, afi_of, u32_of};
-use crate::check::{Seen, Table};
+use crate::check::{Seen, Table, until_ok};
 
 pub(super) fn start(daemon: &Daemon) -> Result<ProcessId> {
     let file = daemon.write("bgpd.conf", &config(daemon))?;
@@ -61,7 +61,8 @@ fn bgpctl(daemon: &Daemon) -> Command {
 
 pub(super) fn reload(daemon: &Daemon) -> Result<()> {
     daemon.write("bgpd.conf", &config(daemon))?;
-    daemon.text(bgpctl(daemon).arg("reload")).map(|_| ())
+    // It refuses one while it is still busy with the last.
+    until_ok(|| daemon.text(bgpctl(daemon).arg("reload")).map(|_| ()))
 }
 
 pub(super) fn refresh(daemon: &Daemon) -> Result<()> {
