@@ -121,6 +121,51 @@ fn what_nft_shows_it_takes_in_again() {
     });
 }
 
+/// So many that slots are looked up by what is known of frontends; what that would miss must be found all the same.
+#[test]
+fn many_slots_are_found_and_strays_among_them() {
+    in_netns(|| {
+        let ports = 1..=3_000;
+        let endpoints4: Vec<String> = (1..=7).map(|at| format!("10.244.1.{at}:8080")).collect();
+        let endpoints6: Vec<String> = (1..=7).map(|at| format!("[fd00:1::{at}]:8080")).collect();
+        let of = |endpoints: &[String], addr: &str, port: u16, hashed: bool| {
+            let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
+            let balanced = Balanced::new(frontend(addr, Protocol::Tcp, port), &endpoints);
+            let balanced = if hashed { balanced.hashed(7) } else { balanced };
+            balanced.elements()
+        };
+        let mut elements: Vec<Element> = ports
+            .flat_map(|port| {
+                let ipv4 = of(&endpoints4, "10.96.0.1", port, false);
+                ipv4.into_iter()
+                    .chain(of(&endpoints6, "fd10::1", port, port % 2 == 0))
+            })
+            .collect();
+        elements.sort();
+        let mut tables = ProxyTables::open().unwrap();
+        assert_eq!(tables.apply(&rebuild(&elements)).result, Ok(()));
+        let found = read(&mut ProxyTables::open().unwrap());
+        assert_eq!((found.intact, &found.elements), (true, &elements));
+        let stray = Element::Slot {
+            view: View::Inside,
+            frontend: frontend("10.96.0.9", Protocol::Udp, 53),
+            slot: 100,
+            to: "10.244.1.9:53".parse().unwrap(),
+        };
+        let batch = Batch {
+            number: 2,
+            rebuild: false,
+            ops: add(&[stray]),
+            forget: Vec::new(),
+        };
+        assert_eq!(tables.apply(&batch).result, Ok(()));
+        let found = read(&mut ProxyTables::open().unwrap());
+        elements.push(stray);
+        elements.sort();
+        assert!(found.intact && found.elements == elements);
+    });
+}
+
 #[test]
 fn what_is_there_already_is_adopted_and_changed() {
     in_netns(|| {

@@ -201,6 +201,18 @@ impl Socket {
         what: &'static str,
         messages: &MessageBuf,
         last: u32,
+        on_refusal: impl FnMut(u32, Refusal),
+    ) -> Result<(), Error> {
+        self.converse(what, messages, last, |_| {}, on_refusal)
+    }
+
+    /// As [`Socket::transact`], and tells what else the kernel answers.
+    pub fn converse(
+        &mut self,
+        what: &'static str,
+        messages: &MessageBuf,
+        last: u32,
+        mut on_message: impl FnMut(&Message<'_>),
         mut on_refusal: impl FnMut(u32, Refusal),
     ) -> Result<(), Error> {
         self.send(what, messages)?;
@@ -211,6 +223,7 @@ impl Socket {
             let mut ended = false;
             for message in answers {
                 let Some(answer) = message.answer() else {
+                    on_message(&message);
                     continue;
                 };
                 if let Err(refusal) = answer {

@@ -8,11 +8,17 @@ use super::{
 };
 use crate::Error;
 use crate::netlink::{
-    ACK, AttrWriter, Attrs, DUMP, DumpEnd, Header, Message, MessageBuf, REQUEST, be_u32,
+    ACK, AttrWriter, Attrs, DUMP, DumpEnd, Header, Message, MessageBuf, REQUEST, Refusal, be_u32,
 };
 
 /// How often a table that changes while it is read is read again.
 const ATTEMPTS: usize = 5;
+
+const READING_SETS: &str = "reading nf_tables sets";
+
+/// Keys that are asked for at once. Each answer is a datagram of its own: together they must fit into the smallest receive
+/// buffer.
+const LOOK_UPS: usize = 128;
 
 impl Nft {
     /// Whether there is such a table.
@@ -73,15 +79,17 @@ impl Nft {
         Ok(unless_absent(self.read_all(what, table, GETRULE, |_| {}, read))?.unwrap_or_default())
     }
 
-    /// The names of a table's sets and maps. No such table has none.
-    pub(super) fn set_names(&mut self, table: Table) -> Result<Vec<String>, Error> {
-        let read = |message: &Message<'_>, names: &mut Vec<String>| {
+    /// The names of a table's sets and maps, and how many elements each has where the kernel tells (from Linux 6.16 on).
+    /// No such table has none.
+    pub(super) fn sets(&mut self, table: Table) -> Result<Vec<(String, Option<u32>)>, Error> {
+        const COUNT: u16 = 20;
+        let read = |message: &Message<'_>, sets: &mut Vec<(String, Option<u32>)>| {
             let attrs = message.attrs(GENMSG_LEN);
             if message.kind == kind(NEWSET)
                 && attrs.get(TABLE_NAME) == Some(&zero(table.name)[..])
                 && let Some(name) = attrs.get(SET_NAME).and_then(text)
             {
-                names.push(name.to_owned());
+                sets.push((name.to_owned(), attrs.get(COUNT).and_then(be_u32)));
             }
         };
         let what = "reading the names of nf_tables sets";
@@ -107,16 +115,38 @@ impl Nft {
         make: impl Fn(&ElementRef<'_>) -> Option<T>,
     ) -> Result<Option<Vec<T>>, Error> {
         let attrs = |attrs: &mut AttrWriter<'_>| attrs.put_str(ELEM_LIST_SET, set);
-        let read = |message: &Message<'_>, elements: &mut Vec<T>| {
-            if message.kind == kind(NEWSETELEM)
-                && let Some(list) = message.attrs(GENMSG_LEN).get(ELEM_LIST_ELEMENTS)
-            {
-                let items = Attrs::new(list).filter(|(kind, _)| *kind == LIST_ELEM);
-                let items = items.filter_map(|(_, item)| element(item));
-                elements.extend(items.filter_map(|element| make(&element)));
-            }
+        let read = |message: &Message<'_>, found: &mut Vec<T>| {
+            found.extend(elements(message).filter_map(|element| make(&element)));
         };
-        unless_absent(self.read_all("reading nf_tables sets", table, GETSETELEM, attrs, read))
+        unless_absent(self.read_all(READING_SETS, table, GETSETELEM, attrs, read))
+    }
+
+    /// What is made of a set's elements with these keys: of each run of keys, those before the first that is not there.
+    ///
+    /// The kernel begins a dump of a hash table from its first element again for each datagram, so that a dump of a large
+    /// one takes time by the square of its size. This takes a microsecond or two for each key.
+    pub(super) fn look_up<T, K: AsRef<[u8]>>(
+        &mut self,
+        table: Table,
+        set: &str,
+        runs: impl Iterator<Item = impl Iterator<Item = K>>,
+        make: impl Fn(&ElementRef<'_>) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
+        let mut found = Vec::new();
+        let mut asked = Asked::default();
+        for mut run in runs {
+            while asked.add(self, table, set, &mut run) {
+                if asked.keys >= LOOK_UPS {
+                    asked.answers(self, |message| {
+                        found.extend(elements(message).filter_map(|element| make(&element)));
+                    })?;
+                }
+            }
+        }
+        asked.answers(self, |message| {
+            found.extend(elements(message).filter_map(|element| make(&element)));
+        })?;
+        Ok(found)
     }
 
     fn read_all<T>(
@@ -152,6 +182,89 @@ impl Nft {
     }
 }
 
+/// Requests for elements by their keys.
+#[derive(Default)]
+struct Asked {
+    messages: MessageBuf,
+    /// Where the last message starts, and its number.
+    last: Option<(usize, u32)>,
+    keys: usize,
+}
+
+impl Asked {
+    /// One more message, with the next keys of a run. False if there are none.
+    fn add<K: AsRef<[u8]>>(
+        &mut self,
+        nft: &mut Nft,
+        table: Table,
+        set: &str,
+        run: &mut impl Iterator<Item = K>,
+    ) -> bool {
+        let mut some = run.take(LOOK_UPS).peekable();
+        if some.peek().is_none() {
+            return false;
+        }
+        let seq = nft.socket.take_seqs(1);
+        self.last = Some((self.messages.len(), seq));
+        let header = Header {
+            kind: kind(GETSETELEM),
+            flags: REQUEST,
+            seq,
+        };
+        let keys = &mut self.keys;
+        self.messages
+            .message(header, &genmsg(table.family), |attrs| {
+                attrs.put_str(TABLE_NAME, table.name);
+                attrs.put_str(ELEM_LIST_SET, set);
+                attrs.nest(ELEM_LIST_ELEMENTS, |attrs| {
+                    for key in some {
+                        *keys += 1;
+                        let key = ElementRef {
+                            key: key.as_ref(),
+                            ..ElementRef::default()
+                        };
+                        attrs.nest(LIST_ELEM, |attrs| key.write(attrs));
+                    }
+                });
+            });
+        true
+    }
+
+    /// Sends what was asked, tells the answers, and begins anew.
+    fn answers(
+        &mut self,
+        nft: &mut Nft,
+        on_message: impl FnMut(&Message<'_>),
+    ) -> Result<(), Error> {
+        let Some((at, seq)) = self.last.take() else {
+            return Ok(());
+        };
+        self.messages.add_flags(at, ACK);
+        let mut refused = None;
+        nft.socket.converse(
+            READING_SETS,
+            &self.messages,
+            seq,
+            on_message,
+            |_, refusal| {
+                if refusal.errno != libc::ENOENT {
+                    refused.get_or_insert(refusal);
+                }
+            },
+        )?;
+        self.messages.clear();
+        self.keys = 0;
+        match refused {
+            None => Ok(()),
+            Some(Refusal { errno, message }) => Err(Error::Refused {
+                what: READING_SETS,
+                errno,
+                message,
+            }),
+        }
+    }
+}
+
 /// What is not there is not an error.
 fn unless_absent<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     match result {
@@ -162,6 +275,15 @@ fn unless_absent<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
         }) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The elements that a message tells.
+fn elements<'a>(message: &Message<'a>) -> impl Iterator<Item = ElementRef<'a>> + use<'a> {
+    let list = (message.kind == kind(NEWSETELEM))
+        .then(|| message.attrs(GENMSG_LEN).get(ELEM_LIST_ELEMENTS))
+        .flatten();
+    let items = Attrs::new(list.unwrap_or_default()).filter(|(kind, _)| *kind == LIST_ELEM);
+    items.filter_map(|(_, item)| element(item))
 }
 
 fn element(item: &[u8]) -> Option<ElementRef<'_>> {

@@ -1,13 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use dunlin_dataplane::proxy::{Element, Found, FrontendSet};
+use dunlin_dataplane::proxy::{Element, Found, FrontendSet, MAX_EXPONENT};
 use dunlin_net::Afi;
 use dunlin_net::service::View;
 
-use super::octets::{self, Parts};
+use super::octets::{self, Octets, Parts};
 use super::shape::{self, Rule};
 use super::{ProxyTables, rules};
 use crate::Error;
+use crate::nft::set::ElementRef;
 
 /// What the tables look like, without their elements.
 pub(super) struct Shape {
@@ -15,7 +16,14 @@ pub(super) struct Shape {
     pub present: bool,
     /// The sets made on demand; `None` if the tables are not as this version makes them.
     pub made: Option<BTreeSet<FrontendSet>>,
+    /// How many elements a set has, where the kernel tells.
+    counts: Counts,
 }
+
+type Counts = BTreeMap<(Afi, String), u32>;
+
+/// Slots of that many endpoints, or more, are looked up one by one: a dump would take longer.
+const LOOK_UP: usize = 20_000;
 
 impl ProxyTables {
     /// Reads back everything.
@@ -31,7 +39,7 @@ impl ProxyTables {
             return Ok(found);
         };
         for afi in Afi::ALL {
-            if !self.read_table(afi, &made, &mut found.elements)? {
+            if !self.read_table(afi, &made, &shape.counts, &mut found.elements)? {
                 found.elements.clear();
                 return Ok(found);
             }
@@ -44,6 +52,7 @@ impl ProxyTables {
     pub(super) fn read_shape(&mut self) -> Result<Shape, Error> {
         let (mut present, mut whole) = (false, true);
         let mut made = None;
+        let mut counts = Counts::new();
         for afi in Afi::ALL {
             let table = shape::table(afi);
             if !self.nft.has_table(table)? {
@@ -51,7 +60,11 @@ impl ProxyTables {
                 continue;
             }
             present = true;
-            let sets = demanded(afi, &self.nft.set_names(table)?);
+            let sets = self.nft.sets(table)?;
+            for (name, count) in &sets {
+                counts.extend(count.map(|count| ((afi, name.clone()), count)));
+            }
+            let sets = demanded(afi, sets.iter().map(|(name, _)| name.as_str()));
             let rules = self.nft.all_rule_comments(table)?;
             let same = sets.as_ref().is_some_and(|sets| {
                 has_rules(afi, sets, rules) && made.as_ref().is_none_or(|made| made == sets)
@@ -62,6 +75,7 @@ impl ProxyTables {
         Ok(Shape {
             present,
             made: made.filter(|_| whole),
+            counts,
         })
     }
 
@@ -70,6 +84,7 @@ impl ProxyTables {
         &mut self,
         afi: Afi,
         made: &BTreeSet<FrontendSet>,
+        counts: &Counts,
         found: &mut Vec<Element>,
     ) -> Result<bool, Error> {
         let table = shape::table(afi);
@@ -85,10 +100,16 @@ impl ProxyTables {
             })?);
         }
         for view in View::ALL {
-            let name = shape::slots(view);
-            all.push(self.nft.read_elements(table, name, |element| {
-                Some(octets::slot(afi, view, element))
-            })?);
+            let members = all.iter().flatten().flatten().flatten();
+            let by_key = self.look_up_slots(afi, view, counts, members)?;
+            all.push(match by_key {
+                Some(slots) => Some(slots),
+                None => self
+                    .nft
+                    .read_elements(table, shape::slots(view), |element| {
+                        Some(octets::slot(afi, view, element))
+                    })?,
+            });
         }
         all.push(self.nft.read_elements(table, shape::ALLOWED, |element| {
             Some(octets::allowed(afi, element))
@@ -114,17 +135,55 @@ impl ProxyTables {
         }
         Ok(true)
     }
+
+    /// The slots of the frontends that choose by slot, one by one. `None` if there are few of them, or others beside
+    /// these, or the kernel does not tell.
+    fn look_up_slots<'a>(
+        &mut self,
+        afi: Afi,
+        view: View,
+        counts: &Counts,
+        members: impl Iterator<Item = &'a Element>,
+    ) -> Result<Option<Vec<Option<Element>>>, Error> {
+        let name = shape::slots(view);
+        let count = counts
+            .get(&(afi, name.to_owned()))
+            .map(|count| *count as usize);
+        let Some(count) = count.filter(|count| *count >= LOOK_UP) else {
+            return Ok(None);
+        };
+        let runs = members.filter_map(|member| match *member {
+            Element::Member { set, frontend } => {
+                let (of, slots) = slots_of(set)?;
+                let key = Octets::frontend(frontend);
+                let keys = (0..slots).map(move |slot| key.slot(slot));
+                (of == view).then_some(keys)
+            }
+            _ => None,
+        });
+        let make = |element: &ElementRef<'_>| Some(octets::slot(afi, view, element));
+        let found = self.nft.look_up(shape::table(afi), name, runs, make)?;
+        Ok((found.len() == count).then_some(found))
+    }
+}
+
+/// The slots of a frontend in a set.
+fn slots_of(set: FrontendSet) -> Option<(View, u32)> {
+    match set {
+        FrontendSet::Random { view, exponent } => Some((view, 1 << exponent.min(MAX_EXPONENT))),
+        FrontendSet::Hashed { view, slots } => Some((view, slots)),
+        _ => None,
+    }
 }
 
 /// The sets on demand among a table's. `None` if one is missing or not ours.
-fn demanded(afi: Afi, names: &[String]) -> Option<BTreeSet<FrontendSet>> {
+fn demanded<'a>(afi: Afi, names: impl Iterator<Item = &'a str>) -> Option<BTreeSet<FrontendSet>> {
     let fixed: BTreeSet<String> = shape::fixed_sets(afi)
         .into_iter()
         .map(|set| set.name)
         .collect();
-    let (there, others): (Vec<&String>, Vec<&String>) =
-        names.iter().partition(|name| fixed.contains(*name));
-    let made = others.into_iter().map(|name| shape::set_of(name));
+    let (there, others): (Vec<&str>, Vec<&str>) = names.partition(|name| fixed.contains(*name));
+    let made = others.into_iter().map(shape::set_of);
     (there.len() == fixed.len())
         .then(|| made.collect::<Option<_>>())
         .flatten()

@@ -50,6 +50,11 @@ impl Octets {
             .put(&frontend.port.to_be_bytes())
     }
 
+    /// Of a frontend's slot.
+    pub(super) fn slot(self, slot: u32) -> Octets {
+        self.put(&slot.to_ne_bytes())
+    }
+
     pub(super) fn endpoint(to: SocketAddr) -> Octets {
         Octets::EMPTY.address(to.ip()).put(&to.port().to_be_bytes())
     }
@@ -61,6 +66,12 @@ impl Octets {
 
     pub(super) fn as_slice(&self) -> &[u8] {
         self.buf.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl AsRef<[u8]> for Octets {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
     }
 }
 
@@ -90,7 +101,7 @@ impl Encoded {
                 frontend, slot, to, ..
             } => Encoded {
                 data: Some(Octets::endpoint(to)),
-                ..Encoded::key(Octets::frontend(frontend).put(&slot.to_ne_bytes()))
+                ..Encoded::key(Octets::frontend(frontend).slot(slot))
             },
             Element::Allowed { frontend, source } => {
                 let (first, last) = ends(source);
