@@ -42,7 +42,7 @@ pub struct AgentConfig {
     /// What must outlive the process: boot id, lock, pod address leases.
     pub state_dir: PathBuf,
     /// Whether to load-balance services on the node.
-    pub service_proxy: bool,
+    pub service_proxy: ServiceProxy,
     /// What to log, as `tracing`'s filters say it: `info`, `info,dunlin_speaker=debug`.
     pub log: String,
     /// How to log.
@@ -92,6 +92,18 @@ impl std::str::FromStr for ClusterSource {
             _ => Err("give `kube`, or `dir:PATH` for a directory of YAML files".into()),
         }
     }
+}
+
+/// Whether services are load-balanced on the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServiceProxy {
+    /// By another, or not at all.
+    #[default]
+    Off,
+    /// By us alone: refuses to start beside another.
+    On,
+    /// By us, beside another until it ends; then what it left is removed.
+    TakeOver,
 }
 
 /// How to log.

@@ -259,6 +259,7 @@ impl Engine {
                     let ports = Arc::new(ports);
                     self.state.send_modify(|state| state.health_ports = ports);
                 }
+                Action::Delivering => self.state.send_modify(|state| state.delivering = true),
                 Action::PodNetwork(network) => {
                     self.state.send_modify(|state| {
                         state.pod_network = Some(PodNetwork {

@@ -58,6 +58,8 @@ pub struct EngineState {
     pub pod_network: Option<PodNetwork>,
     /// The health-check node ports to serve, by port.
     pub health_ports: Arc<BTreeMap<u16, HealthPort>>,
+    /// All services are programmed, or were once since the start.
+    pub delivering: bool,
     /// Why the core thread is about to end although nobody asked it to.
     pub failure: Option<String>,
 }

@@ -14,6 +14,7 @@ mod host;
 mod http;
 mod logging;
 mod metrics;
+pub mod other_proxies;
 mod overlay;
 mod pause;
 mod plan;
@@ -24,6 +25,7 @@ mod run;
 mod source;
 mod start;
 mod status_writer;
+mod take_over;
 
 pub use pause::pause;
 pub use run::run_with;

@@ -144,6 +144,8 @@ fn privileges() -> Vec<Finding> {
 struct Machine {
     root: PathBuf,
     run: fn(&[&str]) -> io::Result<String>,
+    /// What another service proxy translates with; an error where that cannot be seen.
+    other_proxy: fn() -> Result<Option<String>, String>,
 }
 
 impl Machine {
@@ -151,6 +153,9 @@ impl Machine {
         Machine {
             root: "/".into(),
             run: run_program,
+            other_proxy: || {
+                dunlin_kernel::others::service_proxy().map_err(|error| error.to_string())
+            },
         }
     }
 

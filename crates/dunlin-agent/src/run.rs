@@ -8,13 +8,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::allocation::{self, Allocation};
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, ServiceProxy};
 use crate::engine_handle::{EngineHandle, EngineStart, PodNetwork, ShutdownMode};
 use crate::host::Host;
 use crate::overlay::Overlay;
 use crate::start::Claims;
 use crate::{
     admin, cni, health_ports, http, logging, metrics, privileges, source, start, status_writer,
+    take_over,
 };
 
 /// How long the core may take to close everything.
@@ -55,7 +56,7 @@ pub fn run_with(
         same_boot = claims.same_boot,
         "starting"
     );
-    if config.service_proxy {
+    if config.service_proxy == ServiceProxy::On {
         refuse_two_proxies()?;
     }
     let host = Host::new(config);
@@ -64,19 +65,20 @@ pub fn run_with(
         node_name: config.node_name.clone(),
         state_dir: config.state_dir.clone(),
         same_boot: claims.same_boot,
-        service_proxy: config.service_proxy,
+        service_proxy: config.service_proxy != ServiceProxy::Off,
     })?;
     runtime.block_on(supervise(config, claims, engine, host, signals))
 }
 
 /// Two service proxies would undo each other's work.
 fn refuse_two_proxies() -> Result<()> {
-    let other = dunlin_kernel::nft::other_service_proxy();
-    match other.context("cannot look for other service proxies in nf_tables")? {
+    let other = dunlin_kernel::others::service_proxy();
+    match other.context("cannot look for other service proxies")? {
         None => Ok(()),
         Some(what) => bail!(
-            "--service-proxy on: another service proxy is here ({what}): stop it and remove its rules (`kube-proxy --cleanup`), \
-             or give --service-proxy off"
+            "--service-proxy on: another service proxy is here ({what}): give --service-proxy take-over to program beside it and \
+             remove what it has once it has ended; or stop it and remove its rules (`dunlin cleanup --kube-proxy --yes` on \
+             this node); or give --service-proxy off"
         ),
     }
 }
@@ -106,6 +108,7 @@ async fn supervise(
         allocation: allocation.as_ref().map(Allocation::figures),
         troubles: Default::default(),
     };
+    let troubles = overlay.troubles.clone();
     status_writer::spawn(config, &engine, &overlay);
     let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
     let admin = admin::router(engine.clone(), overlay.clone());
@@ -118,6 +121,9 @@ async fn supervise(
     let carry = move |network: &PodNetwork| host.carry_pods(network);
     tokio::spawn(cni::keep(engine.state(), cni_status, carry));
     tokio::spawn(health_ports::keep(engine.state()));
+    if config.service_proxy == ServiceProxy::TakeOver {
+        tokio::spawn(take_over::keep(engine.state(), troubles));
+    }
 
     let outcome = tokio::select! {
         name = signals.next() => {

@@ -98,6 +98,15 @@ impl Troubles {
         self.lock().values().cloned().collect()
     }
 
+    /// What stands in the way of something else than a writer, or nothing does any more.
+    pub(crate) fn set(&self, what: &'static str, problem: Option<Problem>) {
+        let mut troubles = self.lock();
+        match problem {
+            Some(problem) => troubles.insert(what, problem),
+            None => troubles.remove(what),
+        };
+    }
+
     /// What a writer wanted to write was written.
     fn over(&self, writer: &'static str) {
         if self.lock().remove(writer).is_some() {

@@ -41,7 +41,7 @@ fn agent() {
         cni_conf_dir: home.join("cni"),
         protocol_names: home.join("protocols"),
         state_dir: home.join("state"),
-        service_proxy: false,
+        service_proxy: Default::default(),
         log: "info".into(),
         log_format: LogFormat::Text,
     };

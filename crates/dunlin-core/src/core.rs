@@ -63,6 +63,8 @@ pub enum Action {
     PodNetwork(PodNetwork),
     /// The health-check node ports to serve from now on, by port.
     HealthPorts(BTreeMap<u16, HealthPort>),
+    /// For the first time the service proxy's tables hold all that is wanted.
+    Delivering,
 }
 
 /// What the CNI configuration has to say.

@@ -37,6 +37,8 @@ pub(crate) struct Delivery {
     again: BTreeSet<NamespacedName>,
     /// All that was wanted when the sources had synced is programmed, or could not be.
     begun: bool,
+    /// It was told that all that was wanted is programmed.
+    told: bool,
     /// Until when it may take to get there; counted from when the sources have synced.
     patience: Option<Instant>,
     /// What load balancers are told.
@@ -76,6 +78,7 @@ impl Delivery {
             lingering_at: BTreeMap::new(),
             again: BTreeSet::new(),
             begun: false,
+            told: false,
             patience: None,
             checks: BTreeMap::new(),
             ports_due: false,
@@ -350,6 +353,10 @@ impl Core {
             .is_some_and(|until| settled || until <= now);
         let begins = ready && !delivery.begun;
         delivery.begun |= begins;
+        if settled && delivery.patience.is_some() && !delivery.told {
+            delivery.told = true;
+            self.actions.push_back(Action::Delivering);
+        }
         delivery.ports_due |= begins;
         let changed = delivery.proxy.take_changed();
         if delivery.held.is_empty() {

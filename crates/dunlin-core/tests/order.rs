@@ -194,7 +194,8 @@ impl Bench {
             Action::Session(_)
             | Action::Listen(_)
             | Action::PodNetwork(_)
-            | Action::HealthPorts(_) => {}
+            | Action::HealthPorts(_)
+            | Action::Delivering => {}
         }
     }
 

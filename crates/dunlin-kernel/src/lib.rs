@@ -2,7 +2,7 @@
 //!
 //! [`KernelThread`] is what the agent runs: one thread that executes [`KernelCommand`]s and tells [`KernelEvent`]s, and
 //! sleeps otherwise. The rest are its parts, usable alone: [`netlink`] (messages and sockets), [`rtnl`] (routes, nexthops,
-//! links), [`nft`] (nf_tables), [`conntrack`], [`sysctl`], [`protocol_name`], [`cleanup`].
+//! links), [`nft`] (nf_tables), [`conntrack`], [`sysctl`], [`protocol_name`], [`cleanup`], [`others`].
 //!
 //! Everything works on the network namespace of the thread that opens it.
 
@@ -11,6 +11,7 @@ pub mod conntrack;
 mod error;
 pub mod netlink;
 pub mod nft;
+pub mod others;
 pub mod protocol_name;
 pub mod rtnl;
 pub mod sysctl;

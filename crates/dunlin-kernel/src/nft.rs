@@ -5,16 +5,15 @@
 
 mod expr;
 mod monitor;
-mod others;
 pub mod proxy;
 mod read;
+mod rule_list;
 mod rules;
 mod set;
 mod transaction;
 
 pub use expr::{Cmp, CtKey, Direction, Expr, Register, Reject, Verdict, ct, reg};
 pub use monitor::Monitor;
-pub use others::other_service_proxy;
 pub use rules::{RULES_TABLE, RuleKeeper};
 pub use set::{DataType, Element, ElementData, MapData, Set};
 pub use transaction::{Chain, ChainBase, Transaction};
@@ -27,6 +26,7 @@ const NEWTABLE: u16 = 0;
 const GETTABLE: u16 = 1;
 const DELTABLE: u16 = 2;
 const NEWCHAIN: u16 = 3;
+const GETCHAIN: u16 = 4;
 const DELCHAIN: u16 = 5;
 const NEWRULE: u16 = 6;
 const GETRULE: u16 = 7;
@@ -47,6 +47,7 @@ const LIST_ELEM: u16 = 1;
 
 const SET_NAME: u16 = 2;
 const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
 const RULE_USERDATA: u16 = 7;
 const ELEM_LIST_SET: u16 = 2;

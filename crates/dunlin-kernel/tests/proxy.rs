@@ -360,20 +360,3 @@ fn networks_may_touch_grow_and_shrink() {
         }
     });
 }
-
-#[test]
-fn another_service_proxy_is_seen() {
-    in_netns(|| {
-        let seen = || dunlin_kernel::nft::other_service_proxy().expect("nf_tables");
-        assert_eq!(seen(), None);
-        run("nft add table ip nat");
-        run("nft add chain ip nat KUBE-SERVICES");
-        run("nft add rule ip nat KUBE-SERVICES counter");
-        assert!(seen().is_some_and(|what| what.contains("KUBE-SERVICES")));
-        run("nft delete table ip nat");
-        run("nft add table ip6 kube-proxy");
-        assert!(seen().is_some_and(|what| what.contains("ip6 kube-proxy")));
-        run("nft delete table ip6 kube-proxy");
-        assert_eq!(seen(), None);
-    });
-}

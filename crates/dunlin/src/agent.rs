@@ -24,7 +24,7 @@ pub(crate) fn run(options: AgentOptions, socket: PathBuf) -> Result<ExitCode> {
         cni_conf_dir: options.cni_conf_dir,
         protocol_names: options.protocol_names,
         state_dir: options.state_dir,
-        service_proxy: options.service_proxy == Switch::On,
+        service_proxy: options.service_proxy.into(),
         log: options.log,
         log_format: match options.log_format {
             LogFormatName::Text => LogFormat::Text,

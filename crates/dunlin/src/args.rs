@@ -9,7 +9,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dunlin_agent::config::{
     ClusterSource, DEFAULT_CNI_CONF_DIR, DEFAULT_METRICS_ADDR, DEFAULT_NAMESPACE,
-    DEFAULT_PROTOCOL_NAMES, DEFAULT_SECRETS_DIR, DEFAULT_STATE_DIR,
+    DEFAULT_PROTOCOL_NAMES, DEFAULT_SECRETS_DIR, DEFAULT_STATE_DIR, ServiceProxy,
 };
 use dunlin_api::DEFAULT_SOCKET;
 use dunlin_net::{Afi, IpNet};
@@ -174,9 +174,16 @@ pub(crate) struct CleanupOptions {
     /// Do it; without this, only say what would be removed.
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Do it although an agent runs, which will put everything back.
+    /// Only say what would be removed, as without --yes.
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+    /// Do it although an agent runs, or with --kube-proxy another service proxy, which will put everything back.
     #[arg(long)]
     pub(crate) force: bool,
+    /// Remove what another service proxy (kube-proxy in any mode, or kube-router) left in the kernel, instead of what the
+    /// agent made. An agent may run, and should: then no connection is lost.
+    #[arg(long, conflicts_with_all = ["cni_bin_dir", "leases"])]
+    pub(crate) kube_proxy: bool,
     /// The directory for the CNI configuration.
     #[arg(long, env = "DUNLIN_CNI_CONF_DIR", value_name = "PATH", default_value = DEFAULT_CNI_CONF_DIR)]
     pub(crate) cni_conf_dir: PathBuf,
@@ -317,16 +324,17 @@ pub(crate) struct AgentOptions {
     /// The directory for what must outlive the process.
     #[arg(long, env = "DUNLIN_STATE_DIR", value_name = "PATH", default_value = DEFAULT_STATE_DIR)]
     pub(crate) state_dir: PathBuf,
-    /// Whether to deliver what is sent to services: load-balance it over their endpoints, in place of kube-proxy, which must not
-    /// run then. Where it is off, tables that an agent with it on left are removed.
+    /// Whether to deliver what is sent to services: load-balance it over their endpoints, in place of kube-proxy. `on` refuses
+    /// to start beside another service proxy; `take-over` programs all services beside it and removes what it has in the
+    /// kernel once it has ended. Where it is off, tables that an agent with it on left are removed.
     #[arg(
         long,
         env = "DUNLIN_SERVICE_PROXY",
         value_enum,
-        value_name = "ON|OFF",
+        value_name = "ON|OFF|TAKE-OVER",
         default_value = "off"
     )]
-    pub(crate) service_proxy: Switch,
+    pub(crate) service_proxy: ServiceProxyMode,
     /// Whether to give load-balancer addresses to services without a loadBalancerClass, as well as to those of class
     /// dunlin.dev/bgp. The same on all nodes.
     #[arg(
@@ -363,6 +371,27 @@ pub(crate) struct AgentOptions {
 pub(crate) enum Switch {
     On,
     Off,
+}
+
+/// Whether to deliver what is sent to services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServiceProxyMode {
+    // As YAML has it where it is not in quotes.
+    #[value(alias = "true")]
+    On,
+    #[value(alias = "false")]
+    Off,
+    TakeOver,
+}
+
+impl From<ServiceProxyMode> for ServiceProxy {
+    fn from(mode: ServiceProxyMode) -> ServiceProxy {
+        match mode {
+            ServiceProxyMode::On => ServiceProxy::On,
+            ServiceProxyMode::Off => ServiceProxy::Off,
+            ServiceProxyMode::TakeOver => ServiceProxy::TakeOver,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

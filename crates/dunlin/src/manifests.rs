@@ -7,8 +7,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use serde_json::{Value, json};
+
+use crate::args::ServiceProxyMode;
 
 mod template;
 
@@ -27,6 +29,7 @@ const CLEANUP: &str = include_str!("manifests/cleanup.yaml");
 #[command(after_help = "Examples:
   dunlin manifests --image registry.example.org/dunlin:0.1.0 | kubectl apply -f -
   dunlin manifests --api-server 192.0.2.10:6443 > dunlin.yaml
+  dunlin manifests --api-server 192.0.2.10:6443 --service-proxy on      for a cluster without kube-proxy
   dunlin manifests --cleanup | kubectl apply -f -     after `kubectl delete` of the rest: leaves the nodes clean")]
 pub(crate) struct ManifestOptions {
     /// The namespace of what is namespaced.
@@ -39,6 +42,10 @@ pub(crate) struct ManifestOptions {
     /// times.
     #[arg(long = "api-server", value_name = "ADDR:PORT")]
     api_servers: Vec<String>,
+    /// Whether the agents deliver services, in place of kube-proxy: `dunlin agent --help` says what the values mean. Needs
+    /// --api-server.
+    #[arg(long, value_enum, value_name = "ON|OFF|TAKE-OVER")]
+    service_proxy: Option<ServiceProxyMode>,
     /// Where the agents serve /metrics, /healthz and /readyz.
     #[arg(long, value_name = "ADDR:PORT")]
     metrics_addr: Option<std::net::SocketAddr>,
@@ -97,6 +104,15 @@ fn data(options: &ManifestOptions) -> Result<Value> {
         values["image"]["tag"] = json!(tag);
     }
     values["apiServers"] = json!(options.api_servers);
+    if let Some(mode) = options.service_proxy {
+        if mode != ServiceProxyMode::Off && options.api_servers.is_empty() {
+            bail!(
+                "--service-proxy: the `kubernetes` service is not there before the agents have programmed it: give the API \
+                 servers' own addresses, as --api-server 192.0.2.10:6443"
+            );
+        }
+        values["serviceProxy"] = json!(mode.to_possible_value().map(|v| v.get_name().to_owned()));
+    }
     if let Some(addr) = options.metrics_addr {
         // The kubelet asks from the node itself.
         let probe = match addr.ip() {

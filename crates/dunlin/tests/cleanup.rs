@@ -120,3 +120,66 @@ fn cleanup_removes_exactly_what_is_ours() {
     }
     assert!(home.0.join("bin/bridge").exists(), "another's plugin");
 }
+
+#[test]
+fn what_another_service_proxy_left_goes_and_nothing_else() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root, to make network namespaces");
+        return;
+    }
+    let script = r#"set -e
+        "$DUNLIN" cleanup --kube-proxy
+        nft add table ip6 kube-proxy
+        nft add table ip dunlin_services; nft add table ip6 dunlin_services
+        nft add table inet dunlin
+        iptables-nft -t nat -N KUBE-SERVICES; iptables-nft -t nat -A PREROUTING -j KUBE-SERVICES
+        iptables-nft -N KUBE-FIREWALL; iptables-nft -A INPUT -j KUBE-FIREWALL
+        iptables-nft -t nat -N KUBE-HOSTPORTS; iptables-nft -t nat -N KUBE-MARK-MASQ
+        iptables-nft -t nat -A KUBE-HOSTPORTS -j KUBE-MARK-MASQ
+        echo == would
+        "$DUNLIN" cleanup --kube-proxy --dry-run
+        nft list table ip6 kube-proxy > /dev/null
+        echo == done
+        "$DUNLIN" cleanup --kube-proxy --yes
+        echo == left
+        nft list tables; iptables-nft-save | grep -v '^#'"#;
+    let output = Command::new("unshare")
+        .args(["--net", "sh", "-c", script])
+        .env("DUNLIN", env!("CARGO_BIN_EXE_dunlin"))
+        .env(
+            "PATH",
+            format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()),
+        )
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{error}");
+    let (nothing, rest) = text.split_once("== would\n").unwrap();
+    assert_eq!(nothing, "nothing of another service proxy is here\n");
+    let (would, rest) = rest.split_once("== done\n").unwrap();
+    let (done, left) = rest.split_once("== left\n").unwrap();
+    let what = [
+        "the nf_tables table ip6 kube-proxy",
+        "1 chain of iptables and 1 rule that leads there, in the table nat of ip in nf_tables",
+    ];
+    for what in what {
+        assert!(would.contains(what), "{would}");
+        assert!(done.contains(&format!("removed {what}\n")), "{done}");
+    }
+    let stays = "the chain KUBE-MARK-MASQ of the table nat: KUBE-HOSTPORTS";
+    assert!(would.contains(&format!("and leaves {stays}")), "{would}");
+    assert!(done.contains(&format!("left {stays}")), "{done}");
+    assert!(
+        !left.contains("kube-proxy") && !left.contains("KUBE-SERVICES"),
+        "{left}"
+    );
+    for foreign in [
+        "dunlin_services",
+        "inet dunlin",
+        "-A INPUT -j KUBE-FIREWALL",
+        "-j KUBE-MARK-MASQ",
+    ] {
+        assert!(left.contains(foreign), "{foreign} went too: {left}");
+    }
+}

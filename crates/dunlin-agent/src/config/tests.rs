@@ -41,7 +41,7 @@ fn what_this_version_cannot_do_is_refused_by_name() {
         cni_conf_dir: "/c".into(),
         protocol_names: "/p".into(),
         state_dir: "/d".into(),
-        service_proxy: false,
+        service_proxy: Default::default(),
         log: "info".into(),
         log_format: LogFormat::Text,
     };

@@ -54,33 +54,32 @@ fn service_proxy(machine: &Machine) -> Option<Finding> {
     if !machine.path("/var/lib/kubelet").is_dir() {
         return None;
     }
-    if machine
-        .list("/sys/class/net")
-        .iter()
-        .any(|name| name == "kube-ipvs0")
-    {
-        return Some(Finding::ok(CHECK, "kube-proxy delivers services, by IPVS"));
-    }
     // Without the right to look, nothing is said.
-    let text = (machine.run)(&["nft", "-j", "list", "chains"]).ok()?;
-    let entries = firewall::parse(&text).ok()?;
+    let other = (machine.other_proxy)().ok()?;
+    let text = (machine.run)(&["nft", "-j", "list", "chains"]).unwrap_or_default();
+    let entries = firewall::parse(&text).unwrap_or_default();
     let mut chains = entries.iter().map(|entry| &entry["chain"]);
-    if chains
-        .clone()
-        .any(|chain| chain["table"] == dunlin_dataplane::mark::NFT_PROXY_TABLE)
-    {
-        return Some(Finding::ok(CHECK, "Dunlin delivers services"));
-    }
-    if chains.any(|chain| chain["name"] == "KUBE-SERVICES" || chain["table"] == "kube-proxy") {
-        return Some(Finding::ok(CHECK, "kube-proxy delivers services"));
-    }
-    let legacy = machine.read("/proc/net/ip_tables_names");
-    if legacy.is_ok_and(|text| text.lines().any(|line| line == "nat")) {
-        return None;
+    let ours = chains.any(|chain| chain["table"] == dunlin_dataplane::mark::NFT_PROXY_TABLE);
+    match (ours, other) {
+        (true, None) => return Some(Finding::ok(CHECK, "Dunlin delivers services")),
+        (false, Some(what)) => {
+            let text = format!("another service proxy delivers services: {what}");
+            return Some(Finding::ok(CHECK, text));
+        }
+        (true, Some(what)) => {
+            return Some(Finding::warn(
+                CHECK,
+                format!(
+                    "Dunlin delivers services, and what another service proxy has is here: {what}"
+                ),
+                "stop the other; an agent with --service-proxy take-over removes it then, or `dunlin cleanup --kube-proxy --yes`",
+            ));
+        }
+        (false, None) => {}
     }
     Some(Finding::warn(
         CHECK,
-        "nothing here delivers services: there are no rules of kube-proxy",
+        "nothing here delivers services: there are no rules of a service proxy",
         "install kube-proxy or another service proxy, or give the agents --service-proxy on: docs/service-proxy.md",
     ))
 }

@@ -19,6 +19,7 @@ impl Fake {
         let machine = Machine {
             root: dir.0.clone(),
             run,
+            other_proxy: || Ok(None),
         };
         Fake { dir, machine }
     }
@@ -225,14 +226,13 @@ fn a_kubernetes_node_without_a_service_proxy_is_told_so() {
         levels(&others::check(&fake.machine)),
         [Level::Ok, Level::Warn]
     );
-    let fake = Fake::new("proxy-iptables", |_| {
-        Ok(r#"{"nftables":[{"chain":{"family":"ip","table":"nat","name":"KUBE-SERVICES","handle":4}}]}"#.into())
-    })
-    .directory("var/lib/kubelet");
-    assert_eq!(
-        levels(&others::check(&fake.machine)),
-        [Level::Ok, Level::Ok]
-    );
+    let mut fake = fake;
+    fake.machine.other_proxy = || Ok(Some("the interface kube-ipvs0".into()));
+    let findings = others::check(&fake.machine);
+    assert_eq!(levels(&findings), [Level::Ok, Level::Ok]);
+    assert!(findings[1].text.contains("kube-ipvs0"), "{findings:?}");
+    fake.machine.other_proxy = || Err("no right".into());
+    assert_eq!(levels(&others::check(&fake.machine)), [Level::Ok]);
     let fake = Fake::new("proxy-own", |_| {
         Ok(r#"{"nftables":[{"chain":{"family":"ip","table":"dunlin_services","name":"known","handle":4}}]}"#.into())
     })
@@ -240,13 +240,10 @@ fn a_kubernetes_node_without_a_service_proxy_is_told_so() {
     let findings = others::check(&fake.machine);
     assert_eq!(levels(&findings), [Level::Ok, Level::Ok]);
     assert_eq!(findings[1].text, "Dunlin delivers services");
-    let fake = Fake::new("proxy-ipvs", nothing)
-        .directory("var/lib/kubelet")
-        .directory("sys/class/net/kube-ipvs0");
-    assert_eq!(
-        levels(&others::check(&fake.machine)),
-        [Level::Ok, Level::Ok]
-    );
+    let mut fake = fake;
+    fake.machine.other_proxy = || Ok(Some("the nf_tables table ip kube-proxy".into()));
+    let findings = others::check(&fake.machine);
+    assert_eq!(levels(&findings), [Level::Ok, Level::Warn]);
 }
 
 #[test]

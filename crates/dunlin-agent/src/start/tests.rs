@@ -23,7 +23,7 @@ impl Home {
             cni_conf_dir: dir.0.join("cni"),
             protocol_names: dir.0.join("protocols"),
             state_dir: dir.0.join("state"),
-            service_proxy: false,
+            service_proxy: Default::default(),
             log: "info".into(),
             log_format: LogFormat::Text,
         };

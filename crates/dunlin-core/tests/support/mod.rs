@@ -120,6 +120,8 @@ pub(crate) struct Bench {
     /// Batches of the service proxy wait here until they are let go.
     pub(crate) proxy_waits: Option<Vec<proxy::Batch>>,
     pub(crate) health_ports: BTreeMap<u16, HealthPort>,
+    /// It was told that all services are programmed.
+    pub(crate) delivering: bool,
 }
 
 impl Bench {
@@ -160,6 +162,7 @@ impl Bench {
             elements,
             proxy_waits: None,
             health_ports: BTreeMap::new(),
+            delivering: false,
         };
         bench.settle();
         bench.apply(Fact::Node(node));
@@ -374,6 +377,7 @@ impl Bench {
                 self.kernel(KernelEvent::ProxyFound(Ok(Found::default())));
             }
             Action::HealthPorts(ports) => self.health_ports = ports,
+            Action::Delivering => self.delivering = true,
             Action::EnableForwarding(_) => self.core.on(self.now, Input::Forwarding(Ok(()))),
             Action::Session(_) | Action::Listen(_) | Action::PodNetwork(_) => {}
         }

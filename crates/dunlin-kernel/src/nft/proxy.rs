@@ -32,6 +32,17 @@ pub struct ProxyTables {
     made: Option<BTreeSet<FrontendSet>>,
 }
 
+/// Whether the tables of both families are there, whatever is in them.
+pub fn present() -> Result<bool, Error> {
+    let mut nft = Nft::open()?;
+    let there = Afi::ALL.map(|afi| nft.has_table(shape::table(afi)));
+    Ok(there
+        .into_iter()
+        .collect::<Result<Vec<bool>, Error>>()?
+        .into_iter()
+        .all(|there| there))
+}
+
 /// Why a batch was not done.
 struct Failed {
     error: KernelError,

@@ -149,7 +149,7 @@ impl Nft {
         Ok(found)
     }
 
-    fn read_all<T>(
+    pub(super) fn read_all<T>(
         &mut self,
         what: &'static str,
         table: Table,
@@ -304,7 +304,7 @@ fn comment_of(rule: &Attrs<'_>) -> String {
 }
 
 /// A string without its terminating zero.
-fn text(value: &[u8]) -> Option<&str> {
+pub(super) fn text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value.strip_suffix(&[0])?).ok()
 }
 

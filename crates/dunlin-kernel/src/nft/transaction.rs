@@ -2,8 +2,8 @@ use super::expr::Expr;
 use super::set::{Element, ElementRef, Set, write_element, write_set};
 use super::{
     DELCHAIN, DELRULE, DELSET, DELSETELEM, DELTABLE, ELEM_LIST_ELEMENTS, ELEM_LIST_SET, LIST_ELEM,
-    NEWCHAIN, NEWRULE, NEWSET, NEWSETELEM, NEWTABLE, RULE_CHAIN, RULE_EXPRESSIONS, RULE_USERDATA,
-    SET_NAME, SUBSYSTEM, TABLE_NAME, Table, genmsg, kind,
+    NEWCHAIN, NEWRULE, NEWSET, NEWSETELEM, NEWTABLE, RULE_CHAIN, RULE_EXPRESSIONS, RULE_HANDLE,
+    RULE_USERDATA, SET_NAME, SUBSYSTEM, TABLE_NAME, Table, genmsg, kind,
 };
 use crate::netlink::{ACK, APPEND, AttrWriter, CREATE, Header, MessageBuf, REQUEST};
 
@@ -149,6 +149,14 @@ impl Transaction {
     pub fn flush_chain(&mut self, table: Table, chain: &str) {
         self.message(table, DELRULE, 0, |attrs| {
             attrs.put_str(RULE_CHAIN, chain);
+        });
+    }
+
+    /// Deletes a rule by the kernel's number for it.
+    pub(crate) fn delete_rule(&mut self, table: Table, chain: &str, handle: u64) {
+        self.message(table, DELRULE, 0, |attrs| {
+            attrs.put_str(RULE_CHAIN, chain);
+            attrs.put_be64(RULE_HANDLE, handle);
         });
     }
 

@@ -145,6 +145,28 @@ fn what_is_asked_for_is_in_it() {
 }
 
 #[test]
+fn a_service_proxy_needs_the_api_servers_own_addresses() {
+    let mut out = Vec::new();
+    let refused = run(&options(&["--service-proxy=on"]), &mut out);
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("--api-server"), "{error}");
+    assert!(run(&options(&["--service-proxy=off"]), &mut out).is_ok());
+    let objects = objects(&["--service-proxy=take-over", "--api-server=192.0.2.1:6443"]);
+    let daemonset = object(&objects, "DaemonSet", "dunlin");
+    let args = &daemonset["spec"]["template"]["spec"]["containers"][0]["args"];
+    let args: Vec<&str> = args
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert_eq!(
+        args[4..],
+        ["--api-server=192.0.2.1:6443", "--service-proxy=take-over"]
+    );
+}
+
+#[test]
 fn cleanup_is_a_daemonset_that_waits_for_the_agent_to_be_gone() {
     let objects = objects(&["--cleanup"]);
     assert_eq!(objects.len(), 1);
