@@ -108,8 +108,8 @@ async fn supervise(
         allocation: allocation.as_ref().map(Allocation::figures),
         troubles: Default::default(),
     };
-    let troubles = overlay.troubles.clone();
     status_writer::spawn(config, &engine, &overlay);
+    take_over::spawn(config, &engine, &overlay);
     let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
     let admin = admin::router(engine.clone(), overlay.clone());
     tokio::spawn(http::serve(listener, admin, admin::LIMITS));
@@ -121,9 +121,6 @@ async fn supervise(
     let carry = move |network: &PodNetwork| host.carry_pods(network);
     tokio::spawn(cni::keep(engine.state(), cni_status, carry));
     tokio::spawn(health_ports::keep(engine.state()));
-    if config.service_proxy == ServiceProxy::TakeOver {
-        tokio::spawn(take_over::keep(engine.state(), troubles));
-    }
 
     let outcome = tokio::select! {
         name = signals.next() => {

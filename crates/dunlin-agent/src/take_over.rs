@@ -12,8 +12,10 @@ use dunlin_api::Problem;
 use dunlin_kernel::others::{self, Means, Remains};
 use tokio::sync::watch;
 
-use crate::engine_handle::EngineState;
+use crate::config::{AgentConfig, ServiceProxy};
+use crate::engine_handle::{EngineHandle, EngineState};
 use crate::other_proxies;
+use crate::overlay::Overlay;
 use crate::status_writer::Troubles;
 
 /// How often it is looked whether the other has ended.
@@ -35,8 +37,15 @@ enum Stand {
     Unknown(String),
 }
 
+/// Begins, where it is asked for.
+pub(crate) fn spawn(config: &AgentConfig, engine: &EngineHandle, overlay: &Overlay) {
+    if config.service_proxy == ServiceProxy::TakeOver {
+        tokio::spawn(keep(engine.state(), overlay.troubles.clone()));
+    }
+}
+
 /// Waits for our tables and for the other's end, then takes away what it left; ends when nothing is left of it.
-pub(crate) async fn keep(mut state: watch::Receiver<EngineState>, troubles: Troubles) {
+async fn keep(mut state: watch::Receiver<EngineState>, troubles: Troubles) {
     let mut told = look().await;
     match &told {
         Stand::Beside { what, .. } => tracing::info!(
