@@ -12,13 +12,15 @@ use anyhow::{Context, Result, bail};
 use dunlin_net::Afi;
 
 use super::Summary;
+use crate::config::RouterKind;
 use crate::lab::Lab;
 use crate::manifests::{POD_PORT, SERVICE_PORT, remove_service, write_service};
 use crate::netns::Netns;
 use crate::plan::Plan;
 use crate::report::{Report, time};
+use crate::routes::installed_by;
 use crate::state::PodRecord;
-use crate::topology::CLIENT;
+use crate::topology::{CLIENT, ROUTER};
 
 const NAME: &str = "web";
 const NUMBER: u8 = 80;
@@ -113,6 +115,38 @@ fn await_answer(from: &Netns, at: SocketAddr) -> Result<()> {
     }
 }
 
+/// Waits until the router spreads over every node: each that comes to it moves some of the flows there are to another, which
+/// cannot know them.
+fn await_spread(lab: &Lab) -> Result<()> {
+    let Some(protocol) = lab.router_protocol() else {
+        return Ok(());
+    };
+    let nodes = match lab.config().router {
+        // It has one path for each prefix.
+        RouterKind::Gobgp => 1,
+        _ => lab.plan().node_numbers().count(),
+    };
+    let router = lab.netns(ROUTER)?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        crate::signals::check()?;
+        let routes = installed_by(&router, protocol)?;
+        let paths = |afi: &Afi| {
+            let at = Plan::service_address(NUMBER, *afi);
+            let route = routes.iter().find(|route| route.prefix.contains(&at));
+            route.map_or(0, |route| route.gateways.len())
+        };
+        let counts: Vec<_> = lab.plan().families().iter().map(paths).collect();
+        if counts.iter().all(|count| *count == nodes) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("the router sends to {counts:?} of {nodes} nodes");
+        }
+        thread::sleep(TRY_AGAIN);
+    }
+}
+
 pub(super) fn run(lab: &Lab, report: &Report, summary: &mut Summary) -> Result<()> {
     if !lab.config().service_proxy || lab.state().pods.is_empty() || lab.router_protocol().is_none()
     {
@@ -150,6 +184,7 @@ fn story(lab: &Lab, pods: &[PodRecord], report: &Report, summary: &mut Summary) 
     );
     summary.record(report, "service", &text, created.collect());
 
+    await_spread(lab)?;
     let spread = families.iter().map(|afi| spread(&client, *afi, pods));
     let text = format!("{CONNECTIONS} connections from outside in each family, by pod");
     summary.record(report, "service", &text, spread.collect());
