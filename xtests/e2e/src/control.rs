@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -167,6 +168,15 @@ impl ControlPlane {
             kubeconfig.to_owned(),
             self.path("kubectl-cache"),
         )
+    }
+
+    /// `kubectl` of an administrator on another host, which reaches the API at an address of its own.
+    pub fn kubectl_from(&self, host: Netns, server: SocketAddr) -> Kubectl {
+        let path = self.path("from.conf");
+        let url = format!("https://{server}");
+        write_kubeconfig(&path, &url, &self.ca(), &json!({ "token": ADMIN }));
+        let cache = self.path("kubectl-cache-from");
+        Kubectl::new(self.program.clone(), host, path, cache)
     }
 
     /// Writes a kubeconfig file with a token of a service account, from the API's TokenRequest.

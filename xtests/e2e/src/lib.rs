@@ -11,6 +11,7 @@ pub mod network;
 pub mod proxy;
 pub mod router;
 pub mod token;
+pub mod traffic;
 pub mod world;
 
 use std::path::{Path, PathBuf};

@@ -11,6 +11,7 @@ mod objects;
 mod outage;
 mod peers;
 mod pools;
+mod service_proxy;
 mod services;
 mod sharing;
 mod status;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let with_agents = [
         nodes::TESTS,
         services::TESTS,
+        service_proxy::TESTS,
         peers::TESTS,
         pools::TESTS,
         sharing::TESTS,
