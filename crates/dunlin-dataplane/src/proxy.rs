@@ -14,6 +14,8 @@ mod common;
 mod element;
 mod frontends;
 mod maglev;
+pub mod names;
+mod notes;
 mod programmed;
 mod read;
 mod retry;
@@ -37,8 +39,8 @@ use common::Common;
 pub use element::{Batch, BatchDone, Element, Forget, Found, FrontendSet, MAX_EXPONENT, Op};
 use frontends::Frontends;
 pub use maglev::{DEFAULT_TABLE_SLOTS, MAX_TABLE_SLOTS, table_slots};
+pub use notes::{Note, notes};
 use programmed::Programmed;
-pub use programmed::{Note, notes};
 pub use retry::Failure;
 use retry::Retries;
 pub use view::{Counters, FrontendState, FrontendView};
@@ -86,6 +88,9 @@ pub struct Proxy {
     read_at: Option<Instant>,
     read_gap: Duration,
     last_read: Option<Instant>,
+    /// Somebody else changed the tables since they were last read.
+    meddled: bool,
+    last_repair: Option<Instant>,
     /// Nothing is submitted before.
     pause_until: Option<Instant>,
     /// In a row.
@@ -114,6 +119,7 @@ struct Tally {
     reads: u64,
     last_batch_ops: usize,
     elements: usize,
+    repairs: u64,
 }
 
 /// What is known of the tables themselves.
@@ -153,6 +159,8 @@ impl Proxy {
             read_at: None,
             read_gap: READ_GAP,
             last_read: None,
+            meddled: false,
+            last_repair: None,
             pause_until: None,
             refusals: 0,
             last_error: None,
@@ -217,6 +225,7 @@ impl Proxy {
         if self.enabled != Some(true) {
             return;
         }
+        self.meddled = true;
         match &mut self.outstanding {
             Outstanding::Read { again } => *again = true,
             _ => self.want_read(now),

@@ -142,7 +142,7 @@ impl Programmed {
 }
 
 /// A treatment as the tables are able to do it.
-enum Plan<'a> {
+pub(super) enum Plan<'a> {
     Balance(&'a Balance, Cow<'a, [SocketAddr]>),
     Reject,
     Drop,
@@ -161,7 +161,7 @@ impl Plan<'_> {
 /// How many endpoints a frontend may have.
 pub(super) const MAX_ENDPOINTS: usize = 1 << MAX_EXPONENT;
 
-fn plan(treatment: &Treatment, afi: Afi) -> Plan<'_> {
+pub(super) fn plan(treatment: &Treatment, afi: Afi) -> Plan<'_> {
     match treatment {
         Treatment::Reject => Plan::Reject,
         Treatment::Drop => Plan::Drop,
@@ -305,69 +305,6 @@ fn allowed(rule: &FrontendRule) -> Option<Vec<IpNet>> {
     sources.sort_unstable();
     let all = sources.iter().any(|source| source.prefix_len() == 0);
     (!all).then_some(sources)
-}
-
-/// What must be known of a rule besides what it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Note {
-    /// More endpoints than a frontend may have: the first ones are used.
-    TooManyEndpoints {
-        /// From where clients come that miss the others.
-        view: View,
-        /// How many there are.
-        given: usize,
-        /// How many are used.
-        used: usize,
-    },
-    /// The table has less than 100 slots for each endpoint: shares differ by more than one percent, and an endpoint that
-    /// goes moves more connections than its own.
-    CoarseTable {
-        /// From where clients come that it is for.
-        view: View,
-        /// The table's size.
-        slots: u32,
-        /// How many endpoints share it.
-        endpoints: usize,
-    },
-    /// From outside alone connections should be refused; they are dropped, as the tables refuse everybody or nobody.
-    DroppedInsteadOfRefused,
-}
-
-/// What must be known of a rule besides what it does.
-pub fn notes(rule: &FrontendRule) -> Vec<Note> {
-    let afi = rule.frontend.afi();
-    let mut notes = Vec::new();
-    let of = [
-        (View::Inside, Some(&rule.inside)),
-        (View::Outside, rule.outside.as_ref()),
-    ];
-    for (view, treatment) in of {
-        let Some(Treatment::Balance(balance)) = treatment else {
-            continue;
-        };
-        let usable = |endpoint: &&SocketAddr| is_usable(afi, endpoint);
-        let given = balance.endpoints.iter().filter(usable).count();
-        let used = given.min(MAX_ENDPOINTS);
-        if given > used {
-            notes.push(Note::TooManyEndpoints { view, given, used });
-        }
-        if let Choice::Maglev { slots } = balance.choice {
-            let slots = maglev::table_slots(slots);
-            if used.saturating_mul(100) > slots as usize {
-                notes.push(Note::CoarseTable {
-                    view,
-                    slots,
-                    endpoints: used,
-                });
-            }
-        }
-    }
-    let refused = |treatment: &Treatment| matches!(plan(treatment, afi), Plan::Reject);
-    let balanced = matches!(plan(&rule.inside, afi), Plan::Balance(..));
-    if balanced && rule.outside.as_ref().is_some_and(refused) {
-        notes.push(Note::DroppedInsteadOfRefused);
-    }
-    notes
 }
 
 /// Appends what makes `to` of `has`: first what a lookup ends at, then what leads to it; what nothing leads to last.

@@ -1,6 +1,6 @@
 //! What a read-back tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dunlin_net::service::Protocol;
@@ -34,6 +34,7 @@ impl Proxy {
                 return self.want_read(now);
             }
         };
+        let was_made = self.tables == Tables::Made;
         self.tables = if found.intact {
             Tables::Made
         } else {
@@ -41,10 +42,16 @@ impl Proxy {
             Tables::ToMake { present }
         };
         self.pause_until = None;
-        if found.intact {
-            self.believe(found.elements);
+        let elements = if found.intact {
+            found.elements
         } else {
-            self.believe(Vec::new());
+            Vec::new()
+        };
+        let differs = self.believe(elements);
+        // What changed while it was read may be found by the next.
+        if std::mem::replace(&mut self.meddled, again) && was_made && (differs || !found.intact) {
+            self.tally.repairs += 1;
+            self.last_repair = Some(now);
         }
         if again {
             self.want_read(now);
@@ -77,7 +84,9 @@ impl Proxy {
         self.pause(now, Arc::new(error));
     }
 
-    fn believe(&mut self, elements: Vec<Element>) {
+    /// Gives whether that is something else than was believed.
+    fn believe(&mut self, elements: Vec<Element>) -> bool {
+        let common: BTreeSet<Element> = self.common.elements().collect();
         let before: Vec<(u32, Programmed)> = {
             let all: Vec<u32> = self.frontends.all().collect();
             let take = |at| {
@@ -105,8 +114,14 @@ impl Proxy {
             entry.found = !entry.believed.is_empty();
             self.tally.elements += entry.believed.len(entry.frontend.afi());
         }
+        // What frontends have that were known before; the rest is of others.
+        let mut of_known = 0;
+        let mut differs = common != self.common.elements().collect();
         for (at, before) in before {
-            if before != self.frontends.entry(at).believed {
+            let entry = self.frontends.entry(at);
+            of_known += entry.believed.len(entry.frontend.afi());
+            if before != entry.believed {
+                differs = true;
                 self.retries.clear(at);
                 self.lose(at, before);
             }
@@ -116,6 +131,7 @@ impl Proxy {
             self.frontends.enqueue(at);
             self.frontends.refresh(at);
         }
+        differs || of_known != self.tally.elements
     }
 
     fn believe_one(&mut self, element: Element, allowed: &mut BTreeMap<u32, Vec<IpNet>>) {

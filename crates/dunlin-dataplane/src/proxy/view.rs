@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dunlin_net::Instant;
 use dunlin_net::service::{Frontend, FrontendRule};
 
 use super::element::Element;
@@ -70,6 +71,8 @@ pub struct Counters {
     pub last_batch_ops: usize,
     /// Read-backs.
     pub reads: u64,
+    /// Read-backs that found that somebody else had changed what was there.
+    pub repairs: u64,
 }
 
 impl Proxy {
@@ -95,6 +98,17 @@ impl Proxy {
             }
         };
         self.frontends.of_service(name).map(view).collect()
+    }
+
+    /// How many frontends a service has, and how many of them are programmed ([`Proxy::is_programmed`]): cheaper than
+    /// looking at each.
+    pub fn service_counts(&self, name: &str) -> (usize, usize) {
+        let (mut all, mut programmed) = (0, 0);
+        for (at, holds) in self.frontends.of_service(name) {
+            all += 1;
+            programmed += usize::from(holds && self.frontends.entry(at).is_programmed());
+        }
+        (all, programmed)
     }
 
     /// All frontends that are wanted or there, in no particular (but repeatable) order.
@@ -159,6 +173,11 @@ impl Proxy {
         self.last_error.as_deref()
     }
 
+    /// When somebody else's changes were last found; they are repaired at once.
+    pub fn last_repair(&self) -> Option<Instant> {
+        self.last_repair
+    }
+
     /// Why what is of no frontend (what is near) is not there.
     pub fn common_failure(&self) -> Option<&Failure> {
         self.retries.get(common::UNIT)
@@ -177,6 +196,7 @@ impl Proxy {
             ops_done: self.tally.ops_done,
             last_batch_ops: self.tally.last_batch_ops,
             reads: self.tally.reads,
+            repairs: self.tally.repairs,
             ..Counters::default()
         };
         for at in self.frontends.all() {

@@ -8,6 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dunlin_dataplane::mark;
 use dunlin_dataplane::proxy::FrontendSet;
+pub(super) use dunlin_dataplane::proxy::names::{
+    AFFINITY, ALLOWED, HAIRPIN, NEAR, slots_map as slots, view_name,
+};
 use dunlin_net::Afi;
 use dunlin_net::service::View;
 
@@ -20,11 +23,6 @@ const VERSION: u32 = 1;
 /// At most so many clients are remembered, of all frontends of a family; those beyond are not.
 pub(super) const AFFINITY_SIZE: u32 = 262_144;
 
-pub(super) const AFFINITY: &str = "affinity";
-pub(super) const ALLOWED: &str = "allowed";
-pub(super) const HAIRPIN: &str = "hairpin";
-pub(super) const NEAR: &str = "near";
-
 /// The table of a family.
 pub fn table(afi: Afi) -> Table {
     Table {
@@ -36,35 +34,13 @@ pub fn table(afi: Afi) -> Table {
     }
 }
 
-pub(super) fn slots(view: View) -> &'static str {
-    match view {
-        View::Inside => "slots_inside",
-        View::Outside => "slots_outside",
-    }
-}
-
-pub(super) fn view_name(view: View) -> &'static str {
-    match view {
-        View::Inside => "inside",
-        View::Outside => "outside",
-    }
-}
-
 fn view_of(name: &str) -> Option<View> {
     View::ALL.into_iter().find(|view| view_name(*view) == name)
 }
 
 /// The name of a set of frontends.
 pub(super) fn set_name(set: FrontendSet) -> String {
-    match set {
-        FrontendSet::Known => "known".to_owned(),
-        FrontendSet::Random { view, exponent } => format!("random_{}_{exponent}", view_name(view)),
-        FrontendSet::Hashed { view, slots } => format!("hashed_{}_{slots}", view_name(view)),
-        FrontendSet::Sticky { secs } => format!("sticky_{secs}"),
-        FrontendSet::Refused => "refused".to_owned(),
-        FrontendSet::Dropped { view } => format!("dropped_{}", view_name(view)),
-        FrontendSet::Guarded => "guarded".to_owned(),
-    }
+    set.to_string()
 }
 
 /// The set with a name that [`set_name`] gives.
