@@ -29,8 +29,9 @@ use objects::{Advertisement, Filter};
 use peers::{Configured, Places};
 use poll::{Dirty, Told};
 pub use services::{
-    AddressStanding, AnnouncedPrefix, EndpointCounts, HealthCheck, PoolStanding,
-    ServiceAddressView, ServiceCounts, ServiceView, WithheldReason,
+    AddressStanding, AnnouncedPrefix, EndpointCondition, EndpointCounts, EndpointView,
+    FrontendOffer, HealthCheck, Hint, PoolStanding, ServiceAddressView, ServiceCounts, ServiceView,
+    WithheldReason,
 };
 use services::{Ranges, Services};
 

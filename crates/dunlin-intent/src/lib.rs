@@ -21,8 +21,9 @@ pub mod selector;
 mod settings;
 
 pub use cluster::{
-    AddressStanding, AnnouncedPrefix, Cluster, EndpointCounts, HealthCheck, NodeView, PodSubnet,
-    PoolStanding, ServiceAddressView, ServiceCounts, ServiceView, SubnetStanding, WithheldReason,
+    AddressStanding, AnnouncedPrefix, Cluster, EndpointCondition, EndpointCounts, EndpointView,
+    FrontendOffer, HealthCheck, Hint, NodeView, PodSubnet, PoolStanding, ServiceAddressView,
+    ServiceCounts, ServiceView, SubnetStanding, WithheldReason,
 };
 pub use fact::{
     AddressRange, AdvertisementFact, Attributes, Choice, ConfigurationFact, EndpointFact,

@@ -42,8 +42,8 @@ use labels::PackedLabels;
 pub use pools::PoolStanding;
 use prefixes::{Aggregate, Prefix};
 pub(super) use ranges::Ranges;
-pub use treatments::HealthCheck;
 use treatments::{Delivery, Treatments};
+pub use treatments::{EndpointCondition, EndpointView, FrontendOffer, HealthCheck, Hint};
 pub use view::{AddressStanding, AnnouncedPrefix, ServiceAddressView, ServiceView, WithheldReason};
 
 /// The Services and all that bears on their addresses.

@@ -1,6 +1,7 @@
 //! Whether an address of a Service is announced, and as what.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -73,16 +74,25 @@ impl Unfit {
 
     /// Says that this is why an address is not announced, or delivered.
     pub(super) fn complain(&self, addr: IpAddr, field: &str, is_not: &str, faults: &mut Faults) {
-        let what = match self {
-            Unfit::NotUnicast(fault) => return faults.invalid(field, fault),
-            Unfit::Host(host) => format!("is the address of {host}"),
-            Unfit::Pods(subnet, node) => {
-                format!("lies within the pod subnet {subnet} of the Node {node}")
-            }
-        };
+        if let Unfit::NotUnicast(fault) = self {
+            return faults.invalid(field, fault);
+        }
         let message =
-            format!("{addr} {what} and is not {is_not}: give the Service another address");
+            format!("{addr} {self} and is not {is_not}: give the Service another address");
         faults.add(Reason::ServiceAddressInUse, field, message);
+    }
+}
+
+/// What the address is or does.
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unfit::NotUnicast(_) => f.write_str("is no unicast address"),
+            Unfit::Host(host) => write!(f, "is the address of {host}"),
+            Unfit::Pods(subnet, node) => {
+                write!(f, "lies within the pod subnet {subnet} of the Node {node}")
+            }
+        }
     }
 }
 

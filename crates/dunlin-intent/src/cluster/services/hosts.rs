@@ -51,7 +51,7 @@ impl Cluster {
 
     /// The Node with an address: the oldest of those that peer at it, else the first by name. All Nodes are looked at only
     /// for an address that none peers at.
-    fn node_at(&self, addr: IpAddr) -> Option<Arc<str>> {
+    pub(super) fn node_at(&self, addr: IpAddr) -> Option<Arc<str>> {
         let peering = self.hosts.get(&addr).and_then(BTreeSet::first);
         let any = || {
             let mut nodes = self.nodes.iter();

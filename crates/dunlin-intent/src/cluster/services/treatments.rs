@@ -7,6 +7,7 @@ mod backends;
 mod choose;
 mod claims;
 mod delivery;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -22,9 +23,11 @@ use crate::settings::Faults;
 
 use backends::Backends;
 use choose::Chosen;
+pub use choose::Hint;
 use claims::Claims;
 pub(super) use delivery::Delivery;
 use delivery::Outcome;
+pub use view::{EndpointCondition, EndpointView, FrontendOffer};
 
 /// The label of a Node that says its zone.
 const ZONE: &str = "topology.kubernetes.io/zone";

@@ -20,7 +20,7 @@ struct Slice {
     endpoints: Box<[Endpoint]>,
 }
 
-/// An endpoint that connections may go to: 20 octets, as there may be a hundred thousand.
+/// An endpoint, be it that connections may go to it or not: 20 octets, as there may be a hundred thousand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Endpoint {
     addr: IpAddr,
@@ -41,7 +41,7 @@ impl Slice {
                 continue;
             };
             let serves = endpoint.ready || (endpoint.serving && endpoint.terminating);
-            if !serves || Afi::of(addr) != family {
+            if Afi::of(addr) != family {
                 continue;
             }
             let local = endpoint.node.as_deref() == Some(node);
@@ -57,6 +57,7 @@ impl Slice {
             };
             let marks = Marks::default()
                 .with(Marks::READY, endpoint.ready)
+                .with(Marks::SERVES, serves)
                 .with(Marks::LOCAL, local)
                 .with(Marks::UNPLACED, endpoint.node.is_none())
                 .with(Marks::NODES, !endpoint.node_hints.is_empty())
@@ -147,9 +148,24 @@ impl Backends {
         slices.filter(move |slice| slice.family == family)
     }
 
-    /// What connections to a port of a Service may go to, in order, each once. A port of a slice is of the Service's with the
-    /// same name and protocol.
+    /// What connections to a port of a Service may go to, in order, each once.
     pub(super) fn behind(
+        &self,
+        service: &NamespacedName,
+        family: Afi,
+        port: &ServicePortFact,
+        places: &Places,
+        zone: Option<&str>,
+    ) -> Vec<Candidate> {
+        let mut candidates = self.all_behind(service, family, port, places, zone);
+        candidates.retain(Candidate::serves);
+        sort(&mut candidates);
+        candidates
+    }
+
+    /// The same with those that connections may not go to, as they come. A port of a slice is of the Service's with the same
+    /// name and protocol.
+    pub(super) fn all_behind(
         &self,
         service: &NamespacedName,
         family: Afi,
@@ -168,7 +184,6 @@ impl Backends {
                 }));
             }
         }
-        sort(&mut candidates);
         candidates
     }
 

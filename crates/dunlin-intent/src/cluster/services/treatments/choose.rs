@@ -21,6 +21,8 @@ impl Marks {
     pub(super) const ZONES: Marks = Marks(32);
     /// This node's zone is one of them.
     pub(super) const THIS_ZONE: Marks = Marks(64);
+    /// Ready, or serving while it terminates: connections may go to it.
+    pub(super) const SERVES: Marks = Marks(128);
 
     pub(super) fn has(self, mark: Marks) -> bool {
         self.0 & mark.0 != 0
@@ -39,6 +41,13 @@ impl Marks {
 pub(super) struct Candidate {
     pub(super) addr: SocketAddr,
     pub(super) marks: Marks,
+}
+
+impl Candidate {
+    /// Connections may go to it.
+    pub(super) fn serves(&self) -> bool {
+        self.marks.has(Marks::SERVES)
+    }
 }
 
 /// Puts candidates in order, each once.
@@ -65,7 +74,7 @@ pub(super) struct Chosen {
 pub(super) fn choose(candidates: &[Candidate]) -> Chosen {
     let ready = |c: &Candidate| c.marks.has(Marks::READY);
     let local = |c: &Candidate| c.marks.has(Marks::LOCAL);
-    let hint = hint(candidates);
+    let hint = hint(candidates).map(Hint::mark);
     let hinted = |c: &Candidate| hint.is_none_or(|hint| c.marks.has(hint));
     let pick = |rule: &dyn Fn(&Candidate) -> bool| -> Vec<SocketAddr> {
         let picked = candidates.iter().filter(|c| rule(c));
@@ -83,15 +92,30 @@ pub(super) fn choose(candidates: &[Candidate]) -> Chosen {
     }
 }
 
+/// What hints of EndpointSlices are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hint {
+    /// This node.
+    Node,
+    /// This node's zone.
+    Zone,
+}
+
+impl Hint {
+    fn mark(self) -> Marks {
+        match self {
+            Hint::Node => Marks::THIS_NODE,
+            Hint::Zone => Marks::THIS_ZONE,
+        }
+    }
+}
+
 /// The hint to go by, if any: every ready endpoint must have one, and one of them must be for us. A node comes before a zone.
-fn hint(candidates: &[Candidate]) -> Option<Marks> {
+pub(super) fn hint(candidates: &[Candidate]) -> Option<Hint> {
     let ready = || candidates.iter().filter(|c| c.marks.has(Marks::READY));
-    let hints = [
-        (Marks::NODES, Marks::THIS_NODE),
-        (Marks::ZONES, Marks::THIS_ZONE),
-    ];
+    let hints = [(Marks::NODES, Hint::Node), (Marks::ZONES, Hint::Zone)];
     let found = hints.into_iter().find(|(given, ours)| {
-        ready().all(|c| c.marks.has(*given)) && ready().any(|c| c.marks.has(*ours))
+        ready().all(|c| c.marks.has(*given)) && ready().any(|c| c.marks.has(ours.mark()))
     });
     found.map(|(_, ours)| ours)
 }
