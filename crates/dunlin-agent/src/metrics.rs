@@ -21,6 +21,7 @@ use crate::process::{self, Usage};
 
 mod allocation;
 mod encode;
+mod proxy;
 mod services;
 mod source;
 

@@ -18,12 +18,15 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    /// Where: `object`, `intent`, `adj-rib-in`, `loc-rib`, `export`, `kernel`, `session`.
+    /// Where: `object`, `intent`, `adj-rib-in`, `loc-rib`, `export`, `proxy`, `kernel`, `session`.
     pub stage: String,
     /// How it went.
     pub verdict: Verdict,
     /// What happened there, with the reason.
     pub text: String,
+    /// What belongs to it, one by one: endpoints, elements of the kernel's tables as `nft` writes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<String>,
 }
 
 /// How a step went.

@@ -6,6 +6,7 @@
 #[cfg(feature = "client")]
 mod client;
 mod explain;
+mod frontends;
 mod metrics;
 mod plan;
 mod pools;
@@ -18,6 +19,10 @@ mod tables;
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError, DEFAULT_SOCKET};
 pub use explain::{Explanation, Step, Verdict};
+pub use frontends::{
+    Action, Frontend, FrontendOwner, FrontendState, FrontendTreatment, ProxyStatus,
+    ServiceEndpoint, ServiceFrontend,
+};
 pub use metrics::{Histogram, Metrics};
 pub use plan::{
     FieldChange, Listed, ObjectChange, PLAN_PATH, Plan, PlanFault, PlanFile, PlanRequest,
@@ -28,7 +33,8 @@ pub use pools::{Pool, PoolCounts};
 pub use query::{Answer, ErrorBody, QUERY_PATH, Query, RouteFilter, RouteView};
 pub use report::{NodeReport, ObjectProblem, ObjectReport, OriginationReport, SessionReport};
 pub use services::{
-    AnnouncedPrefix, EndpointCounts, Service, ServiceAddress, ServiceCounts, ServiceFilter,
+    AnnouncedPrefix, EndpointCounts, ProgrammedCounts, Service, ServiceAddress, ServiceCounts,
+    ServiceFilter,
 };
 pub use status::{
     CniState, CniStatus, DataplaneStatus, DrainStatus, GateStatus, Problem, RouteCounts,

@@ -27,6 +27,9 @@ pub struct Metrics {
     pub source_events: BTreeMap<String, u64>,
     /// From a change of a Service or its endpoints to the UPDATEs written that follow from it.
     pub service_announce: Histogram,
+    /// From a change of what the service proxy should do to the kernel's acknowledgement of it; none where it is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_program: Option<Histogram>,
 }
 
 /// Times, counted by how long they are.

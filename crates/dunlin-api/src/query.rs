@@ -3,8 +3,8 @@ use serde::{Deserialize, Serialize};
 use dunlin_net::{Afi, IpNet};
 
 use crate::{
-    Advertisement, Explanation, Metrics, Neighbor, Node, NodeReport, ObjectReport, Pool, Route,
-    Service, ServiceFilter, Status,
+    Advertisement, Explanation, Frontend, FrontendOwner, Metrics, Neighbor, Node, NodeReport,
+    ObjectReport, Pool, Route, Service, ServiceFilter, Status,
 };
 
 /// Where a [`Query`] is posted, as JSON; the reply's body is an [`Answer`], or an [`ErrorBody`] where the status is not 200.
@@ -47,6 +47,8 @@ pub enum Query {
         /// Its name.
         name: String,
     },
+    /// Whose frontends are, and how far the kernel is with them; at most 10,000. Those that nobody knows are left out.
+    Frontends(Vec<Frontend>),
     /// Figures for the metrics endpoint.
     Metrics,
     /// What the node tells the cluster of itself.
@@ -101,6 +103,8 @@ pub enum Answer {
     Pools(Vec<Pool>),
     /// To [`Query::ExplainPrefix`], [`Query::ExplainNeighbor`] and [`Query::ExplainService`].
     Explanation(Explanation),
+    /// To [`Query::Frontends`].
+    Frontends(Vec<FrontendOwner>),
     /// To [`Query::Metrics`].
     Metrics(Box<Metrics>),
     /// To [`Query::NodeReport`].

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use dunlin_net::IpNet;
 
+use crate::ServiceFrontend;
+
 /// Which Services are wanted; everything that is given must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -15,8 +17,16 @@ pub struct ServiceFilter {
     pub name: Option<String>,
     /// Only those with an address that is announced.
     pub announced: bool,
+    /// With their frontends and endpoints. At most [`ServiceFilter::MAX_ENDPOINTS`] endpoints are told, whole Services at a
+    /// time; the answer says when there were more.
+    pub frontends: bool,
     /// At most so many; the answer says when there were more. Default and maximum 10,000.
     pub limit: Option<u32>,
+}
+
+impl ServiceFilter {
+    /// The most endpoints in an answer, counted at each frontend.
+    pub const MAX_ENDPOINTS: usize = 50_000;
 }
 
 /// A Service as the agent sees it.
@@ -38,6 +48,22 @@ pub struct Service {
     pub endpoints: EndpointCounts,
     /// Its addresses, cluster IPs first.
     pub addresses: Vec<ServiceAddress>,
+    /// How much of it the service proxy of the node has programmed; none where that is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub programmed: Option<ProgrammedCounts>,
+    /// Where it is delivered, in order of address, where that was asked for; none without the service proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frontends: Option<Vec<ServiceFrontend>>,
+}
+
+/// How far the kernel is with a Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ProgrammedCounts {
+    /// Its addresses with a protocol and port.
+    pub frontends: u32,
+    /// Those that connections are delivered to.
+    pub programmed: u32,
 }
 
 /// How many endpoints there are.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use dunlin_net::{Asn, IpNet, RouterId};
 
-use crate::ServiceCounts;
+use crate::{ProxyStatus, ServiceCounts};
 
 /// One screen about a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub struct Status {
     pub routes: RouteCounts,
     /// Services and their addresses.
     pub services: ServiceCounts,
+    /// What the service proxy has programmed; none where it is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyStatus>,
     /// What the kernel side is doing.
     pub dataplane: DataplaneStatus,
     /// The restart gate: whether deletes and withdrawals still wait, and for what.

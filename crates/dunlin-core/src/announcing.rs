@@ -42,7 +42,7 @@ impl Histogram {
         }
     }
 
-    fn add(&mut self, took: Duration) {
+    pub(crate) fn add(&mut self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let at = Histogram::BOUNDS_MICROS.partition_point(|bound| *bound < micros);
         if let Some(count) = self.counts.get_mut(at) {

@@ -13,6 +13,7 @@ use dunlin_intent::{HealthCheck, LocalIntent, NamespacedName, OriginKind, Origin
 use dunlin_net::service::{Frontend, FrontendRule, Treatment, View};
 use dunlin_net::{Afi, Instant, IpNet};
 
+use crate::announcing::Histogram;
 use crate::core::{Action, Core};
 
 /// How long what was withdrawn is still delivered.
@@ -45,6 +46,20 @@ pub(crate) struct Delivery {
     checks: BTreeMap<NamespacedName, HealthCheck>,
     /// It has changed.
     ports_due: bool,
+    timing: Timing,
+}
+
+/// How long programming takes: from a change of what is wanted to the acknowledgement of the batch that it went with. What is
+/// done without a change, or in later batches of a change, counts from when it was given out.
+#[derive(Debug, Default)]
+struct Timing {
+    /// When the first change came that no batch was given out for.
+    changed: Option<Instant>,
+    /// Since when the batch counts that is outstanding.
+    sent: Option<Instant>,
+    histogram: Histogram,
+    /// When all that was wanted when the sources had synced was programmed.
+    first_sync: Option<Instant>,
 }
 
 /// What is told at a Service's health-check node port.
@@ -82,7 +97,23 @@ impl Delivery {
             patience: None,
             checks: BTreeMap::new(),
             ports_due: false,
+            timing: Timing::default(),
         }
+    }
+
+    /// How long programming took.
+    pub(crate) fn histogram(&self) -> &Histogram {
+        &self.timing.histogram
+    }
+
+    /// When all was programmed for the first time.
+    pub(crate) fn first_sync(&self) -> Option<Instant> {
+        self.timing.first_sync
+    }
+
+    /// Whether what is delivered at a frontend is only what was wanted until lately.
+    pub(crate) fn lingers(&self, frontend: &Frontend) -> bool {
+        self.lingering_at.contains_key(frontend)
     }
 
     /// The service proxy, to look at.
@@ -238,6 +269,7 @@ impl Core {
             }
         }
         self.linger(now, name, &mut rules);
+        self.delivery.timing.changed.get_or_insert(now);
         self.delivery.proxy.set(&service_key(name), rules);
     }
 
@@ -313,7 +345,15 @@ impl Core {
     pub(crate) fn on_kernel_proxy(&mut self, now: Instant, event: KernelEvent) {
         let proxy = &mut self.delivery.proxy;
         match event {
-            KernelEvent::ProxyDone(done) => proxy.on_done(now, done),
+            KernelEvent::ProxyDone(done) => {
+                let timing = &mut self.delivery.timing;
+                if let Some(since) = timing.sent.take()
+                    && done.result.is_ok()
+                {
+                    timing.histogram.add(now.since(since));
+                }
+                proxy.on_done(now, done);
+            }
             KernelEvent::ProxyFound(found) => proxy.on_found(now, found),
             KernelEvent::ProxyMeddled => proxy.on_meddled(now),
             _ => {}
@@ -334,11 +374,20 @@ impl Core {
             delivery.proxy.synced();
         }
         while let Some(command) = self.delivery.proxy.next(now) {
-            self.kernel(match command {
+            let command = match command {
                 proxy::Command::Read => KernelCommand::ReadProxy,
-                proxy::Command::Submit(batch) => KernelCommand::SubmitProxy(batch),
+                proxy::Command::Submit(batch) => {
+                    let timing = &mut self.delivery.timing;
+                    timing.sent = Some(timing.changed.take().unwrap_or(now));
+                    KernelCommand::SubmitProxy(batch)
+                }
                 proxy::Command::Remove => KernelCommand::RemoveProxy,
-            });
+            };
+            self.kernel(command);
+        }
+        if self.delivery.timing.sent.is_none() {
+            // What changed asked for nothing.
+            self.delivery.timing.changed = None;
         }
         self.announce_delivered(now);
         self.tell_health_ports();
@@ -351,6 +400,9 @@ impl Core {
         let ready = delivery
             .patience
             .is_some_and(|until| settled || until <= now);
+        if settled && delivery.patience.is_some() {
+            delivery.timing.first_sync.get_or_insert(now);
+        }
         let begins = ready && !delivery.begun;
         delivery.begun |= begins;
         if settled && delivery.patience.is_some() && !delivery.told {

@@ -1,6 +1,8 @@
 //! Answers to queries: what the machines hold, in the words of the admin API.
 
 mod explain;
+mod frontends;
+mod frontends_explained;
 mod neighbors;
 mod pools;
 mod report;
@@ -67,6 +69,7 @@ impl Core {
             Query::Routes(filter) => Answer::Routes(self.routes(&seen, filter)),
             Query::Advertisements(filter) => Answer::Advertisements(self.advertisements(filter)),
             Query::Services(filter) => Answer::Services(self.services(filter)),
+            Query::Frontends(asked) => Answer::Frontends(self.frontend_owners(asked)),
             Query::Pools => Answer::Pools(self.pools()),
             Query::ExplainPrefix(net) => Answer::Explanation(self.explain_prefix(&seen, *net)),
             Query::ExplainService { namespace, name } => {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use dunlin_api::{Action, Answer, Explanation, FrontendState, Query, ServiceFilter, Status};
 use dunlin_dataplane::KernelError;
 use dunlin_dataplane::proxy::Element;
 use dunlin_intent::{
@@ -290,4 +291,183 @@ fn without_the_service_proxy_what_an_earlier_one_left_is_removed() {
         [address(1)],
         "announcing follows readiness alone"
     );
+}
+
+/// What is shown of the Service `shop/web`.
+fn shown(bench: &mut Bench) -> dunlin_api::Service {
+    let filter = ServiceFilter {
+        name: Some("web".into()),
+        frontends: true,
+        ..ServiceFilter::default()
+    };
+    match bench.ask(&Query::Services(filter)) {
+        Answer::Services(view) => view.items.into_iter().next().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn explained(bench: &mut Bench, name: &str) -> Explanation {
+    let (namespace, name) = ("shop".into(), name.into());
+    match bench.ask(&Query::ExplainService { namespace, name }) {
+        Answer::Explanation(explanation) => explanation,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn status(bench: &mut Bench) -> Status {
+    match bench.ask(&Query::Status) {
+        Answer::Status(status) => *status,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_frontend_is_shown_with_its_endpoints_down_to_the_elements() {
+    let mut bench = ready(BTreeSet::new());
+    bench.apply(service("web", TrafficPolicy::Local));
+    let Fact::EndpointSlice(mut fact) = slice("web", &[("10.244.9.1", "n9"), ("10.244.1.7", "n1")])
+    else {
+        unreachable!("a slice was made");
+    };
+    fact.endpoints[0].ready = false;
+    fact.endpoints[0].terminating = true;
+    let mut idle = fact.endpoints[1].clone();
+    (idle.address, idle.ready, idle.serving) = (Some("10.244.1.8".parse().unwrap()), false, false);
+    fact.endpoints.push(idle);
+    bench.apply(Fact::EndpointSlice(fact.clone()));
+    let frontends = shown(&mut bench).frontends.unwrap();
+    let states: Vec<_> = frontends
+        .iter()
+        .map(|f| (f.kind.as_str(), f.policy.as_str(), f.state))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("ClusterIP", "Cluster", FrontendState::Programmed),
+            ("LoadBalancerIP", "Local", FrontendState::Programmed)
+        ]
+    );
+    let endpoints: Vec<_> = frontends[1]
+        .endpoints
+        .iter()
+        .map(|e| {
+            (
+                e.address.to_string(),
+                e.state.as_str(),
+                e.here,
+                e.inside,
+                e.outside,
+            )
+        })
+        .collect();
+    assert_eq!(
+        endpoints,
+        [
+            ("10.244.1.7".into(), "Ready", true, true, true),
+            ("10.244.1.8".into(), "NotReady", true, false, false),
+            ("10.244.9.1".into(), "Terminating", false, false, false),
+        ]
+    );
+    let explanation = explained(&mut bench, "web");
+    let lines: Vec<&String> = explanation.steps.iter().flat_map(|s| &s.lines).collect();
+    for element in &bench.elements {
+        if !matches!(element, Element::Near(_) | Element::Hairpin(_)) {
+            let text = element.to_string();
+            assert!(lines.contains(&&text), "{text}: {lines:#?}");
+        }
+    }
+    assert!(
+        explanation.summary.ends_with("2 frontends programmed"),
+        "{explanation:?}"
+    );
+
+    // The last endpoint of this node goes, and with it what comes from outside; then all.
+    bench.until(secs(60));
+    fact.endpoints.remove(1);
+    fact.endpoints[0].ready = true;
+    bench.apply(Fact::EndpointSlice(fact.clone()));
+    bench.until(secs(120));
+    let outside = shown(&mut bench)
+        .frontends
+        .unwrap()
+        .remove(1)
+        .outside
+        .unwrap();
+    assert_eq!(outside.action, Action::Drop);
+    assert!(
+        outside.why.contains("externalTrafficPolicy Local"),
+        "{outside:?}"
+    );
+    fact.endpoints.clear();
+    bench.apply(Fact::EndpointSlice(fact));
+    bench.until(secs(180));
+    let explanation = explained(&mut bench, "web");
+    assert!(!explanation.ok);
+    assert!(
+        explanation.summary.contains("2 to refuse connections"),
+        "{explanation:?}"
+    );
+}
+
+#[test]
+fn what_the_kernel_refuses_is_shown_wherever_one_looks() {
+    let mut bench = ready(BTreeSet::new());
+    assert_eq!(status(&mut bench).proxy.unwrap().frontends, 0);
+    bench.proxy_waits = Some(Vec::new());
+    bench.apply(service("web", TrafficPolicy::Cluster));
+    bench.apply(service("xtra", TrafficPolicy::Cluster));
+    bench.apply(slice("web", &[("10.244.9.1", "n9")]));
+    let frontends = shown(&mut bench).frontends.unwrap();
+    assert_eq!(frontends[0].state, FrontendState::Pending, "{frontends:?}");
+    let refusal = KernelError {
+        errno: 12,
+        message: "no memory".into(),
+    };
+    // It is found by halving which of them the kernel refuses.
+    for second in 1..5 {
+        bench.let_proxy_go(&Err(refusal.clone()));
+        bench.until(secs(second));
+    }
+    let frontends = shown(&mut bench).frontends.unwrap();
+    assert_eq!(frontends[0].state, FrontendState::Failed, "{frontends:?}");
+    let seen = status(&mut bench);
+    let problem = seen
+        .problems
+        .iter()
+        .find(|p| p.object == "Service/shop/web");
+    assert!(
+        problem.is_some_and(|p| p.message.contains("no memory")),
+        "{:?}",
+        seen.problems
+    );
+    assert_eq!(seen.proxy.unwrap().failed, 2);
+    let explanation = explained(&mut bench, "web");
+    assert!(
+        explanation.summary.contains("was refused by the kernel"),
+        "{explanation:?}"
+    );
+    // The other Service, which has the same address, is told whose it is.
+    let other = explained(&mut bench, "xtra");
+    assert!(
+        other.summary.contains("0 of 2 frontends programmed"),
+        "{other:?}"
+    );
+
+    bench.until(secs(60));
+    bench.let_proxy_go(&Ok(()));
+    bench.until(secs(120));
+    bench.let_proxy_go(&Ok(()));
+    let proxy = status(&mut bench).proxy.unwrap();
+    assert_eq!((proxy.failed, proxy.pending), (0, 0));
+    let frontend = shown(&mut bench).frontends.unwrap().remove(0).frontend;
+    let Answer::Frontends(owners) = bench.ask(&Query::Frontends(vec![frontend])) else {
+        panic!("another answer");
+    };
+    assert_eq!(owners[0].service.as_deref(), Some("shop/web"));
+    assert_eq!(owners[0].state, FrontendState::Programmed);
+    let Answer::Metrics(metrics) = bench.ask(&Query::Metrics) else {
+        panic!("another answer");
+    };
+    let counts = metrics.service_program.unwrap().counts;
+    assert!(counts.iter().sum::<u64>() > 0);
 }

@@ -101,6 +101,7 @@ impl<'a> Out<'a> {
         self.neighbors(&metrics.external)?;
         self.routes(metrics)?;
         self.services(metrics)?;
+        self.proxy(metrics)?;
         self.kernel(&metrics.status)
     }
 

@@ -39,7 +39,7 @@ impl Out<'_> {
     }
 }
 
-struct Shown<'a>(&'a Histogram);
+pub(super) struct Shown<'a>(pub(super) &'a Histogram);
 
 impl EncodeMetric for Shown<'_> {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {

@@ -3,7 +3,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dunlin_api::{
-    FamilyCounts, Histogram, Metrics, Neighbor, Problem, ServiceCounts, SessionCounts, Status,
+    FamilyCounts, Histogram, Metrics, Neighbor, Problem, ProxyStatus, ServiceCounts, SessionCounts,
+    Status,
 };
 use dunlin_intent::pools::PoolView;
 use dunlin_kube::allocate::AllocateReport;
@@ -32,6 +33,14 @@ fn full() -> Metrics {
         announced: 2,
         withheld: BTreeMap::from([("NoReadyEndpoint".into(), 4)]),
     };
+    status.proxy = Some(ProxyStatus {
+        frontends: 12,
+        pending: 2,
+        failed: 1,
+        repairs: 3,
+        first_sync_millis: Some(250),
+        ..ProxyStatus::default()
+    });
     let problem = |object: &str| Problem {
         object: object.into(),
         reason: "Invalid".into(),
@@ -63,6 +72,11 @@ fn full() -> Metrics {
             counts: vec![5, 2, 1],
             sum_secs: 0.25,
         },
+        service_program: Some(Histogram {
+            bounds_secs: vec![0.001],
+            counts: vec![4, 0],
+            sum_secs: 0.001,
+        }),
         ..Metrics::default()
     }
 }
@@ -147,6 +161,11 @@ fn outcomes_are_told_as_openmetrics() {
         "dunlin_source_errors_total{reason=\"Gone\"} 2",
         "dunlin_source_objects{resource=\"nodes\"} 7",
         "dunlin_source_objects{resource=\"secrets\"} 2",
+        "dunlin_service_proxy_frontends 12",
+        "dunlin_service_proxy_frontends_programmed 9",
+        "dunlin_service_proxy_repairs_total 3",
+        "dunlin_service_proxy_first_sync_seconds 0.25",
+        "dunlin_service_proxy_program_seconds_count 4",
         "# EOF",
     ] {
         assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");

@@ -27,6 +27,7 @@ pub(super) fn step(stage: &str, verdict: Verdict, text: impl Into<String>) -> St
         stage: stage.into(),
         verdict,
         text: text.into(),
+        lines: Vec::new(),
     }
 }
 

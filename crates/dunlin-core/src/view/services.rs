@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use dunlin_api::{
-    AnnouncedPrefix, EndpointCounts, Explanation, Problem, RouteView, Service, ServiceAddress,
+    AnnouncedPrefix, EndpointCounts, Explanation, RouteView, Service, ServiceAddress,
     ServiceFilter, Step, Verdict,
 };
 use dunlin_intent::{
@@ -33,11 +33,25 @@ impl Core {
                 && (!filter.announced || view.addresses.iter().any(is_announced))
         };
         let mut services = self.cluster.services().filter(wanted);
-        let items = services.by_ref().take(limit).map(|view| shown(&view));
-        let items = items.collect();
+        let (mut items, mut endpoints) = (Vec::new(), 0);
+        let mut truncated = false;
+        for view in services.by_ref().take(limit) {
+            let mut service = shown(&view);
+            service.programmed = self.programmed_counts(view.name);
+            if filter.frontends && self.delivery.is_enabled() {
+                let frontends = self.service_frontends(view.name);
+                endpoints += frontends.iter().map(|f| f.endpoints.len()).sum::<usize>();
+                truncated = endpoints > ServiceFilter::MAX_ENDPOINTS && !items.is_empty();
+                if truncated {
+                    break;
+                }
+                service.frontends = Some(frontends);
+            }
+            items.push(service);
+        }
         RouteView {
             items,
-            truncated: services.next().is_some(),
+            truncated: truncated || services.next().is_some(),
         }
     }
 
@@ -97,6 +111,7 @@ impl Core {
         if let Some(net) = only.map(IpNet::from) {
             self.explain_learned(seen, net, &mut steps);
         }
+        let delivered = self.explain_frontends(name, only, &mut steps);
         steps.push(self.explain_forwarding());
         let ok = !steps.iter().any(|step| {
             matches!(step.verdict, Verdict::Stop | Verdict::Wait) && step.stage != "adj-rib-in"
@@ -104,7 +119,7 @@ impl Core {
         let withheld = |step: &&Step| step.stage == "intent" && step.verdict != Verdict::Pass;
         let why = steps.iter().filter(withheld);
         let why = why.max_by_key(|step| step.verdict == Verdict::Stop);
-        let summary = match (total, there, why) {
+        let summary: String = match (total, there, why) {
             (0, ..) => "it has no address to be announced".into(),
             (_, 0, Some(why)) => format!("not announced by this node: {}", why.text),
             (..) if told < prefixes.len() => {
@@ -112,6 +127,10 @@ impl Core {
             }
             (1, ..) => "announced by this node".into(),
             (..) => format!("{there} of {total} addresses announced by this node"),
+        };
+        let summary = match delivered {
+            Some(delivered) => format!("{summary}; {delivered}"),
+            None => summary,
         };
         Some(Explanation {
             subject: match only {
@@ -151,24 +170,6 @@ impl Core {
         if paths.iter().any(|path| path.from != "local") {
             self.explain_paths(seen, net, steps);
         }
-    }
-
-    /// What keeps the service proxy from its work.
-    pub(super) fn delivery_problem(&self) -> Option<Problem> {
-        if !self.delivery.is_enabled() {
-            return None;
-        }
-        let proxy = self.delivery.proxy();
-        let error = match (proxy.last_error(), proxy.counters().failed) {
-            (Some(error), _) => error.to_string(),
-            (None, 0) => return None,
-            (None, failed) => format!("the kernel refused {failed} frontends"),
-        };
-        Some(Problem {
-            object: "ServiceProxy".into(),
-            reason: "ServiceProxyFailed".into(),
-            message: format!("{error}: services may be out of reach, and are not announced"),
-        })
     }
 
     fn explain_forwarding(&self) -> Step {
@@ -281,6 +282,8 @@ fn shown(view: &ServiceView<'_>) -> Service {
             terminating: counts.terminating,
         },
         addresses: view.addresses.iter().map(shown_address).collect(),
+        programmed: None,
+        frontends: None,
     }
 }
 

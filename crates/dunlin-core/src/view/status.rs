@@ -38,6 +38,7 @@ impl Core {
             sessions: self.session_counts(),
             routes: self.route_counts(&fib),
             services: self.service_counts(),
+            proxy: self.proxy_status(seen),
             dataplane: self.dataplane_status(seen, &fib),
             gate: self.gate_status(seen),
             drain: local.and_then(|local| self.drain_status(now, local)),
@@ -155,7 +156,7 @@ impl Core {
                 ),
             });
         }
-        problems.extend(self.delivery_problem());
+        self.delivery_problems(&mut problems);
         for problem in self.cluster.problems() {
             problems.push(object_problem(problem));
         }
@@ -238,6 +239,10 @@ impl Core {
             rejected_by_reason: self.rejected_by_reason(),
             source_events: self.source_events(),
             service_announce: self.announcing.histogram.shown(),
+            service_program: self
+                .delivery
+                .is_enabled()
+                .then(|| self.delivery.histogram().shown()),
             ..Metrics::default()
         };
         for neighbor in self.neighbors(seen) {
