@@ -22,6 +22,7 @@ pub mod preflight;
 mod privileges;
 mod process;
 mod run;
+pub mod service_tables;
 mod source;
 mod start;
 mod status_writer;

@@ -20,6 +20,7 @@ use crate::drain::{DrainOptions, UndrainOptions};
 use crate::install_cni::InstallCniOptions;
 use crate::manifests::ManifestOptions;
 use crate::migrate::Migrate;
+use crate::nft::NftOptions;
 use crate::reference::ManOptions;
 
 pub(crate) use get::{
@@ -41,7 +42,7 @@ Examples:
   dunlin get routes --prefix 10.244.0.0/16
   dunlin explain 10.244.2.0/24             where a prefix comes from, where it goes, or where it stops
   dunlin explain tor-1                     why a session is up or down
-  dunlin explain shop/web                  whether a Service's addresses are announced, to whom, or why not
+  dunlin explain shop/web                  how a Service's addresses are announced and delivered, or why not
   dunlin agent --cluster dir:/etc/dunlin/cluster")]
 pub(crate) struct Cli {
     /// The agent's admin socket.
@@ -71,6 +72,8 @@ pub(crate) enum Command {
     Get(Get),
     /// Show the whole chain of a prefix, a service or a neighbor, with reasons, or where and why it stops.
     Explain(ExplainOptions),
+    /// Show what the kernel's tables of services hold on this node, read from the kernel itself.
+    Nft(NftOptions),
     /// Show what a change of objects would come to on this node, before it is made.
     Plan(crate::plan::PlanOptions),
     /// Take a node out of the routers' choice, for maintenance.

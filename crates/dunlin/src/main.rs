@@ -22,6 +22,7 @@ mod drain;
 mod install_cni;
 mod manifests;
 mod migrate;
+mod nft;
 mod output;
 mod plan;
 mod query;
@@ -73,6 +74,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Status(options) => print(|out| query::status(&client, &options, style, out)),
         Command::Get(get) => print(|out| query::get(&client, get, style, out)),
         Command::Explain(options) => print(|out| query::explain(&client, &options, style, out)),
+        Command::Nft(options) => print(|out| nft::run(&client, &options, style, out)),
         Command::Plan(options) => print(|out| plan::run(&client, &options, style, out)),
         Command::Drain(options) => print(|out| drain::drain(&client, &options, out)),
         Command::Undrain(options) => print(|out| drain::undrain(&client, &options, out)),

@@ -137,7 +137,7 @@ fn services(
     if view.truncated {
         writeln!(
             std::io::stderr(),
-            "dunlin: the first {} Services are shown, there are more: narrow it down with --namespace or --announced",
+            "dunlin: the first {} Services are shown, there are more: narrow it down with NAME, --namespace or --announced",
             view.items.len()
         )?;
     }
@@ -218,7 +218,7 @@ fn found(client: &Client, query: Query) -> Result<Explanation> {
     }
 }
 
-fn unexpected<T>() -> Result<T> {
+pub(crate) fn unexpected<T>() -> Result<T> {
     bail!(
         "the agent gave another answer than the one asked for: is it of the same version as this command?"
     )

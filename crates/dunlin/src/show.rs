@@ -3,6 +3,7 @@
 mod cluster;
 mod explain;
 mod neighbors;
+mod nft;
 mod nodes;
 mod plan;
 mod pools;
@@ -13,6 +14,7 @@ mod status;
 pub(crate) use cluster::{cluster_neighbors, cluster_nodes, cluster_status};
 pub(crate) use explain::explanation;
 pub(crate) use neighbors::neighbors;
+pub(crate) use nft::nft;
 pub(crate) use nodes::nodes;
 pub(crate) use plan::plan;
 pub(crate) use pools::pools;

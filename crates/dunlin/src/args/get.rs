@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use dunlin_api::{RouteFilter, ServiceFilter};
 use dunlin_net::{Afi, IpNet};
 
-use super::{FamilyName, OutputOptions};
+use super::{FamilyName, Format, OutputOptions};
 use crate::all_nodes::AllNodes;
 
 #[derive(Debug, Subcommand)]
@@ -19,8 +19,12 @@ pub(crate) enum Get {
     /// What is announced, to whom, and why not.
     #[command(visible_alias = "advertisement")]
     Advertisements(RouteOptions),
-    /// Services, where their addresses stand, and why.
+    /// Services, where their addresses stand, and why; with -o wide what the service proxy does at each port.
     #[command(visible_alias = "service", visible_alias = "svc")]
+    #[command(
+        after_help = "READY is of all nodes, HERE of this one. PROGRAMMED is there with --service-proxy on: addresses with a
+protocol and port that the kernel delivers to, of all that the service has."
+    )]
     Services(ServiceOptions),
     /// Pools of load-balancer addresses, what is used of them, and whose agent gives them out.
     #[command(visible_alias = "pool")]
@@ -107,6 +111,7 @@ impl ServiceOptions {
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             announced: self.announced,
+            frontends: self.output.output != Format::Table,
             limit: Some(self.limit),
         }
     }

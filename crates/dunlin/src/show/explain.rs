@@ -33,6 +33,10 @@ pub(crate) fn explanation(explanation: &Explanation, style: Style) -> String {
             style.paint(tone, word),
             clean(&step.text)
         ));
+        for line in &step.lines {
+            let indent = stage_width + 10;
+            text.push_str(&format!("{:indent$}{}\n", "", clean(line)));
+        }
     }
     text
 }

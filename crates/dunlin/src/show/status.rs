@@ -1,11 +1,14 @@
 use dunlin_api::{
-    CniState, DataplaneStatus, DrainStatus, GateStatus, RouteCounts, ServiceCounts, SessionCounts,
-    Status,
+    CniState, DataplaneStatus, DrainStatus, GateStatus, ProxyStatus, RouteCounts, ServiceCounts,
+    SessionCounts, Status,
 };
 
 use crate::output::{Style, Tone, clean};
 use crate::table::WIDTH;
 use crate::words::{age, count, list, or_dash};
+
+/// For so long after it a repair is conspicuous.
+const REPAIR_SHOWN_SECS: u64 = 3600;
 
 /// One screen: the node, then what is wrong, then the figures.
 pub(crate) fn status(status: &Status, style: Style) -> String {
@@ -46,6 +49,9 @@ pub(crate) fn status(status: &Status, style: Style) -> String {
     row("Routes", (Tone::Plain, learned));
     row("", (tone, kernel));
     row("Services", (Tone::Plain, services(&status.services)));
+    if let Some(proxy) = &status.proxy {
+        row("", programmed(proxy));
+    }
     row("Kernel", kernel_side(&status.dataplane));
     row("Restart", gate(&status.gate));
     row("Objects", objects(status));
@@ -130,6 +136,49 @@ fn services(s: &ServiceCounts) -> String {
         "{} known; of their addresses {} of {addresses} announced here",
         s.known, s.announced
     )
+}
+
+fn programmed(p: &ProxyStatus) -> (Tone, String) {
+    let missing = p.pending.saturating_add(p.failed);
+    let done = p.frontends.saturating_sub(missing);
+    let mut text = format!(
+        "programmed: {done} of {} frontends of {}, in {}",
+        p.frontends,
+        count(p.services, "service"),
+        count(p.elements, "element")
+    );
+    let parts = [(p.failed, "failed"), (p.conflicts, "of older services")];
+    for (n, what) in parts.into_iter().filter(|(n, _)| *n > 0) {
+        text.push_str(&format!(", {n} {what}"));
+    }
+    if p.first_sync_millis.is_none() {
+        text.push_str("; not all of what was wanted at the start is there yet");
+    }
+    if let Some(secs) = p.repair_age_secs {
+        text.push_str(&format!(
+            "; changed by somebody else and repaired {}, last {} ago",
+            times(p.repairs),
+            age(secs)
+        ));
+    }
+    let lately = p
+        .repair_age_secs
+        .is_some_and(|secs| secs < REPAIR_SHOWN_SECS);
+    let tone = if p.failed > 0 {
+        Tone::Bad
+    } else if missing > 0 || lately || p.first_sync_millis.is_none() {
+        Tone::Warn
+    } else {
+        Tone::Plain
+    };
+    (tone, text)
+}
+
+fn times(n: u64) -> String {
+    match n {
+        1 => "once".into(),
+        n => format!("{n} times"),
+    }
 }
 
 fn kernel_side(d: &DataplaneStatus) -> (Tone, String) {

@@ -2,8 +2,8 @@ use std::net::IpAddr;
 
 use dunlin_api::{
     AdvertisedTo, Advertisement, AnnouncedPrefix, CniState, EndpointCounts, Explanation,
-    FamilyCounts, Neighbor, Node, Path, Pool, PoolCounts, Problem, Route, RouteState, Service,
-    ServiceAddress, ServiceCounts, Status, Step, Verdict,
+    FamilyCounts, Neighbor, Node, Path, Pool, PoolCounts, Problem, ProxyStatus, Route, RouteState,
+    Service, ServiceAddress, ServiceCounts, Status, Step, Verdict,
 };
 use dunlin_net::{Afi, Asn, RouterId};
 
@@ -350,6 +350,7 @@ fn services_show_a_line_an_address_and_why_it_stays_at_home() {
             address("10.96.0.7", "ClusterIP", Some("NotSelected")),
             address("203.0.113.80", "LoadBalancerIP", None),
         ],
+        ..Service::default()
     };
     let dns = Service {
         namespace: "kube-system".into(),
@@ -420,6 +421,7 @@ fn an_explanation_reads_from_the_object_to_where_it_stops() {
         stage: stage.into(),
         verdict,
         text: text.into(),
+        lines: Vec::new(),
     };
     let explanation = Explanation {
         subject: "10.244.2.0/24".into(),
@@ -442,4 +444,39 @@ fn an_explanation_reads_from_the_object_to_where_it_stops() {
   STOP  kernel      nothing to install
 ";
     assert_eq!(super::explanation(&explanation, plain()), expected);
+}
+
+#[test]
+fn the_service_proxy_has_a_line_that_tells_failures_and_meddling() {
+    let line = |proxy: ProxyStatus| {
+        let status = Status {
+            proxy: Some(proxy),
+            ..Status::default()
+        };
+        let text = super::status(&status, plain());
+        let line = text.lines().find(|line| line.contains("programmed:"));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    let fine = ProxyStatus {
+        services: 4,
+        frontends: 8,
+        elements: 1,
+        first_sync_millis: Some(250),
+        ..ProxyStatus::default()
+    };
+    assert_eq!(
+        line(fine.clone()),
+        "programmed: 8 of 8 frontends of 4 services, in 1 element"
+    );
+    let bad = ProxyStatus {
+        pending: 1,
+        failed: 2,
+        repairs: 3,
+        repair_age_secs: Some(61),
+        ..fine
+    };
+    assert_eq!(
+        line(bad),
+        "programmed: 5 of 8 frontends of 4 services, in 1 element, 2 failed; changed by somebody else and repaired 3 times, last 1m01s ago"
+    );
 }

@@ -74,6 +74,19 @@ impl Slice {
         })
     }
 
+    /// Whether connections go to the same endpoints as by another.
+    fn serves_like(&self, other: &Slice) -> bool {
+        let serving = |slice: &Slice| -> Vec<Endpoint> {
+            let endpoints = slice.endpoints.iter();
+            endpoints
+                .filter(|endpoint| endpoint.marks.has(Marks::SERVES))
+                .copied()
+                .collect()
+        };
+        (self.family, &self.ports, &self.zones) == (other.family, &other.ports, &other.zones)
+            && serving(self) == serving(other)
+    }
+
     /// The endpoints with all that is known of them.
     fn marked<'a>(
         &'a self,
@@ -104,7 +117,7 @@ pub(super) struct Backends {
 }
 
 impl Backends {
-    /// Takes in a slice of a Service; returns whether anything is another.
+    /// Takes in a slice of a Service; returns whether anything is another for connections.
     pub(super) fn apply(
         &mut self,
         service: &NamespacedName,
@@ -117,8 +130,11 @@ impl Backends {
         let slices = self.slices.entry(service.clone()).or_default();
         let name = &fact.name.name;
         match slices.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) if *known == slice => return false,
-            Some((_, known)) => *known = slice,
+            Some((_, known)) => {
+                let changed = !known.serves_like(&slice);
+                *known = slice;
+                return changed;
+            }
             None => {
                 slices.reserve_exact(1);
                 slices.push((name.clone(), slice));

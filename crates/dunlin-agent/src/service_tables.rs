@@ -1,0 +1,224 @@
+//! What the kernel holds of services on this machine, read from it: an agent need not run.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use dunlin_dataplane::mark::NFT_PROXY_TABLE;
+use dunlin_dataplane::proxy::{Element, Found, FrontendSet, names};
+use dunlin_kernel::nft::proxy::ProxyTables;
+use dunlin_net::IpNet;
+use dunlin_net::service::{Frontend, View};
+use serde::Serialize;
+
+/// The tables of services of this network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceTables {
+    /// There is a table with our name.
+    pub present: bool,
+    /// Both are there, with exactly the chains, rules and sets that this version makes; else nothing of what is in them is
+    /// told.
+    pub intact: bool,
+    /// How many elements they hold, without those that packets add.
+    pub elements: usize,
+    /// Where what is inside comes from: this node and its pods.
+    pub near: Vec<IpNet>,
+    /// How many pods of this node are endpoints, and may reach themselves.
+    pub hairpins: usize,
+    /// By address, protocol and port.
+    #[serde(skip)]
+    pub frontends: BTreeMap<Frontend, TableFrontend>,
+}
+
+/// What the tables hold of one frontend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableFrontend {
+    /// For connections from this node and its pods, and from elsewhere where `outside` is not there.
+    pub inside: Option<TableTreatment>,
+    /// For connections from elsewhere.
+    pub outside: Option<TableTreatment>,
+    /// For so long clients come back to their endpoint, seconds.
+    pub affinity_secs: Option<u32>,
+    /// The only sources from elsewhere.
+    pub sources: Option<Vec<IpNet>>,
+    /// What does not fit together.
+    pub faults: Vec<String>,
+    /// As `nft get element` takes them, with the family and the table before.
+    pub elements: Vec<String>,
+}
+
+/// What becomes of connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "action", rename_all = "PascalCase")]
+pub enum TableTreatment {
+    /// They go to one of these.
+    #[serde(rename_all = "camelCase")]
+    Balance {
+        /// The set that has the frontend.
+        set: String,
+        /// How many slots it chooses out of.
+        slots: u32,
+        /// By a hash of the client's address and port, not at random.
+        hashed: bool,
+        /// The endpoints, ascending.
+        endpoints: Vec<TableEndpoint>,
+    },
+    /// They are refused.
+    Reject,
+    /// They are dropped.
+    Drop,
+}
+
+/// An endpoint that connections may go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableEndpoint {
+    /// Where it is reached.
+    pub endpoint: SocketAddr,
+    /// How many slots it has.
+    pub slots: u32,
+}
+
+/// Reads the tables of this network namespace.
+///
+/// # Errors
+/// If the kernel does not let us read.
+pub fn read() -> Result<ServiceTables> {
+    const WHAT: &str = "cannot read the nf_tables tables of services (root, or CAP_NET_ADMIN in this network namespace, can)";
+    let found = ProxyTables::open()
+        .and_then(|mut tables| tables.read())
+        .context(WHAT)?;
+    Ok(grouped(found))
+}
+
+#[derive(Default)]
+struct Parts {
+    sets: Vec<FrontendSet>,
+    inside: BTreeMap<SocketAddr, u32>,
+    outside: BTreeMap<SocketAddr, u32>,
+    sources: Vec<IpNet>,
+    elements: Vec<String>,
+}
+
+fn grouped(found: Found) -> ServiceTables {
+    let mut tables = ServiceTables {
+        present: found.present,
+        intact: found.intact,
+        elements: found.elements.len(),
+        ..ServiceTables::default()
+    };
+    let mut elements = found.elements;
+    elements.sort_unstable();
+    let mut parts: BTreeMap<Frontend, Parts> = BTreeMap::new();
+    for element in elements {
+        let (family, table) = (names::family(element.afi()), NFT_PROXY_TABLE);
+        let text = format!("{family} {table} {element}");
+        let frontend = match element {
+            Element::Near(net) => {
+                tables.near.push(net);
+                continue;
+            }
+            Element::Hairpin(_) => {
+                tables.hairpins += 1;
+                continue;
+            }
+            Element::Member { frontend, .. }
+            | Element::Slot { frontend, .. }
+            | Element::Allowed { frontend, .. } => frontend,
+        };
+        let of = parts.entry(frontend).or_default();
+        match element {
+            Element::Member { set, .. } => of.sets.push(set),
+            Element::Allowed { source, .. } => of.sources.push(source),
+            Element::Slot { view, to, .. } => {
+                let slots = match view {
+                    View::Inside => &mut of.inside,
+                    View::Outside => &mut of.outside,
+                };
+                *slots.entry(to).or_default() += 1;
+            }
+            Element::Near(_) | Element::Hairpin(_) => {}
+        }
+        of.elements.push(text);
+    }
+    let frontends = parts.into_iter();
+    tables.frontends = frontends.map(|(at, of)| (at, of.summed_up())).collect();
+    tables
+}
+
+impl Parts {
+    fn has(&self, set: FrontendSet) -> bool {
+        self.sets.contains(&set)
+    }
+
+    fn summed_up(self) -> TableFrontend {
+        let mut faults = Vec::new();
+        if !self.has(FrontendSet::Known) {
+            faults.push("not among the known: it is not looked up".to_owned());
+        }
+        let refused = self.has(FrontendSet::Refused);
+        let inside = self.treatment(View::Inside, &mut faults);
+        let inside = inside.or(refused.then_some(TableTreatment::Reject));
+        if inside.is_none() {
+            faults.push("in no set that says what becomes of its connections".to_owned());
+        }
+        let affinity_secs = self.sets.iter().find_map(|set| match set {
+            FrontendSet::Sticky { secs } => Some(*secs),
+            _ => None,
+        });
+        TableFrontend {
+            inside,
+            outside: self.treatment(View::Outside, &mut faults),
+            affinity_secs,
+            sources: match self.has(FrontendSet::Guarded) {
+                true => Some(self.sources),
+                false => None,
+            },
+            faults,
+            elements: self.elements,
+        }
+    }
+
+    /// What the sets of a view say by themselves.
+    fn treatment(&self, view: View, faults: &mut Vec<String>) -> Option<TableTreatment> {
+        if self.has(FrontendSet::Dropped { view }) {
+            return Some(TableTreatment::Drop);
+        }
+        let (set, slots, hashed) = self.sets.iter().find_map(|set| match *set {
+            FrontendSet::Random { view: of, exponent } if of == view => {
+                Some((set.to_string(), 1u32.checked_shl(exponent.into())?, false))
+            }
+            FrontendSet::Hashed { view: of, slots } if of == view => {
+                Some((set.to_string(), slots, true))
+            }
+            _ => None,
+        })?;
+        let endpoints = match view {
+            View::Inside => &self.inside,
+            View::Outside => &self.outside,
+        };
+        if endpoints.is_empty() {
+            faults.push(format!(
+                "in {set}, and {} has no slot of it: its connections go nowhere",
+                names::slots_map(view)
+            ));
+        }
+        Some(TableTreatment::Balance {
+            set,
+            slots,
+            hashed,
+            endpoints: endpoints
+                .iter()
+                .map(|(to, n)| TableEndpoint {
+                    endpoint: *to,
+                    slots: *n,
+                })
+                .collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
