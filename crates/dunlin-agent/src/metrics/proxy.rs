@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dunlin_api::Metrics;
+use dunlin_api::{Metrics, ProxyStatus};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
@@ -14,6 +14,26 @@ impl Out<'_> {
         let Some(proxy) = &metrics.status.proxy else {
             return Ok(());
         };
+        self.proxy_gauges(proxy)?;
+        self.proxy_counters(proxy)?;
+        if let Some(millis) = proxy.first_sync_millis {
+            let secs = ConstGauge::new(millis as f64 / 1000.0);
+            let help = "From the start until all that was wanted by then was programmed";
+            let name = "dunlin_service_proxy_first_sync_seconds";
+            self.samples(name, help, MetricType::Gauge, [(Vec::new(), secs)])?;
+        }
+        match &metrics.service_program {
+            Some(histogram) => self.samples(
+                "dunlin_service_proxy_program_seconds",
+                "From a change of what is wanted to the kernel's acknowledgement of the transaction that it went with",
+                MetricType::Histogram,
+                [(Vec::new(), Shown(histogram))],
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn proxy_gauges(&mut self, proxy: &ProxyStatus) -> fmt::Result {
         let missing = proxy.pending.saturating_add(proxy.failed);
         let gauges = [
             (
@@ -51,6 +71,10 @@ impl Out<'_> {
         for (name, help, value) in gauges {
             self.gauge(&format!("dunlin_service_proxy_{name}"), help, value)?;
         }
+        Ok(())
+    }
+
+    fn proxy_counters(&mut self, proxy: &ProxyStatus) -> fmt::Result {
         let counters = [
             ("operations", "Elements added and removed", proxy.operations),
             (
@@ -78,20 +102,6 @@ impl Out<'_> {
         for (name, help, value) in counters {
             self.counter(&format!("dunlin_service_proxy_{name}"), help, value)?;
         }
-        if let Some(millis) = proxy.first_sync_millis {
-            let secs = ConstGauge::new(millis as f64 / 1000.0);
-            let help = "From the start until all that was wanted by then was programmed";
-            let name = "dunlin_service_proxy_first_sync_seconds";
-            self.samples(name, help, MetricType::Gauge, [(Vec::new(), secs)])?;
-        }
-        match &metrics.service_program {
-            Some(histogram) => self.samples(
-                "dunlin_service_proxy_program_seconds",
-                "From a change of what is wanted to the kernel's acknowledgement of the transaction that it went with",
-                MetricType::Histogram,
-                [(Vec::new(), Shown(histogram))],
-            ),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }

@@ -93,9 +93,9 @@ impl Core {
             "" => String::new(),
             name => format!(", port {name}"),
         };
-        let treatments = [&shown.inside, &shown.outside];
+        let both = [&shown.inside, &shown.outside];
         let verdict = match shown.state {
-            FrontendState::Programmed => treatment_verdict(treatments),
+            FrontendState::Programmed => treatment_verdict(both),
             FrontendState::Changing | FrontendState::Pending => Verdict::Wait,
             _ => Verdict::Stop,
         };
@@ -112,37 +112,7 @@ impl Core {
             kind(offer),
             standing(shown.state)
         );
-        let mut lines = Vec::new();
-        match (&shown.inside, &shown.outside) {
-            (Some(inside), Some(outside)) if inside == outside => {
-                lines.push(treated(
-                    "from everywhere",
-                    inside,
-                    count(shown, View::Inside),
-                ));
-            }
-            (inside, outside) => {
-                let from = [
-                    ("from this node and its pods", inside, View::Inside),
-                    ("from elsewhere", outside, View::Outside),
-                ];
-                for (from, treatment, view) in from {
-                    if let Some(treatment) = treatment {
-                        lines.push(treated(from, treatment, count(shown, view)));
-                    }
-                }
-            }
-        }
-        if let Some(sources) = &shown.sources {
-            let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
-            lines.push(match sources.as_slice() {
-                [] => "from elsewhere nobody may come: loadBalancerSourceRanges".to_owned(),
-                some => format!(
-                    "from elsewhere only {} may come: loadBalancerSourceRanges; others are dropped",
-                    some.join(", ")
-                ),
-            });
-        }
+        let mut lines = treatments(shown);
         let wanted = self.delivery.proxy().wanted(&offer.frontend);
         if let Some((_, rule)) = wanted.filter(|_| shown.inside.is_some()) {
             lines.extend(notes(rule).iter().map(ToString::to_string));
@@ -197,6 +167,42 @@ impl Core {
             ..step("kernel", verdict, text)
         })
     }
+}
+
+/// What each view gets, and who may come.
+fn treatments(shown: &ServiceFrontend) -> Vec<String> {
+    let mut lines = Vec::new();
+    match (&shown.inside, &shown.outside) {
+        (Some(inside), Some(outside)) if inside == outside => {
+            lines.push(treated(
+                "from everywhere",
+                inside,
+                count(shown, View::Inside),
+            ));
+        }
+        (inside, outside) => {
+            let from = [
+                ("from this node and its pods", inside, View::Inside),
+                ("from elsewhere", outside, View::Outside),
+            ];
+            for (from, treatment, view) in from {
+                if let Some(treatment) = treatment {
+                    lines.push(treated(from, treatment, count(shown, view)));
+                }
+            }
+        }
+    }
+    if let Some(sources) = &shown.sources {
+        let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
+        lines.push(match sources.as_slice() {
+            [] => "from elsewhere nobody may come: loadBalancerSourceRanges".to_owned(),
+            some => format!(
+                "from elsewhere only {} may come: loadBalancerSourceRanges; others are dropped",
+                some.join(", ")
+            ),
+        });
+    }
+    lines
 }
 
 /// Refused is what nobody wants; that what comes from elsewhere is dropped here may well be wanted.

@@ -44,6 +44,12 @@ or somebody changed their rules. An agent with --service-proxy on makes them ane
     }
     text.push('\n');
     text.push_str(&table(shown, wide).render(width(wide), style));
+    for one in &shown.frontends {
+        for fault in &one.held.faults {
+            let line = format!("{}: {}", at(one), clean(fault));
+            text.push_str(&format!("{}\n", style.paint(Tone::Bad, &line)));
+        }
+    }
     if wide {
         for one in &shown.frontends {
             text.push_str(&format!("\n{}\n", style.paint(Tone::Strong, &at(one))));
@@ -147,8 +153,8 @@ fn rows(shown: &ShownFrontend, wide: bool) -> Vec<[Cell; 3]> {
             treated("outside", Some(other), outside);
         }
     }
-    for fault in &held.faults {
-        rows.push(["".into(), Cell::new(Tone::Bad, fault.as_str()), "".into()]);
+    if !held.faults.is_empty() {
+        rows.push(["".into(), Cell::new(Tone::Bad, "see below"), "".into()]);
     }
     rows
 }

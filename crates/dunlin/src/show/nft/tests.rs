@@ -114,7 +114,8 @@ shop/web  10.96.0.10:80/TCP  inside   random                      10.244.1.2:808
           10.96.0.11:80/TCP  all      hash, 4 slots               10.244.1.2:8080 (75.0%)  changing
                                                                   10.244.2.2:8080 (25.0%)
 nobody's  10.96.0.12:80/TCP  all      refused                                              going
-                                      not among the known: it is not looked up
+                                      see below
+10.96.0.12:80/TCP: not among the known: it is not looked up
 ";
     let text = nft(&shown, false, plain());
     let words = |text: &str| -> Vec<Vec<String>> {
