@@ -12,6 +12,7 @@
 mod batch;
 mod common;
 mod element;
+mod flows;
 mod frontends;
 mod maglev;
 pub mod names;
@@ -37,6 +38,8 @@ use crate::KernelError;
 use batch::Sent;
 use common::Common;
 pub use element::{Batch, BatchDone, Element, Forget, Found, FrontendSet, MAX_EXPONENT, Op};
+use flows::Flows;
+pub use flows::MAX_FLOWS;
 use frontends::Frontends;
 pub use maglev::{DEFAULT_TABLE_SLOTS, MAX_TABLE_SLOTS, table_slots};
 pub use notes::{Note, notes};
@@ -50,7 +53,7 @@ pub const MAX_OPS: usize = 20_000;
 
 /// After one read-back the next waits so long, and twice as long each time they follow each other closely.
 const READ_GAP: Duration = Duration::from_millis(50);
-const MAX_READ_GAP: Duration = Duration::from_millis(800);
+const MAX_READ_GAP: Duration = Duration::from_millis(400);
 /// Read-backs further apart than this do not follow each other closely.
 const READ_CALM: Duration = Duration::from_secs(5);
 /// So many refusals in a row, and it is not this or that frontend that is refused.
@@ -100,6 +103,7 @@ pub struct Proxy {
     most: usize,
     /// What frontends had that read-backs did not find, until what flows remember of it is forgotten.
     lost: BTreeMap<u32, Vec<Programmed>>,
+    flows: Flows,
     /// Goes with the next batch: of batches with an unknown end, and of those whose forgetting failed. At most
     /// [`MAX_OWED`].
     owed: Vec<Forget>,
@@ -166,6 +170,7 @@ impl Proxy {
             last_error: None,
             most: usize::MAX,
             lost: BTreeMap::new(),
+            flows: Flows::default(),
             owed: Vec::new(),
             unforgotten: 0,
             owed_at: None,

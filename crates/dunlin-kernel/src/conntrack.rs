@@ -118,6 +118,37 @@ impl Conntrack {
         Ok(())
     }
 
+    /// The different UDP flows that are translated, or that `also` names by their first destination; at most `limit`.
+    pub fn udp(
+        &mut self,
+        limit: usize,
+        also: impl Fn(SocketAddr) -> bool,
+    ) -> Result<HashSet<Flow>, Error> {
+        let mut flows = HashSet::new();
+        for afi in Afi::ALL {
+            let seq = self.socket.take_seqs(1);
+            let mut request = MessageBuf::new();
+            let header = Header {
+                kind: GET,
+                flags: REQUEST | DUMP,
+                seq,
+            };
+            request.message(header, &genmsg(afi), |attrs| write_filter(attrs, None));
+            let on_message = |message: &Message<'_>| {
+                if message.kind == NEW
+                    && flows.len() < limit
+                    && let Some((flow, _)) = flow(message)
+                    && (flow.to != flow.answered_by || also(flow.to))
+                {
+                    flows.insert(flow);
+                }
+            };
+            let what = "reading conntrack entries";
+            self.socket.dump(what, &request, seq, on_message)?;
+        }
+        Ok(flows)
+    }
+
     fn delete(&mut self, afi: Afi, entries: &[Entry]) -> Result<(), Error> {
         let what = "deleting conntrack entries";
         for some in entries.chunks(AT_ONCE) {
@@ -227,16 +258,23 @@ fn port_attr(source: bool) -> u16 {
 /// The entry a message tells, if it is of a flow that is wanted.
 fn entry(message: &Message<'_>, wanted: &HashSet<Flow>) -> Option<Entry> {
     let attrs = message.attrs(GENMSG_LEN);
-    let original = attrs.get(TUPLE_ORIG)?;
-    let flow = Flow {
-        to: end(original, false)?,
-        answered_by: end(attrs.get(TUPLE_REPLY)?, true)?,
-    };
+    let (flow, original) = flow(message)?;
     wanted.contains(&flow).then(|| Entry {
         original: original.to_vec(),
         zone: attrs.get(ZONE).map(<[u8]>::to_vec),
         id: attrs.get(ID).unwrap_or_default().to_vec(),
     })
+}
+
+/// The flow of a message, if it is of UDP, and its first tuple.
+fn flow<'a>(message: &Message<'a>) -> Option<(Flow, &'a [u8])> {
+    let attrs = message.attrs(GENMSG_LEN);
+    let original = attrs.get(TUPLE_ORIG)?;
+    let flow = Flow {
+        to: end(original, false)?,
+        answered_by: end(attrs.get(TUPLE_REPLY)?, true)?,
+    };
+    Some((flow, original))
 }
 
 /// One end of a tuple, if it is of UDP.

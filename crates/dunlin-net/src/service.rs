@@ -139,6 +139,9 @@ pub struct FrontendRule {
     pub outside: Option<Treatment>,
     /// The only sources that may come from elsewhere (`loadBalancerSourceRanges`); none given means all.
     pub sources: Option<Arc<[IpNet]>>,
+    /// Of UDP: all endpoints that serve, where new connections go to some of them only (others terminate, or are not what a
+    /// policy or a hint allows here): flows that go to one of them go on. Ascending, each once. None given means no others.
+    pub serving: Option<Arc<[SocketAddr]>>,
 }
 
 impl FrontendRule {

@@ -23,6 +23,8 @@ pub struct Place {
     pub manifests: PathBuf,
     /// The network namespace it runs in.
     pub netns: Netns,
+    /// Further arguments of its agent.
+    pub more_args: Vec<String>,
 }
 
 impl Place {
@@ -66,7 +68,7 @@ impl Place {
     /// The arguments of this place's agent.
     pub fn agent_args(&self) -> Vec<String> {
         let path = |path: PathBuf| path.display().to_string();
-        [
+        let mut args = vec![
             "agent".to_owned(),
             "--node-name".to_owned(),
             self.node.clone(),
@@ -82,8 +84,9 @@ impl Place {
             path(self.protocols()),
             "--metrics-addr".to_owned(),
             format!("127.0.0.1:{METRICS_PORT}"),
-        ]
-        .into()
+        ];
+        args.extend(self.more_args.iter().cloned());
+        args
     }
 
     /// Starts the agent and waits until it answers.

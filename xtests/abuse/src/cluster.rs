@@ -191,6 +191,7 @@ impl Cluster {
             home,
             manifests: self.manifests(),
             netns: self.netns(node),
+            more_args: Vec::new(),
         }
     }
 

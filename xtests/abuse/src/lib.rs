@@ -10,7 +10,10 @@
 pub mod agent;
 pub mod bgp;
 pub mod cluster;
+pub mod flows;
 pub mod http;
+pub mod services;
+pub mod tables;
 pub mod witness;
 
 use std::time::{Duration, Instant};

@@ -16,6 +16,7 @@ fn found(elements: Vec<Element>) -> Found {
         elements,
         intact: true,
         present: true,
+        flows: Vec::new(),
     }
 }
 

@@ -15,6 +15,7 @@ impl Bench {
             elements: self.elements.iter().copied().collect(),
             intact: there,
             present: there,
+            flows: Vec::new(),
         };
         self.kernel(KernelEvent::ProxyFound(Ok(found)));
     }

@@ -1,8 +1,10 @@
 //! What goes to the kernel, and how it ended.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use dunlin_net::Instant;
+use dunlin_net::service::Frontend;
 
 use super::common::{self, CommonSent};
 use super::element::{Batch, BatchDone, Forget, Op};
@@ -18,6 +20,8 @@ pub(super) struct Sent {
     common: CommonSent,
     /// What each frontend has when it is done.
     units: Vec<(u32, Programmed)>,
+    /// Where flows may go to then besides.
+    flows: Vec<(Frontend, Vec<SocketAddr>)>,
     forget: Vec<Forget>,
     /// So many of them, the first, were owed from before.
     owed: usize,
@@ -49,6 +53,7 @@ impl Proxy {
             rebuild,
             common: CommonSent::default(),
             units: Vec::new(),
+            flows: Vec::new(),
             forget: Vec::new(),
             owed: 0,
             ops: 0,
@@ -76,6 +81,10 @@ impl Proxy {
         let room = !sent.common.is_empty() || sent.units.len() < self.most;
         if self.synced && !common_waits && room && self.frontends.queue.is_empty() {
             self.common.plan_last(&mut sent.common, &mut ops);
+        }
+        if self.synced && self.frontends.queue.is_empty() {
+            let frontends = &self.frontends;
+            self.flows.gone_through(|at| frontends.find(at).is_some());
         }
         if ops.is_empty() && !rebuild && sent.forget.is_empty() {
             return None;
@@ -107,11 +116,18 @@ impl Proxy {
             return;
         }
         let (frontend, known) = (entry.frontend, sent.forget.len());
-        forgets(frontend, &entry.believed, &target, &mut sent.forget);
+        let serving = entry.serving();
+        forgets(
+            frontend,
+            &entry.believed,
+            &target,
+            serving,
+            &mut sent.forget,
+        );
         if let Some(lost) = self.lost.get(&at) {
             let mut also = Vec::new();
             for lost in lost {
-                forgets(frontend, lost, &target, &mut also);
+                forgets(frontend, lost, &target, serving, &mut also);
             }
             also.sort_unstable();
             also.dedup();
@@ -121,13 +137,18 @@ impl Proxy {
             });
             sent.forget.extend(also);
         }
+        let flows = self.plan_flows(at, &target, &mut sent.forget);
         if ops.len() == from && sent.forget.len() == known {
             // Nothing to do: a failure is over.
+            if let Some(others) = flows {
+                self.flows.set(frontend, others);
+            }
             self.retries.clear(at);
             self.lost.remove(&at);
             self.frontends.refresh(at);
             return;
         }
+        sent.flows.extend(flows.map(|others| (frontend, others)));
         sent.units.push((at, target));
         self.frontends.entry_mut(at).sent = true;
     }
@@ -190,6 +211,9 @@ impl Proxy {
         if !sent.common.is_empty() {
             self.retries.clear(common::UNIT);
             self.common.done(sent.common);
+        }
+        for (frontend, others) in sent.flows {
+            self.flows.set(frontend, others);
         }
         for (at, has) in sent.units {
             self.retries.clear(at);

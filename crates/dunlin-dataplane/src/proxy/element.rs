@@ -170,4 +170,7 @@ pub struct Found {
     pub intact: bool,
     /// Something of ours is there, intact or not.
     pub present: bool,
+    /// Where UDP flows go to: their first destination and who answers, of those that are translated or are to a frontend that
+    /// was found; each once. The first read-back after a start tells them, at most [`super::MAX_FLOWS`]; no other.
+    pub flows: Vec<(Frontend, SocketAddr)>,
 }

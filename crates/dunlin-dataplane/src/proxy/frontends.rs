@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::BuildHasher;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use dunlin_net::service::{Frontend, FrontendRule, View};
@@ -33,6 +34,12 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn wanted(&self) -> Option<&FrontendRule> {
         self.wanted.as_ref()
+    }
+
+    /// Endpoints that flows go on to though new ones do not.
+    pub(super) fn serving(&self) -> &[SocketAddr] {
+        let serving = self.wanted.as_ref().and_then(|rule| rule.serving.as_ref());
+        serving.map_or(&[], |serving| serving)
     }
 
     pub(super) fn is_programmed(&self) -> bool {

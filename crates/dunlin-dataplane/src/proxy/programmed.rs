@@ -135,10 +135,22 @@ impl Programmed {
         reach
     }
 
+    /// The same from either.
+    pub(super) fn reach_of_all(&self, afi: Afi) -> Vec<SocketAddr> {
+        union(&View::ALL.map(|view| self.reach(afi, view)))
+    }
+
     pub(super) fn is_sticky(&self) -> bool {
         let sticky = |set: &FrontendSet| matches!(set, FrontendSet::Sticky { .. });
         self.sets.iter().any(sticky)
     }
+}
+
+fn union(of: &[Vec<SocketAddr>; 2]) -> Vec<SocketAddr> {
+    let mut union = of.concat();
+    union.sort_unstable();
+    union.dedup();
+    union
 }
 
 /// A treatment as the tables are able to do it.
@@ -358,11 +370,13 @@ pub(super) fn difference(frontend: Frontend, has: &Programmed, to: &Programmed, 
     ops.append(&mut behind);
 }
 
-/// Appends what is no longer true for flows and clients once `to` is there in place of `has`.
+/// Appends what is no longer true for flows and clients once `to` is there in place of `has`. Flows to those of `serving`
+/// (ascending) go on.
 pub(super) fn forgets(
     frontend: Frontend,
     has: &Programmed,
     to: &Programmed,
+    serving: &[SocketAddr],
     forget: &mut Vec<Forget>,
 ) {
     let afi = frontend.afi();
@@ -373,22 +387,17 @@ pub(super) fn forgets(
     let reach = |of: &Programmed| View::ALL.map(|view| of.reach(afi, view));
     let (before, after) = (reach(has), reach(to));
     let lacks = |of: &[SocketAddr], endpoint: &SocketAddr| of.binary_search(endpoint).is_err();
-    let union = |of: &[Vec<SocketAddr>; 2]| {
-        let mut union = of.concat();
-        union.sort_unstable();
-        union.dedup();
-        union
-    };
     let (all_before, all_after) = (union(&before), union(&after));
     if udp {
         let gone = all_before
             .iter()
-            .filter(|endpoint| lacks(&all_after, endpoint));
+            .filter(|endpoint| lacks(&all_after, endpoint) && lacks(serving, endpoint));
         forget.extend(gone.map(|endpoint| Forget::Flows {
             frontend,
             endpoint: *endpoint,
         }));
-        if all_before.is_empty() && !all_after.is_empty() {
+        let mut views = before.iter().zip(&after);
+        if views.any(|(before, after)| before.is_empty() && !after.is_empty()) {
             forget.push(Forget::Untranslated { frontend });
         }
     }

@@ -42,6 +42,7 @@ impl Proxy {
             Tables::ToMake { present }
         };
         self.pause_until = None;
+        self.flows.found(found.flows);
         let elements = if found.intact {
             found.elements
         } else {
@@ -71,6 +72,7 @@ impl Proxy {
                 self.owed.clear();
                 self.owed_at = None;
                 self.lost.clear();
+                self.flows.clear();
                 return;
             }
             Ok(_) => KernelError {

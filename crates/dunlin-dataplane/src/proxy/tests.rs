@@ -52,6 +52,7 @@ fn rule(at: &str, inside: Treatment) -> FrontendRule {
         inside,
         outside: None,
         sources: None,
+        serving: None,
     }
 }
 

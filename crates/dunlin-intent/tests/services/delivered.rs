@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use dunlin_intent::*;
-use dunlin_net::service::{Balance, Frontend, FrontendRule, Treatment};
+use dunlin_net::service::{Balance, Frontend, FrontendRule, Protocol, Treatment};
 use dunlin_net::{Afi, IpNet};
 
 use crate::ZONE;
@@ -208,6 +208,14 @@ impl Rules<'_> {
             }
             let known = self.known(service, asked.port, asked.frontend.afi());
             let [cluster, local] = self.outcomes(service, &known);
+            let all: BTreeSet<SocketAddr> = known.keys().copied().collect();
+            let chosen = |of: &Treatment| match of {
+                Treatment::Balance(balance) => balance.endpoints.iter().copied().collect(),
+                _ => BTreeSet::new(),
+            };
+            let only_local = service.internal_traffic_policy == TrafficPolicy::Local;
+            let some = chosen(&cluster) != all || (only_local && chosen(&local) != all);
+            let udp = asked.frontend.protocol == Protocol::Udp;
             let internal = asked.kind == Some(ServiceAddressKind::ClusterIp);
             let policy = match internal {
                 true => service.internal_traffic_policy,
@@ -230,6 +238,7 @@ impl Rules<'_> {
                 inside,
                 outside,
                 sources: (guarded && !sources.is_empty()).then(|| sources.into_iter().collect()),
+                serving: (udp && some).then(|| all.into_iter().collect()),
             });
         }
         rules.sort_by_key(|rule| rule.frontend);

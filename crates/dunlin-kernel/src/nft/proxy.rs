@@ -30,6 +30,8 @@ pub struct ProxyTables {
     conntrack: Option<Conntrack>,
     /// The sets made on demand that are there; `None`: unknown.
     made: Option<BTreeSet<FrontendSet>>,
+    /// See [`dunlin_dataplane::proxy::Found::flows`].
+    told_flows: bool,
 }
 
 /// Whether the tables of both families are there, whatever is in them.
@@ -66,6 +68,7 @@ impl ProxyTables {
             nft: Nft::open()?,
             conntrack: None,
             made: None,
+            told_flows: false,
         })
     }
 

@@ -65,6 +65,7 @@ impl Kernel {
             elements,
             intact: self.intact,
             present: self.present,
+            flows: Vec::new(),
         }
     }
 

@@ -1,14 +1,14 @@
 //! Random sequences of all that can happen, against the treatments computed anew.
 
 mod check;
+mod draw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_net::service::{Balance, Choice, Frontend, FrontendRule, Protocol, Treatment, View};
-use dunlin_net::{Afi, Instant, IpNet};
+use dunlin_net::service::{Frontend, FrontendRule, Protocol, View};
+use dunlin_net::{Instant, IpNet};
 
 use check::{is_sticky, source};
 
@@ -54,6 +54,8 @@ struct World {
     /// UDP flows that conntrack has, to an endpoint or (`None`) untranslated.
     flows: BTreeSet<(Frontend, Option<SocketAddr>)>,
     clients: BTreeSet<(Frontend, View, SocketAddr)>,
+    /// A read-back since the start has told of flows.
+    flows_told: bool,
 }
 
 fn all_frontends() -> Vec<Frontend> {
@@ -87,6 +89,7 @@ impl World {
             frail: false,
             flows: BTreeSet::new(),
             clients: BTreeSet::new(),
+            flows_told: false,
         };
         world.set_near(0);
         world
@@ -98,68 +101,6 @@ impl World {
         let pods: Vec<IpNet> = pods.iter().map(|net| net.parse().unwrap()).collect();
         let nodes: Vec<IpAddr> = nodes.iter().map(|addr| addr.parse().unwrap()).collect();
         self.proxy.set_near(&pods, &nodes);
-    }
-
-    fn treatment(&mut self, afi: Afi) -> Treatment {
-        match self.rng.below(8) {
-            0 => return Treatment::Reject,
-            1 => return Treatment::Drop,
-            _ => {}
-        }
-        let count = match self.rng.below(10) {
-            0 => 30,
-            _ => 1 + self.rng.below(6),
-        };
-        let mut endpoints: Vec<SocketAddr> = (0..count)
-            .map(|_| {
-                let last = 1 + self.rng.below(40);
-                // Now and then one that is of no use.
-                let port = if self.rng.below(60) == 0 { 0 } else { 8080 };
-                let text = match (afi, self.rng.below(60)) {
-                    (Afi::Ipv4, 1..) | (Afi::Ipv6, 0) => format!("10.0.0.{last}:{port}"),
-                    _ => format!("[fd00::{last:x}]:{port}"),
-                };
-                text.parse().unwrap()
-            })
-            .collect();
-        endpoints.sort_unstable();
-        endpoints.dedup();
-        let choice = match self.rng.below(8) {
-            0 => Choice::Maglev { slots: 31 },
-            1 => Choice::Maglev { slots: 90 },
-            _ => Choice::Random,
-        };
-        let affinity_secs = [None, None, Some(60), Some(10_800)][self.rng.below(4)];
-        Treatment::Balance(Arc::new(Balance {
-            endpoints: endpoints.into(),
-            choice,
-            affinity_secs,
-        }))
-    }
-
-    fn rule(&mut self, frontend: Frontend) -> FrontendRule {
-        let inside = self.treatment(frontend.afi());
-        let outside = match self.rng.below(6) {
-            0 => Some(inside.clone()),
-            1 | 2 => Some(self.treatment(frontend.afi())),
-            _ => None,
-        };
-        let sources: [&[&str]; 4] = [
-            &[],
-            &["198.51.100.0/25", "198.51.100.128/25", "198.51.100.7/32"],
-            &["198.51.100.0/26", "2001:db8:1::/48"],
-            &["0.0.0.0/0", "198.51.100.0/24", "2001:db8:1::/48"],
-        ];
-        let sources = (self.rng.below(4) == 0).then(|| {
-            let sources = sources[self.rng.below(4)].iter();
-            sources.map(|net| net.parse().unwrap()).collect()
-        });
-        FrontendRule {
-            frontend,
-            inside,
-            outside,
-            sources,
-        }
     }
 
     fn change_service(&mut self) {
@@ -205,6 +146,16 @@ impl World {
         rules.into_iter().find(|rule| rule.frontend == *at)
     }
 
+    /// What the first read-back tells of conntrack.
+    fn told_flows(&self) -> Vec<(Frontend, SocketAddr)> {
+        let known = |at: &Frontend| !self.kernel.of(*at).is_empty();
+        let told = |(at, to): &(Frontend, Option<SocketAddr>)| match to {
+            Some(to) => Some((*at, *to)),
+            None => known(at).then(|| (*at, SocketAddr::new(at.addr, at.port))),
+        };
+        self.flows.iter().filter_map(told).collect()
+    }
+
     /// One thing to the kernel and its answer.
     fn step(&mut self, faults: bool) -> bool {
         let Some(command) = self.proxy.next(self.now) else {
@@ -216,7 +167,15 @@ impl World {
                     self.proxy.on_found(self.now, Err(error(4)));
                     return true;
                 }
-                let found = self.kernel.found();
+                let mut found = self.kernel.found();
+                if !std::mem::replace(&mut self.flows_told, true) {
+                    found.flows = self.told_flows();
+                    // Of a frontend that is neither found nor wanted it cannot be known whose flows they are.
+                    let (kernel, claims) = (&self.kernel, &self.claims);
+                    let tells =
+                        |at: &Frontend| claims.contains_key(at) || !kernel.of(*at).is_empty();
+                    self.flows.retain(|(at, _)| tells(at));
+                }
                 self.doubt = false;
                 if faults && self.rng.below(10) == 0 {
                     self.meddle();
@@ -294,6 +253,9 @@ impl World {
             Forget::Flows { frontend, endpoint } => {
                 assert_eq!(frontend.protocol, Protocol::Udp);
                 self.flows.remove(&(frontend, Some(endpoint)));
+                if endpoint == SocketAddr::new(frontend.addr, frontend.port) {
+                    self.flows.remove(&(frontend, None));
+                }
             }
             Forget::Untranslated { frontend } => {
                 assert_eq!(frontend.protocol, Protocol::Udp);
@@ -361,9 +323,13 @@ impl World {
 
     fn restart(&mut self) {
         if self.doubt || self.debts || self.frail || !self.kernel.intact {
-            self.flows.clear();
+            // Of flows to what nobody wants any more, and of those that were never translated, nothing tells.
+            let claims = &self.claims;
+            self.flows
+                .retain(|(at, to)| to.is_some() && claims.contains_key(at));
             self.clients.clear();
         }
+        self.flows_told = false;
         self.debts = false;
         self.frail = false;
         self.doubt = true;
@@ -403,6 +369,10 @@ impl World {
         let to = match self.kernel.walk(at, view, from) {
             Walk::Reaches(reached) => {
                 let reached: Vec<SocketAddr> = reached.into_iter().collect();
+                if reached.is_empty() {
+                    // Somebody has taken all slots away.
+                    return;
+                }
                 Some(reached[self.rng.below(reached.len())])
             }
             Walk::Untouched => None,

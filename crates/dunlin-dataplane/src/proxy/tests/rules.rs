@@ -251,6 +251,14 @@ fn only_udp_flows_are_forgotten_and_only_to_what_is_gone() {
     assert_eq!(forget, ["flows to 10.0.0.1:1", "flows to 10.0.0.2:1"]);
     let (_, forget) = change(rule(udp, Treatment::Reject), one(udp));
     assert_eq!(forget, ["untranslated to 10.96.0.1:53/UDP"]);
+    // One that terminates and still serves keeps them, too.
+    let leaving = |serving: &[&str]| FrontendRule {
+        serving: Some(endpoints(serving)),
+        ..rule(udp, to(&["10.0.0.2:1"]))
+    };
+    let serves = leaving(&["10.0.0.1:1", "10.0.0.2:1"]);
+    assert_eq!(change(two(udp), Some(serves.clone())).1, [""; 0]);
+    assert_eq!(change(serves, Some(leaving(&[]))).1, [""; 0], "it had none");
     // One that still serves somebody keeps its flows.
     let local = FrontendRule {
         outside: Some(to(&["10.0.0.2:1"])),

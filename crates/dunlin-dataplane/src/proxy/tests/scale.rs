@@ -35,6 +35,7 @@ fn service(n: u32, endpoints: u32, first: u32) -> Vec<FrontendRule> {
         })),
         outside: None,
         sources: None,
+        serving: None,
     }]
 }
 
@@ -173,6 +174,7 @@ fn figures() {
             elements,
             intact: true,
             present: true,
+            flows: Vec::new(),
         };
         let mut fresh = Proxy::new(3);
         fresh.set_enabled(true);

@@ -14,10 +14,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use dunlin_net::Afi;
-use dunlin_net::service::{Balance, Frontend, FrontendRule, Treatment};
+use dunlin_net::service::{Balance, Frontend, FrontendRule, Protocol, Treatment};
 
 use super::{Cluster, Service, Services, Spec, WithheldReason};
-use crate::fact::{EndpointSliceFact, NamespacedName, ServiceAddressKind, ServicePortFact};
+use crate::fact::{
+    EndpointSliceFact, NamespacedName, ServiceAddressKind, ServicePortFact, TrafficPolicy,
+};
 use crate::problem::Reason;
 use crate::settings::Faults;
 
@@ -176,9 +178,11 @@ impl Cluster {
             let Some(port) = delivery.ports.get(offer.port) else {
                 continue;
             };
-            let outcome = outcomes
-                .entry((offer.port, family))
-                .or_insert_with(|| self.outcome(name, delivery, port, family));
+            let outcome = outcomes.entry((offer.port, family)).or_insert_with(|| {
+                let policy = (delivery, service.spec.internal);
+                self.outcome(name, policy, port, family)
+            });
+            let serving = outcome.serving.clone();
             let (inside, outside) = service.spec.views(offer.kind, outcome);
             let balanced = offer.kind == Some(ServiceAddressKind::LoadBalancerIp);
             let rule = FrontendRule {
@@ -186,6 +190,7 @@ impl Cluster {
                 inside,
                 outside,
                 sources: delivery.sources.get(family).clone().filter(|_| balanced),
+                serving,
             };
             match offer.kind {
                 Some(_) => rules.push(rule),
@@ -239,7 +244,7 @@ impl Cluster {
     fn outcome(
         &self,
         name: &NamespacedName,
-        delivery: &Delivery,
+        (delivery, internal): (&Delivery, TrafficPolicy),
         port: &ServicePortFact,
         family: Afi,
     ) -> Outcome {
@@ -248,7 +253,8 @@ impl Cluster {
             let zone = treatments.zone.as_deref();
             treatments.backends.behind(name, family, port, places, zone)
         });
-        let Chosen { cluster, local } = choose::choose(&candidates.unwrap_or_default());
+        let candidates = candidates.unwrap_or_default();
+        let Chosen { cluster, local } = choose::choose(&candidates);
         let balance = |endpoints: Vec<SocketAddr>| {
             Treatment::Balance(Arc::new(Balance {
                 endpoints: endpoints.into(),
@@ -260,16 +266,26 @@ impl Cluster {
             return Outcome {
                 cluster: Treatment::Reject,
                 local: Treatment::Reject,
+                serving: None,
             };
         }
         let same = cluster == local;
+        // As kube-proxy has it, neither its end nor a policy takes a flow from an endpoint that serves.
+        let no_local = internal == TrafficPolicy::Local && !same;
+        let passed_over = no_local || cluster.len() < candidates.len();
+        let serving = (port.protocol == Protocol::Udp && passed_over)
+            .then(|| candidates.iter().map(|candidate| candidate.addr).collect());
         let cluster = balance(cluster);
         let local = match local {
             _ if same => cluster.clone(),
             local if local.is_empty() => Treatment::Drop,
             local => balance(local),
         };
-        Outcome { cluster, local }
+        Outcome {
+            cluster,
+            local,
+            serving,
+        }
     }
 
     /// The oldest Service that claims the same frontend, if it is another.

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use dunlin_dataplane::KernelError;
-use dunlin_dataplane::proxy::Forget;
+use dunlin_dataplane::proxy::{Element, Forget, Found, FrontendSet, MAX_FLOWS};
 use dunlin_net::Afi;
 use dunlin_net::service::{Frontend, Protocol};
 
@@ -62,6 +62,44 @@ impl ProxyTables {
         result
             .and(self.forget_flows(&flows))
             .map_err(|error| KernelError::from(&error))
+    }
+
+    /// What conntrack has of UDP, once. Without it the tables are read all the same.
+    pub(super) fn tell_flows(&mut self, found: &mut Found) {
+        if self.told_flows {
+            return;
+        }
+        let known = found.elements.iter().filter_map(|element| match element {
+            Element::Member {
+                set: FrontendSet::Known,
+                frontend,
+            } if frontend.protocol == Protocol::Udp => {
+                Some(SocketAddr::new(frontend.addr, frontend.port))
+            }
+            _ => None,
+        });
+        let known: HashSet<SocketAddr> = known.collect();
+        let read = Conntrack::open()
+            .and_then(|mut conntrack| conntrack.udp(MAX_FLOWS, |to| known.contains(&to)));
+        match read {
+            Ok(flows) => {
+                self.told_flows = true;
+                let mut flows: Vec<Flow> = flows.into_iter().collect();
+                flows.sort_unstable_by_key(|flow| (flow.to, flow.answered_by));
+                let tell = |flow: Flow| {
+                    let frontend = Frontend {
+                        addr: flow.to.ip(),
+                        protocol: Protocol::Udp,
+                        port: flow.to.port(),
+                    };
+                    (frontend, flow.answered_by)
+                };
+                found.flows = flows.into_iter().map(tell).collect();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "UDP flows from before are not known: those to endpoints that are gone end by timeout");
+            }
+        }
     }
 
     fn forget_flows(&mut self, flows: &[Flow]) -> Result<(), Error> {

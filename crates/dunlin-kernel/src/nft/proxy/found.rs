@@ -34,17 +34,21 @@ impl ProxyTables {
             elements: Vec::new(),
             intact: false,
             present: shape.present,
+            flows: Vec::new(),
         };
         let Some(made) = shape.made else {
+            self.tell_flows(&mut found);
             return Ok(found);
         };
         for afi in Afi::ALL {
             if !self.read_table(afi, &made, &shape.counts, &mut found.elements)? {
                 found.elements.clear();
+                self.tell_flows(&mut found);
                 return Ok(found);
             }
         }
         found.intact = true;
+        self.tell_flows(&mut found);
         self.made = Some(made);
         Ok(found)
     }

@@ -10,6 +10,9 @@ use super::super::kernel::{Kernel, Walk};
 use super::{NEAR, World, all_frontends};
 use crate::proxy::{Batch, Element, Forget, FrontendSet, Op};
 
+/// Somebody else put slots from here on, behind all that there may be: they go by themselves.
+const ODD: u32 = 1 << 20;
+
 impl World {
     /// Nobody meets half of a frontend, and only what is gone is forgotten.
     pub(super) fn check_step(&self, before: &Kernel, batch: &Batch) {
@@ -20,6 +23,7 @@ impl World {
             .ops
             .iter()
             .filter_map(|(Op::Add(element) | Op::Remove(element))| match element {
+                Element::Slot { slot, .. } if *slot >= ODD => None,
                 Element::Slot { frontend, .. } | Element::Member { frontend, .. } => {
                     Some(*frontend)
                 }
@@ -36,6 +40,10 @@ impl World {
         }
         for forget in &batch.forget {
             if let Forget::Flows { frontend, endpoint } = forget {
+                assert!(
+                    self.debts || !self.serves(*frontend, endpoint),
+                    "{endpoint} serves"
+                );
                 for view in View::ALL {
                     // A batch that owes may come when the endpoint is back.
                     if let Walk::Reaches(reached) = self.kernel.walk(*frontend, view, None) {
@@ -44,6 +52,11 @@ impl World {
                 }
             }
         }
+    }
+
+    fn serves(&self, at: Frontend, endpoint: &SocketAddr) -> bool {
+        let serving = self.wanted(&at).and_then(|rule| rule.serving.as_ref());
+        serving.is_some_and(|serving| serving.contains(endpoint))
     }
 
     fn wanted_at_plan(&self, at: Frontend) -> bool {
@@ -57,7 +70,7 @@ impl World {
             let slots: Vec<u32> = of
                 .iter()
                 .filter_map(|element| match element {
-                    Element::Slot { view: v, slot, .. } if *v == view => Some(*slot),
+                    Element::Slot { view: v, slot, .. } if *v == view && *slot < ODD => Some(*slot),
                     _ => None,
                 })
                 .collect();
@@ -125,7 +138,10 @@ impl World {
         for (at, to) in &self.flows {
             let reached = reach(&self.kernel, *at);
             match to {
-                Some(to) => assert!(reached.iter().any(|r| r.contains(to)), "a flow to {to}"),
+                Some(to) => {
+                    let lasts = reached.iter().any(|r| r.contains(to)) || self.serves(*at, to);
+                    assert!(lasts, "a flow of {at} to {to}");
+                }
                 None => assert!(reached.iter().all(BTreeSet::is_empty), "{at} untranslated"),
             }
         }

@@ -1,7 +1,7 @@
 //! What a Service asks the service proxy for.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use dunlin_net::service::{Frontend, Treatment};
@@ -83,6 +83,8 @@ pub(super) struct Outcome {
     pub(super) cluster: Treatment,
     /// By the policy Local.
     pub(super) local: Treatment,
+    /// See [`dunlin_net::service::FrontendRule::serving`].
+    pub(super) serving: Option<Arc<[SocketAddr]>>,
 }
 
 impl Spec {

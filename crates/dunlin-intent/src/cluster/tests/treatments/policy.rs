@@ -211,3 +211,42 @@ fn a_load_balancer_is_told_of_the_ready_endpoints_here() {
         assert_eq!(count(&cluster), None);
     }
 }
+
+#[test]
+fn udp_flows_go_on_to_whatever_serves_though_new_ones_go_elsewhere() {
+    let serving = |internal, list: &str| {
+        let asked = service(|s| {
+            s.internal_traffic_policy = internal;
+            s.ports[0].protocol = Protocol::Udp;
+            s.ports.push(ServicePortFact {
+                name: "tcp".to_owned(),
+                ..port(80, None)
+            });
+        });
+        let mut slice = slice("a-1", list);
+        slice.ports = vec![to("", Protocol::Udp, 8080), to("tcp", Protocol::Tcp, 8080)];
+        let cluster = proxied([asked, Fact::EndpointSlice(slice)]);
+        let rules = rules(&cluster);
+        let tcp = |rule: &&FrontendRule| rule.frontend.protocol == Protocol::Tcp;
+        assert!(rules.iter().filter(tcp).all(|rule| rule.serving.is_none()));
+        let mut udp = rules.iter().filter(|rule| !tcp(rule));
+        let first = udp.next().unwrap().serving.clone();
+        assert!(udp.all(|rule| rule.serving == first), "{rules:?}");
+        let last = |at: &std::net::SocketAddr| at.ip().to_string().replace("10.244.1.", "");
+        first.map(|list| list.iter().map(last).collect::<Vec<_>>().join(","))
+    };
+    for (policy, list, expected) in [
+        (Any, "", None),
+        (Any, "1:r 2:rL", None),
+        (Any, "1:t 2:t", None),
+        // One that terminates and still serves; by KEP-1669 an unready one serves no longer.
+        (Any, "1:r 2:t 3:u 4:ut", Some("1,2")),
+        // Hints pass others over, so does the policy.
+        (Any, "1:r::n1 2:r::n2", Some("1,2")),
+        (Local, "1:r 2:rL", Some("1,2")),
+        (Local, "1:rL 2:rL", None),
+    ] {
+        let found = serving(policy, list);
+        assert_eq!(found.as_deref(), expected, "{policy:?} {list:?}");
+    }
+}
