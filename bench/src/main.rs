@@ -8,10 +8,12 @@
     reason = "its output is its result"
 )]
 
+mod api_server;
 mod daemon;
 mod fleet;
 mod interrupt;
 mod netns;
+mod nft_monitor;
 mod process;
 mod report;
 mod scenario;
@@ -46,6 +48,8 @@ enum Scenario {
     Scale,
     /// The same against an API in memory, and 50 endpoint changes a second
     Api,
+    /// The service proxy beside kube-proxy's nftables mode, at 10,000 and 50,000 services
+    Proxy,
 }
 
 /// Benchmarks of Dunlin beside BIRD, FRR, OpenBGPD and GoBGP. Needs root and iproute2.
@@ -62,8 +66,8 @@ struct Args {
     /// Which daemons [default: all that are found]
     #[arg(long, value_delimiter = ',')]
     daemons: Vec<Kind>,
-    /// Only these cases of `routes`
-    #[arg(long = "case", value_delimiter = ',', value_parser = scenario::routes::case_names())]
+    /// Only these cases of `routes`, or of `proxy`: middle, large, connections
+    #[arg(long = "case", value_delimiter = ',', value_parser = scenario::case_names())]
     cases: Vec<String>,
     /// Numbers of sessions for `mesh`
     #[arg(long, value_delimiter = ',', default_values_t = [500, 2000, 5000])]
@@ -182,6 +186,9 @@ fn run(args: &Args, options: &Options, results: &mut Vec<serde_json::Value>) -> 
     }
     if wants(Scenario::Api) {
         scenario::api::run(options, &mut show)?;
+    }
+    if wants(Scenario::Proxy) {
+        scenario::proxy::run(options, &mut show)?;
     }
     Ok(())
 }

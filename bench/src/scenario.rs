@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod kernel;
 pub(crate) mod lab;
 pub(crate) mod mesh;
+pub(crate) mod proxy;
 pub(crate) mod routes;
 pub(crate) mod scale;
 pub(crate) mod services;
@@ -18,6 +19,12 @@ use crate::interrupt;
 use crate::netns::Bed;
 use crate::process::{Processes, Scratch};
 use crate::report::Report;
+
+/// What `--case` takes.
+pub(crate) fn case_names() -> clap::builder::PossibleValuesParser {
+    let names = routes::case_names().chain(proxy::CASES);
+    names.collect::<Vec<_>>().into()
+}
 
 /// What the command line chose.
 #[derive(Debug)]

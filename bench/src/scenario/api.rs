@@ -1,7 +1,7 @@
 //! A big API in memory: a cluster of 5,000 nodes, 10,000 Services and 100,000 endpoints in an API, and one agent beside it.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -9,6 +9,7 @@ use dunlin_fakeapi::FakeApi;
 use serde_json::{Value, json};
 
 use super::Options;
+use crate::api_server::Server;
 use crate::interrupt;
 use crate::netns::{Bed, DAEMON_ADDRESS};
 use crate::process::{Processes, Scratch};
@@ -54,20 +55,8 @@ pub(crate) fn run(options: &Options, mut show: impl FnMut(Report)) -> Result<()>
 fn measure(options: &Options, api: &FakeApi, ready: bool) -> Result<Vec<f64>> {
     let bed = Bed::new(0)?;
     let scratch = Scratch::new()?;
-    let listener = bed.daemon.run(|| TcpListener::bind("127.0.0.1:0"))??;
-    let address = listener.local_addr()?;
-    let _server = Server::start(api.clone(), listener)?;
-    let kubeconfig = scratch.write("kubeconfig", &kubeconfig(address))?;
-    for name in ["state", "cni"] {
-        std::fs::create_dir(scratch.path().join(name))?;
-    }
-    let dir = scratch.path().display();
-    let args = format!(
-        "{} agent --node-name node-0 --cluster kube --kubeconfig {kubeconfig} --socket {dir}/agent.sock \
-         --state-dir {dir}/state --cni-conf-dir {dir}/cni --metrics-addr {METRICS} --service-proxy off --log warn",
-        options.dunlin.display()
-    );
-    let argv: Vec<String> = args.split_whitespace().map(str::to_owned).collect();
+    let server = Server::start(api.clone(), &bed.daemon, &scratch)?;
+    let argv = agent(options, &scratch, server.kubeconfig(), "off")?;
     let mut processes = Processes::default();
     let started = Instant::now();
     processes.start(&bed.daemon, &scratch, &argv, None)?;
@@ -97,6 +86,26 @@ fn measure(options: &Options, api: &FakeApi, ready: bool) -> Result<Vec<f64>> {
     ])
 }
 
+/// The agent of `node-0` and its arguments.
+pub(super) fn agent(
+    options: &Options,
+    scratch: &Scratch,
+    kubeconfig: &str,
+    service_proxy: &str,
+) -> Result<Vec<String>> {
+    for name in ["state", "cni"] {
+        std::fs::create_dir_all(scratch.path().join(name))?;
+    }
+    let dir = scratch.path().display();
+    let args = format!(
+        "{} agent --node-name node-0 --cluster kube --kubeconfig {kubeconfig} --socket {dir}/agent.sock \
+         --state-dir {dir}/state --cni-conf-dir {dir}/cni --metrics-addr {METRICS} --service-proxy {service_proxy} \
+         --log warn",
+        options.dunlin.display()
+    );
+    Ok(args.split_whitespace().map(str::to_owned).collect())
+}
+
 fn until_synced(processes: &mut Processes, options: &Options) -> Result<Instant> {
     let deadline = options.deadline();
     let step = Duration::from_millis(50);
@@ -117,7 +126,12 @@ fn slice_events() -> Result<u64> {
 }
 
 fn scrape() -> Result<String> {
-    let mut stream = TcpStream::connect(METRICS)?;
+    metrics(METRICS)
+}
+
+/// What a program in the caller's namespace counts.
+pub(super) fn metrics(server: SocketAddr) -> Result<String> {
+    let mut stream = TcpStream::connect(server)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
     let mut text = String::new();
@@ -125,7 +139,7 @@ fn scrape() -> Result<String> {
     Ok(text)
 }
 
-fn pause(time: Duration) -> Result<()> {
+pub(super) fn pause(time: Duration) -> Result<()> {
     let deadline = Instant::now() + time;
     while Instant::now() < deadline {
         interrupt::check(deadline + time, "the pause")?;
@@ -147,55 +161,6 @@ fn churn(api: &FakeApi, ready: bool) -> Result<u64> {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
     }
     Ok(changes)
-}
-
-/// A server in a thread of its own, until dropped.
-struct Server(Option<tokio::sync::oneshot::Sender<()>>);
-
-impl Server {
-    fn start(api: FakeApi, listener: TcpListener) -> Result<Server> {
-        let (end, ended) = tokio::sync::oneshot::channel::<()>();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        listener.set_nonblocking(true)?;
-        std::thread::spawn(move || {
-            runtime.block_on(async move {
-                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
-                    return;
-                };
-                tokio::select! {
-                    _ = api.serve(listener) => {}
-                    _ = ended => {}
-                }
-            });
-        });
-        Ok(Server(Some(end)))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.0.take());
-    }
-}
-
-fn kubeconfig(server: SocketAddr) -> String {
-    format!(
-        "apiVersion: v1
-kind: Config
-current-context: bench
-contexts:
-- name: bench
-  context: {{cluster: bench, user: bench}}
-clusters:
-- name: bench
-  cluster: {{server: \"http://{server}\"}}
-users:
-- name: bench
-  user: {{}}
-"
-    )
 }
 
 fn fill() -> FakeApi {

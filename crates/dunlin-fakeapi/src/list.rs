@@ -1,5 +1,6 @@
 //! Lists and single objects.
 
+use serde::Serializer as _;
 use serde_json::{Value, json};
 
 use crate::answer::{self, Answer};
@@ -64,12 +65,8 @@ pub(crate) fn list(store: &Store, target: &Target, query: &str) -> Answer {
     let mut taken = 0;
     let mut next = String::new();
     let mut last = "";
-    for (place, object) in store.objects(&target.collection) {
-        if after
-            .as_deref()
-            .is_some_and(|after| place.as_str() <= after)
-            || !selection.takes(object)
-        {
+    for (place, object) in store.objects_after(&target.collection, after.as_deref()) {
+        if !selection.takes(object) {
             continue;
         }
         if taken == limit {
@@ -88,7 +85,8 @@ pub(crate) fn list(store: &Store, target: &Target, query: &str) -> Answer {
         meta["continue"] = next.into();
     }
     let head = format!(
-        r#"{{"kind":"List","apiVersion":{:?},"metadata":{meta},"items":["#,
+        r#"{{"kind":{:?},"apiVersion":{:?},"metadata":{meta},"items":["#,
+        list_kind(store, target),
         target.api_version
     );
     let mut whole = head.into_bytes();
@@ -97,14 +95,19 @@ pub(crate) fn list(store: &Store, target: &Target, query: &str) -> Answer {
     answer::text(200, whole)
 }
 
+/// What a list says it is. Of a collection without objects nobody knows of what kind they would be.
+fn list_kind(store: &Store, target: &Target) -> String {
+    let first = store.objects(&target.collection).next();
+    let kind = first.and_then(|(_, object)| object["kind"].as_str());
+    format!("{}List", kind.unwrap_or_default())
+}
+
 /// Items of the server's own kinds do not say what they are.
 fn write_item(text: &mut Vec<u8>, target: &Target, object: &Value) {
     let written = match object.as_object() {
         Some(fields) if !target.is_custom() => {
-            let mut bare = fields.clone();
-            bare.remove("kind");
-            bare.remove("apiVersion");
-            serde_json::to_writer(text, &bare)
+            let named = |(name, _): &(&String, &Value)| !matches!(&name[..], "kind" | "apiVersion");
+            serde_json::Serializer::new(text).collect_map(fields.iter().filter(named))
         }
         _ => serde_json::to_writer(text, object),
     };

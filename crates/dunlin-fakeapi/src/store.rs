@@ -1,6 +1,7 @@
 //! The objects, their versions, and what happened to them lately.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -71,6 +72,18 @@ impl Store {
         collection: &str,
     ) -> impl Iterator<Item = (&'a Place, &'a Arc<Value>)> + use<'a> {
         self.collections.get(collection).into_iter().flatten()
+    }
+
+    /// Those behind a place.
+    pub(crate) fn objects_after<'a>(
+        &'a self,
+        collection: &str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = (&'a Place, &'a Arc<Value>)> + use<'a> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let objects = self.collections.get(collection);
+        let range = objects.map(|objects| objects.range::<str, _>((from, Bound::Unbounded)));
+        range.into_iter().flatten()
     }
 
     /// Puts an object, new or not, and gives it a version.

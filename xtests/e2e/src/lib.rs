@@ -56,18 +56,30 @@ pub fn wait_for<T>(
 /// If it does not build.
 pub fn control_plane() -> Result<PathBuf, String> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT.get_or_init(build).clone()
+    BUILT.get_or_init(|| build("control-plane")).clone()
 }
 
-fn build() -> Result<PathBuf, String> {
+/// The same for kube-proxy's program.
+///
+/// # Errors
+/// If it cannot run here: no root, no Go.
+///
+/// # Panics
+/// If it does not build.
+pub fn kube_proxy() -> Result<PathBuf, String> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT.get_or_init(|| build("kube-proxy")).clone()
+}
+
+fn build(program: &str) -> Result<PathBuf, String> {
     if !rustix::process::geteuid().is_root() {
         return Err("needs root, to make network namespaces".into());
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../script/build-control-plane.sh");
-    let output = Command::new(&script).output().expect("bash");
+    let output = Command::new(&script).arg(program).output().expect("bash");
     match output.status.code() {
         Some(0) => Ok(String::from_utf8_lossy(&output.stdout).trim().into()),
-        Some(3) => Err("needs Go, to build a Kubernetes control plane".into()),
+        Some(3) => Err(format!("needs Go, to build the {program} of Kubernetes")),
         _ => panic!("{}: {output:?}", script.display()),
     }
 }
