@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 pub use dunlin_kube::api::{ApiConfig, ApiServer};
+use dunlin_net::service::ProxyOptions;
 
 /// Where the agent's directories and files are unless it was told otherwise.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/dunlin";
@@ -43,6 +44,8 @@ pub struct AgentConfig {
     pub state_dir: PathBuf,
     /// Whether to load-balance services on the node.
     pub service_proxy: ServiceProxy,
+    /// How, if they are.
+    pub proxy_options: ProxyOptions,
     /// What to log, as `tracing`'s filters say it: `info`, `info,dunlin_speaker=debug`.
     pub log: String,
     /// How to log.

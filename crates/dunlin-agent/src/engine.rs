@@ -73,7 +73,7 @@ pub(crate) fn spawn(start: &EngineStart) -> Result<EngineHandle> {
             restarting: start.same_boot,
             forwarding_preserved: start.same_boot,
         },
-        service_proxy: start.service_proxy,
+        service_proxy: start.service_proxy.clone(),
     };
     let seeds = Seeds {
         chance: seed.rotate_left(32),

@@ -13,6 +13,7 @@ use dunlin_api::{Answer, Plan, Query};
 use dunlin_core::{HealthPort, PlanStep, Revisions};
 use dunlin_intent::SourceEvent;
 use dunlin_net::IpNet;
+use dunlin_net::service::ProxyOptions;
 use tokio::sync::{oneshot, watch};
 
 /// What the core thread is started with.
@@ -25,8 +26,8 @@ pub struct EngineStart {
     /// Whether this is the same boot as at the last start: only then can routes found in the kernel be ours of before,
     /// and only then may the F bit of graceful restart be set (RFC 4724 section 3).
     pub same_boot: bool,
-    /// Whether to load-balance services on the node.
-    pub service_proxy: bool,
+    /// How to load-balance services on the node, if that is wanted.
+    pub service_proxy: Option<ProxyOptions>,
 }
 
 /// A request to the core thread.

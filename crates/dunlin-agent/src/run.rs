@@ -65,7 +65,8 @@ pub fn run_with(
         node_name: config.node_name.clone(),
         state_dir: config.state_dir.clone(),
         same_boot: claims.same_boot,
-        service_proxy: config.service_proxy != ServiceProxy::Off,
+        service_proxy: (config.service_proxy != ServiceProxy::Off)
+            .then(|| config.proxy_options.clone()),
     })?;
     runtime.block_on(supervise(config, claims, engine, host, signals))
 }

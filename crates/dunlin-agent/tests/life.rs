@@ -42,6 +42,7 @@ fn agent() {
         protocol_names: home.join("protocols"),
         state_dir: home.join("state"),
         service_proxy: Default::default(),
+        proxy_options: Default::default(),
         log: "info".into(),
         log_format: LogFormat::Text,
     };

@@ -6,6 +6,7 @@ use dunlin_dataplane::fib::{self, Fib};
 use dunlin_dataplane::links::Links;
 use dunlin_dataplane::{KernelCommand, KernelEvent};
 use dunlin_intent::{Change, Cluster, LocalIntent, PeerKey, SourceEvent};
+use dunlin_net::service::ProxyOptions;
 use dunlin_net::{Instant, IpNet, PeerId, PerFamily};
 
 use crate::announcing::Announcing;
@@ -27,8 +28,8 @@ pub struct CoreConfig {
     pub seed: u64,
     /// What is known of the agent's last run.
     pub restart: Restart,
-    /// Whether this node delivers what is sent to service addresses.
-    pub service_proxy: bool,
+    /// How this node delivers what is sent to service addresses, if it does.
+    pub service_proxy: Option<ProxyOptions>,
 }
 
 /// What happens to the core.
@@ -142,9 +143,11 @@ impl Core {
     pub fn new(config: CoreConfig, now: Instant) -> Core {
         Core {
             started: now,
-            cluster: match config.service_proxy {
-                true => Cluster::new(config.node_name.clone()).with_service_proxy(),
-                false => Cluster::new(config.node_name.clone()),
+            cluster: match config.service_proxy.clone() {
+                Some(options) => Cluster::new(config.node_name.clone())
+                    .with_service_proxy()
+                    .with_proxy_options(options),
+                None => Cluster::new(config.node_name.clone()),
             },
             local: None,
             peers: Peers::default(),
@@ -172,7 +175,7 @@ impl Core {
             announcing: Announcing::default(),
             revisions: Revisions::default(),
             drain: Drain::default(),
-            delivery: Delivery::new(config.service_proxy, config.seed),
+            delivery: Delivery::new(config.service_proxy.is_some(), config.seed),
             source_heard: None,
             fib_settled: None,
             config,

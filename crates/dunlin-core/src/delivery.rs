@@ -369,7 +369,9 @@ impl Core {
             self.on_treatment(now, &name);
         }
         let delivery = &mut self.delivery;
-        if delivery.enabled && self.synced && self.local.is_some() && delivery.patience.is_none() {
+        // Before the machine's addresses are known, node ports may be missing.
+        let known = self.synced && self.read_back && self.local.is_some();
+        if delivery.enabled && known && delivery.patience.is_none() {
             delivery.patience = Some(now + PATIENCE);
             delivery.proxy.synced();
         }

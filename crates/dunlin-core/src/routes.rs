@@ -396,6 +396,8 @@ impl Core {
             .map(|address| address.on_link)
             .collect();
         self.cluster.set_on_link(subnets);
+        let addresses = self.links.addresses().map(|address| address.local);
+        self.cluster.set_machine_addresses(addresses);
         self.links_changed = true;
     }
 

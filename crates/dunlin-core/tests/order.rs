@@ -121,7 +121,7 @@ impl Bench {
             node_name: "n1".into(),
             seed: SEED,
             restart: Restart::default(),
-            service_proxy: false,
+            service_proxy: None,
         };
         let mut bench = Bench {
             core: Core::new(config, NOW),

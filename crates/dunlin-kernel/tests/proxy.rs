@@ -41,6 +41,7 @@ fn some_of_each() -> Vec<Element> {
             frontend: service,
         };
         elements.push(member(FrontendSet::Guarded));
+        elements.push(member(FrontendSet::Masqueraded));
         elements.push(Element::Allowed {
             frontend: service,
             source: source.parse().unwrap(),

@@ -232,6 +232,42 @@ fn sources_are_rewritten_only_where_answers_would_go_another_way() {
 }
 
 #[test]
+fn where_it_is_asked_for_every_source_is_rewritten() {
+    in_netns(|| {
+        let world = World::new();
+        let mut elements = Vec::new();
+        for afi in Afi::ALL {
+            let addrs = addrs(afi);
+            for protocol in PROTOCOLS {
+                let here = at(addrs.pods[0], 8080);
+                serve(From::Space(&world.pod), protocol, here);
+                let service = frontend(addrs.service, protocol, 80);
+                elements.extend(Balanced::new(service, &[here]).elements());
+                elements.extend(members(service, &[FrontendSet::Masqueraded]));
+                let other = frontend(addrs.service, protocol, 81);
+                elements.extend(Balanced::new(other, &[here]).elements());
+            }
+        }
+        let _tables = tables(&elements);
+        for afi in Afi::ALL {
+            let addrs = addrs(afi);
+            let ip = |text: &str| -> IpAddr { text.parse().unwrap() };
+            for protocol in PROTOCOLS {
+                for (from, own) in [
+                    (From::Space(&world.outside), addrs.outside),
+                    (From::Space(&world.neighbour), addrs.pods[1]),
+                ] {
+                    let seen =
+                        |port| ask_from(from, protocol, at(own, 0), at(addrs.service, port)).seen;
+                    assert_eq!(seen(80), ip(addrs.node[0]), "{protocol} from {own}");
+                    assert_eq!(seen(81), ip(own), "{protocol} from {own}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn clients_come_back_to_their_endpoint_until_it_is_forgotten() {
     in_netns(|| {
         let world = World::new();

@@ -128,6 +128,27 @@ pub enum Treatment {
     Drop,
 }
 
+/// At which of a node's addresses its node ports are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NodePorts {
+    /// All InternalIPs of its Node.
+    #[default]
+    Internal,
+    /// The first InternalIP of each family.
+    Primary,
+    /// All addresses that the machine has within these, but those of the loopback networks.
+    Within(Vec<IpNet>),
+}
+
+/// What is the same for all services of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProxyOptions {
+    /// The source of every connection is rewritten to the node's, unless a Local policy keeps it.
+    pub masquerade_all: bool,
+    /// Where node ports are.
+    pub node_ports: NodePorts,
+}
+
 /// One frontend and its treatment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FrontendRule {
@@ -137,6 +158,8 @@ pub struct FrontendRule {
     pub inside: Treatment,
     /// From elsewhere; none given means the same.
     pub outside: Option<Treatment>,
+    /// The source is rewritten to the node's, wherever it comes from.
+    pub masquerade: bool,
     /// The only sources that may come from elsewhere (`loadBalancerSourceRanges`); none given means all.
     pub sources: Option<Arc<[IpNet]>>,
     /// Of UDP: all endpoints that serve, where new connections go to some of them only (others terminate, or are not what a

@@ -90,7 +90,7 @@ impl Host {
                 restarting: restarted,
                 forwarding_preserved: restarted,
             },
-            service_proxy: false,
+            service_proxy: None,
         };
         let seeds = Seeds {
             chance: self.seed,

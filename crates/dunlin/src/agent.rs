@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use dunlin_agent::config::{AgentConfig, KubeOptions, LogFormat};
 
+use dunlin_net::service::ProxyOptions;
+
 use crate::args::{AgentOptions, LogFormatName, Switch};
 
 pub(crate) fn run(options: AgentOptions, socket: PathBuf) -> Result<ExitCode> {
@@ -25,6 +27,10 @@ pub(crate) fn run(options: AgentOptions, socket: PathBuf) -> Result<ExitCode> {
         protocol_names: options.protocol_names,
         state_dir: options.state_dir,
         service_proxy: options.service_proxy.into(),
+        proxy_options: ProxyOptions {
+            masquerade_all: options.masquerade_all == Switch::On,
+            node_ports: options.node_port_addresses.0,
+        },
         log: options.log,
         log_format: match options.log_format {
             LogFormatName::Text => LogFormat::Text,

@@ -12,6 +12,7 @@ use dunlin_agent::config::{
     DEFAULT_PROTOCOL_NAMES, DEFAULT_SECRETS_DIR, DEFAULT_STATE_DIR, ServiceProxy,
 };
 use dunlin_api::DEFAULT_SOCKET;
+use dunlin_net::service::NodePorts;
 use dunlin_net::{Afi, IpNet};
 
 use crate::all_nodes::StatusOptions;
@@ -338,6 +339,25 @@ pub(crate) struct AgentOptions {
         default_value = "off"
     )]
     pub(crate) service_proxy: ServiceProxyMode,
+    /// Whether services see the node's address in place of every client's: for networks where answers would take another way.
+    /// A Local policy keeps the client's all the same.
+    #[arg(
+        long,
+        env = "DUNLIN_MASQUERADE_ALL",
+        value_enum,
+        value_name = "ON|OFF",
+        default_value = "off"
+    )]
+    pub(crate) masquerade_all: Switch,
+    /// At which addresses of the node node ports are: `internal`, all InternalIPs of its Node; `primary`, the first of each
+    /// family; or networks, as 192.0.2.0/24,2001:db8::/64: all addresses that the machine has within them.
+    #[arg(
+        long,
+        env = "DUNLIN_NODE_PORT_ADDRESSES",
+        value_name = "internal|primary|CIDR,...",
+        default_value = "internal"
+    )]
+    pub(crate) node_port_addresses: NodePortAddresses,
     /// Whether to give load-balancer addresses to services without a loadBalancerClass, as well as to those of class
     /// dunlin.dev/bgp. The same on all nodes.
     #[arg(
@@ -394,6 +414,28 @@ impl From<ServiceProxyMode> for ServiceProxy {
             ServiceProxyMode::Off => ServiceProxy::Off,
             ServiceProxyMode::TakeOver => ServiceProxy::TakeOver,
         }
+    }
+}
+
+/// Where node ports are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodePortAddresses(pub(crate) NodePorts);
+
+impl FromStr for NodePortAddresses {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<NodePortAddresses, String> {
+        let net = |text: &str| {
+            let net = text.trim().parse::<IpNet>();
+            net.map(|net| net.trunc()).map_err(|_| {
+                format!("{text:?} is neither `internal`, `primary` nor a network as 192.0.2.0/24")
+            })
+        };
+        Ok(NodePortAddresses(match text {
+            "internal" => NodePorts::Internal,
+            "primary" => NodePorts::Primary,
+            nets => NodePorts::Within(nets.split(',').map(net).collect::<Result<_, _>>()?),
+        }))
     }
 }
 

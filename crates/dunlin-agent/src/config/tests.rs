@@ -42,6 +42,7 @@ fn what_this_version_cannot_do_is_refused_by_name() {
         protocol_names: "/p".into(),
         state_dir: "/d".into(),
         service_proxy: Default::default(),
+        proxy_options: Default::default(),
         log: "info".into(),
         log_format: LogFormat::Text,
     };

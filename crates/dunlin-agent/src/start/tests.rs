@@ -24,6 +24,7 @@ impl Home {
             protocol_names: dir.0.join("protocols"),
             state_dir: dir.0.join("state"),
             service_proxy: Default::default(),
+            proxy_options: Default::default(),
             log: "info".into(),
             log_format: LogFormat::Text,
         };

@@ -144,7 +144,7 @@ impl Bench {
             node_name: "n1".into(),
             seed: SEED,
             restart: Restart::default(),
-            service_proxy,
+            service_proxy: service_proxy.then(Default::default),
         };
         let mut bench = Bench {
             core: Core::new(config, Instant::ZERO),

@@ -80,6 +80,8 @@ pub enum FrontendSet {
     },
     /// Those that only some sources may come to.
     Guarded,
+    /// Those whose connections get the node's source, wherever they come from.
+    Masqueraded,
 }
 
 /// A frontend has at most `1 << MAX_EXPONENT` endpoints.

@@ -52,6 +52,7 @@ impl fmt::Display for FrontendSet {
             FrontendSet::Refused => f.write_str("refused"),
             FrontendSet::Dropped { view } => write!(f, "dropped_{}", view_name(view)),
             FrontendSet::Guarded => f.write_str("guarded"),
+            FrontendSet::Masqueraded => f.write_str("masqueraded"),
         }
     }
 }

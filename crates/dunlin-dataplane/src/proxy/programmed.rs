@@ -244,6 +244,9 @@ pub(super) fn target(rule: &FrontendRule, has: &Programmed) -> Programmed {
         target.sets.push(FrontendSet::Guarded);
         target.allowed = allowed.into_boxed_slice();
     }
+    if rule.masquerade {
+        target.sets.push(FrontendSet::Masqueraded);
+    }
     target.sets.sort_unstable();
     target
 }

@@ -51,6 +51,7 @@ fn rule(at: &str, inside: Treatment) -> FrontendRule {
         frontend: frontend(at),
         inside,
         outside: None,
+        masquerade: false,
         sources: None,
         serving: None,
     }

@@ -237,6 +237,7 @@ impl Rules<'_> {
                 frontend: asked.frontend,
                 inside,
                 outside,
+                masquerade: false,
                 sources: (guarded && !sources.is_empty()).then(|| sources.into_iter().collect()),
                 serving: (udp && some).then(|| all.into_iter().collect()),
             });

@@ -191,6 +191,17 @@ fn outside_is_said_only_where_it_differs() {
 }
 
 #[test]
+fn what_gets_the_nodes_source_is_marked_so() {
+    let one = rule(AT, to(&["10.0.0.1:1"]));
+    let into = FrontendRule {
+        masquerade: true,
+        ..one.clone()
+    };
+    assert_eq!(change(one.clone(), Some(into.clone())).0, ["+Masqueraded"]);
+    assert_eq!(change(into, Some(one)).0, ["-Masqueraded"]);
+}
+
+#[test]
 fn sources_do_not_overlap_and_are_of_the_family() {
     let one = rule(AT, to(&["10.0.0.1:1"]));
     let guarded = |texts: &[&str]| FrontendRule {

@@ -34,6 +34,7 @@ fn service(n: u32, endpoints: u32, first: u32) -> Vec<FrontendRule> {
             affinity_secs: None,
         })),
         outside: None,
+        masquerade: false,
         sources: None,
         serving: None,
     }]

@@ -10,11 +10,13 @@ mod delivery;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use dunlin_net::Afi;
-use dunlin_net::service::{Balance, Frontend, FrontendRule, Protocol, Treatment};
+use dunlin_net::service::{
+    Balance, Frontend, FrontendRule, NodePorts, Protocol, ProxyOptions, Treatment,
+};
 
 use super::{Cluster, Service, Services, Spec, WithheldReason};
 use crate::fact::{
@@ -42,6 +44,9 @@ pub(super) struct Treatments {
     claims: Claims,
     /// The own Node's zone, if it is labelled with one.
     zone: Option<Box<str>>,
+    options: ProxyOptions,
+    /// All addresses that this machine has; known only where node ports need them.
+    machine: Vec<IpAddr>,
     /// The Services to ask for.
     changed: BTreeSet<NamespacedName>,
 }
@@ -151,6 +156,34 @@ impl Cluster {
         self
     }
 
+    /// The same by these options.
+    #[must_use]
+    pub fn with_proxy_options(mut self, options: ProxyOptions) -> Cluster {
+        if let Some(treatments) = &mut self.services.treatments {
+            treatments.options = options;
+        }
+        self
+    }
+
+    /// Says which addresses this machine has, in any order. Kept only where node ports are at those within given networks.
+    pub fn set_machine_addresses(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        let Some(treatments) = &mut self.services.treatments else {
+            return;
+        };
+        let NodePorts::Within(nets) = &treatments.options.node_ports else {
+            return;
+        };
+        let is_wanted =
+            |addr: &IpAddr| !addr.is_loopback() && nets.iter().any(|net| net.contains(addr));
+        let mut machine: Vec<IpAddr> = addresses.into_iter().filter(is_wanted).collect();
+        machine.sort_unstable();
+        machine.dedup();
+        if treatments.machine != machine {
+            treatments.machine = machine;
+            self.services.treat_all();
+        }
+    }
+
     /// The next Service whose [`Cluster::treatment`] or [`Cluster::health_check`] may have changed since it was last told
     /// here, by name; `None` when all have been told, or without the service proxy. However often a Service changes, it is told
     /// once.
@@ -189,6 +222,7 @@ impl Cluster {
                 frontend: offer.frontend,
                 inside,
                 outside,
+                masquerade: self.masquerades(service, offer.kind),
                 sources: delivery.sources.get(family).clone().filter(|_| balanced),
                 serving,
             };
@@ -222,12 +256,37 @@ impl Cluster {
         names.filter_map(|name| self.health_check(name))
     }
 
-    /// A node port's rule at each of this node's addresses of its family.
+    /// Whether the source is rewritten though the answer would come back: not where the policy keeps it.
+    fn masquerades(&self, service: &Service, kind: Option<ServiceAddressKind>) -> bool {
+        let options = self.services.treatments.as_ref().map(|t| &t.options);
+        let keeps = kind != Some(ServiceAddressKind::ClusterIp)
+            && service.spec.external == TrafficPolicy::Local;
+        options.is_some_and(|options| options.masquerade_all) && !keeps
+    }
+
+    /// Where this node's node ports of a family are.
+    fn node_port_addresses(&self, family: Afi) -> Vec<IpAddr> {
+        let of_family = |addr: &IpAddr| Afi::of(*addr) == family;
+        let internal = self.services.places.addresses.iter().copied();
+        let internal = internal.filter(of_family);
+        let Some(treatments) = self.services.treatments.as_ref() else {
+            return Vec::new();
+        };
+        match &treatments.options.node_ports {
+            NodePorts::Internal => internal.collect(),
+            NodePorts::Primary => internal.take(1).collect(),
+            NodePorts::Within(nets) => {
+                let within = |addr: &IpAddr| nets.iter().any(|net| net.contains(addr));
+                let addresses = treatments.machine.iter().copied().filter(of_family);
+                addresses.filter(within).collect()
+            }
+        }
+    }
+
+    /// A node port's rule at each of this node's addresses for them.
     fn on_this_node(&self, rule: FrontendRule) -> impl Iterator<Item = FrontendRule> {
-        let family = rule.frontend.afi();
-        let addresses = self.services.places.addresses.iter().copied();
-        let of_family = addresses.filter(move |addr| Afi::of(*addr) == family);
-        of_family.map(move |addr| FrontendRule {
+        let addresses = self.node_port_addresses(rule.frontend.afi());
+        addresses.into_iter().map(move |addr| FrontendRule {
             frontend: Frontend {
                 addr,
                 ..rule.frontend

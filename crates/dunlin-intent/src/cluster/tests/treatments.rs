@@ -9,7 +9,7 @@ use crate::fact::{
     ServicePortFact, ServiceType, TrafficPolicy,
 };
 use dunlin_net::Afi;
-use dunlin_net::service::{FrontendRule, Protocol, Treatment, View};
+use dunlin_net::service::{FrontendRule, NodePorts, Protocol, ProxyOptions, Treatment, View};
 
 const INTERNAL: &str = "10.96.0.1:80/TCP";
 const NODE_PORT: &str = "192.0.2.1:30080/TCP";
@@ -86,7 +86,13 @@ fn endpoints(list: &str) -> Fact {
 
 /// n1 and n2 and these facts, with the service proxy and nothing left to tell.
 fn proxied(facts: impl IntoIterator<Item = Fact>) -> Cluster {
-    let mut cluster = Cluster::new("n1").with_service_proxy();
+    proxied_by(ProxyOptions::default(), facts)
+}
+
+/// The same by these options.
+fn proxied_by(options: ProxyOptions, facts: impl IntoIterator<Item = Fact>) -> Cluster {
+    let cluster = Cluster::new("n1").with_service_proxy();
+    let mut cluster = cluster.with_proxy_options(options);
     let facts = pair().into_iter().chain(facts);
     facts.for_each(|fact| cluster.apply(fact));
     Kind::ALL.into_iter().for_each(|kind| cluster.synced(kind));

@@ -87,6 +87,13 @@ pub(super) fn demanded(afi: Afi, set: FrontendSet) -> (Option<Chain>, Vec<Rule>)
             };
             (None, Protocol::ALL.map(of).into())
         }
+        FrontendSet::Masqueraded => {
+            let of = |protocol: Protocol| {
+                let what = format!("{name} {protocol}");
+                rule("translated", &what, always_masquerade(afi, protocol))
+            };
+            (None, Protocol::ALL.map(of).into())
+        }
         FrontendSet::Known
         | FrontendSet::Refused
         | FrontendSet::Dropped { .. }
@@ -335,6 +342,18 @@ fn through(afi: Afi, protocol: Protocol) -> Vec<Expr> {
     ];
     let mut exprs = of_protocol(protocol).to_vec();
     exprs.extend(in_set(&packet.original_key(), FrontendSet::Known, then));
+    exprs
+}
+
+/// `ORIGINAL-KEY @masqueraded masquerade`
+fn always_masquerade(afi: Afi, protocol: Protocol) -> Vec<Expr> {
+    let mut exprs = of_protocol(protocol).to_vec();
+    let key = Packet::new(afi).original_key();
+    exprs.extend(in_set(
+        &key,
+        FrontendSet::Masqueraded,
+        vec![Expr::Masquerade],
+    ));
     exprs
 }
 

@@ -50,6 +50,7 @@ pub(super) fn set_of(name: &str) -> Option<FrontendSet> {
         ["known"] => FrontendSet::Known,
         ["refused"] => FrontendSet::Refused,
         ["guarded"] => FrontendSet::Guarded,
+        ["masqueraded"] => FrontendSet::Masqueraded,
         ["dropped", view] => FrontendSet::Dropped {
             view: view_of(view)?,
         },
@@ -72,9 +73,10 @@ pub(super) fn set_of(name: &str) -> Option<FrontendSet> {
 /// Whether a set is made when something is first to be in it, with its rules.
 pub(super) fn on_demand(set: FrontendSet) -> bool {
     match set {
-        FrontendSet::Random { .. } | FrontendSet::Hashed { .. } | FrontendSet::Sticky { .. } => {
-            true
-        }
+        FrontendSet::Random { .. }
+        | FrontendSet::Hashed { .. }
+        | FrontendSet::Sticky { .. }
+        | FrontendSet::Masqueraded => true,
         FrontendSet::Known
         | FrontendSet::Refused
         | FrontendSet::Dropped { .. }

@@ -78,6 +78,7 @@ impl World {
             frontend,
             inside,
             outside,
+            masquerade: false,
             sources,
             serving: serving.filter(|_| frontend.protocol == Protocol::Udp),
         }

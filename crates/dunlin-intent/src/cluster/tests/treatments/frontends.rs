@@ -336,3 +336,77 @@ fn a_burst_is_told_once_and_what_changes_nothing_is_not_told() {
     assert_eq!(told_by(&mut cluster, Fact::Node(moved)), ["a"]);
     assert_eq!(frontends(&cluster), [INTERNAL, "192.0.2.9:30080/TCP"]);
 }
+
+fn node_ports(cluster: &Cluster) -> Vec<String> {
+    let rules = rules(cluster).into_iter();
+    let node_ports = rules.filter(|rule| rule.frontend.port == 30_080);
+    node_ports
+        .map(|rule| rule.frontend.addr.to_string())
+        .collect()
+}
+
+#[test]
+fn node_ports_are_at_the_addresses_that_are_asked_for() {
+    let facts = || {
+        let of = service(|s| s.service_type = ServiceType::NodePort);
+        [of, endpoints("1:r 2:r")]
+    };
+    let by = |node_ports| ProxyOptions {
+        node_ports,
+        ..ProxyOptions::default()
+    };
+    let machine = [
+        "127.0.0.1",
+        "192.0.2.1",
+        "192.0.2.129",
+        "10.0.0.7",
+        "2001:db8::1",
+    ]
+    .map(addr);
+    let mut internal = proxied_by(by(NodePorts::Internal), facts());
+    internal.set_machine_addresses(machine);
+    assert!(told(&mut internal).is_empty(), "they do not matter");
+    assert_eq!(node_ports(&internal), ["192.0.2.1"]);
+    let primary = proxied_by(by(NodePorts::Primary), facts());
+    assert_eq!(node_ports(&primary), ["192.0.2.1"]);
+    let nets = ["127.0.0.0/8", "192.0.2.128/25", "10.0.0.0/8"];
+    let nets = nets.map(|net| net.parse().unwrap()).to_vec();
+    let mut within = proxied_by(by(NodePorts::Within(nets)), facts());
+    assert_eq!(node_ports(&within), Vec::<String>::new());
+    within.set_machine_addresses(machine);
+    assert_eq!(told(&mut within).len(), 1);
+    assert_eq!(node_ports(&within), ["10.0.0.7", "192.0.2.129"]);
+    within.set_machine_addresses(machine);
+    assert!(told(&mut within).is_empty(), "nothing is another");
+    within.set_machine_addresses(machine[..3].to_vec());
+    assert_eq!(told(&mut within).len(), 1);
+    assert_eq!(node_ports(&within), ["192.0.2.129"]);
+}
+
+#[test]
+fn sources_are_rewritten_but_where_a_policy_keeps_them() {
+    let options = ProxyOptions {
+        masquerade_all: true,
+        ..ProxyOptions::default()
+    };
+    let masqueraded = |policy| {
+        let of = service(|s| {
+            s.service_type = ServiceType::NodePort;
+            s.external_traffic_policy = policy;
+        });
+        let cluster = proxied_by(options.clone(), [of, endpoints("1:r 2:r")]);
+        let rules = rules(&cluster).into_iter();
+        let told = rules.map(|rule| (rule.frontend.port, rule.masquerade));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        masqueraded(TrafficPolicy::Cluster),
+        [(80, true), (30_080, true)]
+    );
+    assert_eq!(
+        masqueraded(TrafficPolicy::Local),
+        [(80, true), (30_080, false)]
+    );
+    let plain = proxied([service(|_| {}), endpoints("1:r")]);
+    assert!(rules(&plain).iter().all(|rule| !rule.masquerade));
+}
