@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
+use dunlin_api::{Problem, Status};
+use dunlin_e2e::control::POD_RANGES;
 use dunlin_e2e::kubectl::Kubectl;
 use dunlin_e2e::network::{self, CONTROL, ROUTER, pod, pod_addresses};
 use dunlin_e2e::traffic::{Connection, Lack, Stream, ask, ask_briefly, serve};
 use dunlin_e2e::world::{NODES, World};
 use dunlin_e2e::{PATIENCE, wait_for};
 use dunlin_lab::netns::Netns;
+use dunlin_lab::process::{self, ProcessId, start_daemon};
 use serde_json::{Value, json};
 
 use crate::Test;
@@ -21,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
         policies,
     ),
     ("the_service_proxy_leads_to_the_api", kubernetes),
+    ("the_service_proxy_takes_over_from_kube_proxy", take_over),
 ];
 
 const EXTERNAL: &str = "198.51.100.60";
@@ -306,6 +311,125 @@ fn kubernetes(world: &mut World) {
         wait_for("the API by its service", PATIENCE, || {
             kubectl.run(&["get", "--raw", "/readyz"])
         });
+    }
+    end(world);
+}
+
+/// A running kube-proxy; killed when dropped.
+struct KubeProxy(ProcessId);
+
+impl KubeProxy {
+    fn start(world: &World, program: &Path, node: &str, mode: &str) -> KubeProxy {
+        let home = world.plane.home();
+        let config = home.join(format!("kube-proxy-{node}.yaml"));
+        let text = json!({
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "mode": mode,
+            "hostnameOverride": node,
+            "clusterCIDR": POD_RANGES.join(","),
+            "clientConnection": {"kubeconfig": world.plane.admin()},
+            // What is the whole machine's is left alone.
+            "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+        });
+        std::fs::write(&config, text.to_string()).expect("a file");
+        let mut command = world.network.netns(node).command(program);
+        command.arg("--config").arg(&config);
+        let log = home.join(format!("kube-proxy-{node}.log"));
+        KubeProxy(start_daemon(&mut command, &log, true).expect("it starts"))
+    }
+}
+
+impl Drop for KubeProxy {
+    fn drop(&mut self) {
+        process::kill(self.0);
+    }
+}
+
+/// From kube-proxy itself, in two of its modes, while connections are open and more come.
+fn take_over(world: &mut World) {
+    let Ok(program) = dunlin_e2e::kube_proxy() else {
+        panic!("where there is a control plane, there is kube-proxy");
+    };
+    begin(world, &[]);
+    let modes = ["nftables", "iptables", "nftables"];
+    let proxies: Vec<KubeProxy> = NODES
+        .iter()
+        .zip(modes)
+        .map(|(node, mode)| KubeProxy::start(world, &program, node, mode))
+        .collect();
+    apply(world, "Cluster", &NODES.map(|node| (node, State::Ready)));
+    let to = cluster_ips(&world.kubectl(), "web");
+    let to: Vec<SocketAddr> = to.into_iter().map(|ip| SocketAddr::new(ip, 80)).collect();
+    let spaces = NODES.map(|node| [node.to_owned(), pod(node)]);
+    let spaces: Vec<Netns> = spaces
+        .iter()
+        .flatten()
+        .map(|host| world.network.netns(host))
+        .collect();
+    let pairs = || {
+        spaces
+            .iter()
+            .flat_map(|space| to.iter().map(move |to| (space, *to)))
+    };
+    for (space, to) in pairs() {
+        wait_for("kube-proxy delivers", PATIENCE, || {
+            ask_briefly(space, to)
+                .map(drop)
+                .map_err(|lack| lack.to_string())
+        });
+    }
+    let mut open: Vec<Connection> = pairs()
+        .map(|(space, to)| Connection::open(space, to, PATIENCE).expect("a connection"))
+        .collect();
+    let first: Vec<_> = open
+        .iter_mut()
+        .map(|open| open.ask().expect("an answer"))
+        .collect();
+    let streams: Vec<Stream> = pairs()
+        .map(|(space, to)| Stream::start(space, to))
+        .collect();
+    agents_with(world, &["--service-proxy=take-over"]);
+    let beside = |status: &Status, runs: bool| {
+        let of = |problem: &Problem| {
+            problem.reason == "OtherServiceProxy"
+                && (!runs || problem.message.contains(" and runs: "))
+        };
+        status.problems.iter().any(of)
+    };
+    for agent in world.cluster().agents.values() {
+        agent.await_status("it stands beside kube-proxy", |status| beside(status, true));
+    }
+    for node in NODES {
+        let tables = tables(world, node);
+        assert!(tables.contains("ip6 dunlin_services"), "{node}: {tables}");
+    }
+    drop(proxies);
+    for agent in world.cluster().agents.values() {
+        agent.await_status("it has taken over", |status| !beside(status, false));
+    }
+    for (open, first) in open.iter_mut().zip(first) {
+        assert_eq!(open.ask(), Ok(first));
+    }
+    for stream in streams {
+        assert!(stream.end().expect("no connection is lost") > 0);
+    }
+    for node in NODES {
+        let rules = world
+            .network
+            .netns(node)
+            .command("nft")
+            .args(["list", "ruleset"])
+            .output();
+        let rules = String::from_utf8_lossy(&rules.expect("nft").stdout).into_owned();
+        // kubelet's chain, which kube-proxy makes where it is missing.
+        let lines = rules.lines().filter(|line| !line.contains("KUBE-FIREWALL"));
+        let left = lines.filter(|line| line.contains("KUBE-") || line.contains("kube-proxy"));
+        assert_eq!(left.collect::<Vec<_>>(), Vec::<&str>::new(), "{node}");
+    }
+    // And it delivers on.
+    for (space, to) in pairs() {
+        ask(space, to).expect("an answer");
     }
     end(world);
 }
