@@ -66,7 +66,7 @@ struct Args {
     /// Which daemons [default: all that are found]
     #[arg(long, value_delimiter = ',')]
     daemons: Vec<Kind>,
-    /// Only these cases of `routes`, or of `proxy`: middle, large, connections
+    /// Only these cases of `routes`, or of `proxy`: middle, kube-proxy, large, connections
     #[arg(long = "case", value_delimiter = ',', value_parser = scenario::case_names())]
     cases: Vec<String>,
     /// Numbers of sessions for `mesh`

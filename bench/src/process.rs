@@ -64,6 +64,17 @@ pub(crate) struct Usage {
     pub(crate) voluntary_switches: u64,
 }
 
+impl Usage {
+    fn plus(self, other: Usage) -> Usage {
+        Usage {
+            cpu_secs: self.cpu_secs + other.cpu_secs,
+            peak_mb: self.peak_mb + other.peak_mb,
+            resident_mb: self.resident_mb + other.resident_mb,
+            voluntary_switches: self.voluntary_switches + other.voluntary_switches,
+        }
+    }
+}
+
 /// Running processes that together are one daemon; dropping them ends them.
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
@@ -134,9 +145,12 @@ impl Processes {
         Ok(child.id())
     }
 
-    /// The sum over all processes, with those they started.
+    /// The sum over all processes, with those they started. What of the latter ends meanwhile counts for its parent.
     pub(crate) fn usage(&self) -> Result<Usage> {
-        usage(&self.pids())
+        let mut pids = self.pids();
+        let started = pids.split_off(self.children.len());
+        let started = started.into_iter().filter_map(|pid| usage(&[pid]).ok());
+        Ok(started.fold(usage(&pids)?, Usage::plus))
     }
 
     /// The processes and all their descendants.
@@ -267,13 +281,13 @@ fn ticks_per_sec() -> f64 {
     ticks as f64
 }
 
-/// User and system time of a process, all threads.
+/// User and system time of a process, all threads, and of the processes it started that have ended.
 fn cpu_secs(pid: u32) -> Result<f64> {
     let fields = stat(pid).with_context(|| format!("process {pid} is gone"))?;
     let ticks = fields
         .iter()
         .skip(11)
-        .take(2)
+        .take(4)
         .filter_map(|t| t.parse::<u64>().ok());
     Ok(ticks.sum::<u64>() as f64 / ticks_per_sec())
 }
