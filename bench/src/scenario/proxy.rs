@@ -64,6 +64,9 @@ const PAUSE: Duration = Duration::from_millis(110);
 const PAUSE_KUBE_PROXY: Duration = Duration::from_millis(1500);
 const PER_SEC: u32 = 1_000;
 const STEADY_SECS: u32 = 10;
+/// Endpoints that a service has one after the other: in a run, and of those in the changes of each second.
+const GENERATIONS: u32 = 1_000;
+const STEADY_GENERATIONS: u32 = 5;
 /// Of each subject, in turn.
 const ROUNDS: u32 = 40;
 
@@ -96,9 +99,9 @@ pub(crate) fn run(options: &Options, mut show: impl FnMut(Report)) -> Result<()>
     let sizes = ["middle", "kube-proxy"];
     if sizes.into_iter().any(|case| options.wants(case)) {
         let api = MIDDLE.fill();
-        for _ in 0..options.runs {
+        for run in 0..options.runs {
             if options.wants("middle") {
-                middle(options, Subject::Dunlin, &api, &mut reports)?;
+                middle(options, Subject::Dunlin, &api, run, &mut reports)?;
             }
         }
         if options.wants("kube-proxy") {
@@ -128,7 +131,7 @@ pub(crate) fn run(options: &Options, mut show: impl FnMut(Report)) -> Result<()>
 fn kube_proxy(options: &Options, api: &FakeApi, reports: &mut Reports) -> Result<()> {
     let name = Subject::KubeProxy.name();
     let outcome = match dunlin_e2e::kube_proxy() {
-        Ok(_) => middle(options, Subject::KubeProxy, api, reports),
+        Ok(_) => middle(options, Subject::KubeProxy, api, options.runs, reports),
         Err(lack) => Err(anyhow::Error::msg(format!("skipped: {lack}"))),
     };
     match outcome {
@@ -139,13 +142,27 @@ fn kube_proxy(options: &Options, api: &FakeApi, reports: &mut Reports) -> Result
     Ok(())
 }
 
-fn middle(options: &Options, subject: Subject, api: &FakeApi, reports: &mut Reports) -> Result<()> {
+fn middle(
+    options: &Options,
+    subject: Subject,
+    api: &FakeApi,
+    run: u32,
+    reports: &mut Reports,
+) -> Result<()> {
     let name = subject.name();
+    // What an earlier run left behind is none of them: what changes nothing is not programmed.
+    let generation = 1 + run * GENERATIONS;
     let mut node = Node::new(options, subject, MIDDLE, api)?;
     reports.first.add(name, first(&mut node, options)?);
-    reports.changes.add(name, changes(&node, options)?);
-    reports.steady.add(name, steady(&node, options)?);
-    reports.restart.add(name, restart(&mut node, options)?);
+    reports
+        .changes
+        .add(name, changes(&node, options, generation)?);
+    reports
+        .steady
+        .add(name, steady(&node, options, generation)?);
+    reports
+        .restart
+        .add(name, restart(&mut node, options, generation)?);
     Ok(())
 }
 
@@ -170,7 +187,7 @@ fn first(node: &mut Node, options: &Options) -> Result<Vec<f64>> {
 }
 
 /// One endpoint after the other is replaced, each when the one before is programmed.
-fn changes(node: &Node, options: &Options) -> Result<Vec<f64>> {
+fn changes(node: &Node, options: &Options, first: u32) -> Result<Vec<f64>> {
     let (count, pause) = match node.subject {
         Subject::Dunlin => (300, PAUSE),
         Subject::KubeProxy => (10, PAUSE_KUBE_PROXY),
@@ -179,7 +196,8 @@ fn changes(node: &Node, options: &Options) -> Result<Vec<f64>> {
     let mut took = Vec::new();
     for number in 0..count {
         std::thread::sleep(pause);
-        let slice = node.size.slice(number * 7 % node.size.services, 1 + number);
+        let generation = first + STEADY_GENERATIONS + number;
+        let slice = node.size.slice(number * 7 % node.size.services, generation);
         let before = monitor.heard().transactions;
         let begun = Instant::now();
         node.api.put(slice);
@@ -193,7 +211,7 @@ fn changes(node: &Node, options: &Options) -> Result<Vec<f64>> {
 }
 
 /// The same, so many a second, whoever keeps up.
-fn steady(node: &Node, options: &Options) -> Result<Vec<f64>> {
+fn steady(node: &Node, options: &Options, first: u32) -> Result<Vec<f64>> {
     let monitor = node.monitor(false)?;
     let before = node.usage()?;
     let begun = Instant::now();
@@ -201,7 +219,10 @@ fn steady(node: &Node, options: &Options) -> Result<Vec<f64>> {
     for number in 0..PER_SEC * STEADY_SECS {
         interrupt::check(end, "the changes")?;
         let service = number * 11 % node.size.services;
-        node.api.put(node.size.slice(service, 1 + number % 5));
+        node.api.put(
+            node.size
+                .slice(service, first + number % STEADY_GENERATIONS),
+        );
         let due = begun + Duration::from_secs(1) * (number + 1) / PER_SEC;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
     }
@@ -219,10 +240,10 @@ fn steady(node: &Node, options: &Options) -> Result<Vec<f64>> {
 }
 
 /// An endpoint changes while the process is away.
-fn restart(node: &mut Node, options: &Options) -> Result<Vec<f64>> {
+fn restart(node: &mut Node, options: &Options, first: u32) -> Result<Vec<f64>> {
     let end = deadline(options, node.subject);
     node.kill();
-    node.api.put(node.size.slice(1, 9_999));
+    node.api.put(node.size.slice(1, first + GENERATIONS - 1));
     let monitor = node.monitor(true)?;
     let started = node.launch()?;
     match node.subject {
