@@ -293,18 +293,18 @@ fn why(offer: &FrontendOffer, view: View, treatment: &Treatment) -> String {
                 at.is_ok_and(|at| offer.endpoints[at].condition == EndpointCondition::Ready)
             };
             let which = match used.clone().any(ready) {
-                true => "ready",
-                false => "serving while they terminate, as none is ready",
+                true => "all that are ready",
+                false => "all that serve while they terminate, as none is ready",
             };
             match (local, offer.hint, has(EndpointCondition::Ready)) {
-                (true, ..) => format!("{policy}: those on this node, {which}"),
+                (true, ..) => format!("{policy}: {which} on this node"),
                 (false, Some(Hint::Node), true) => {
-                    format!("those with hints for this node, {which}")
+                    format!("by hints for this node: {which}")
                 }
                 (false, Some(Hint::Zone), true) => {
-                    format!("those with hints for this node's zone, {which}")
+                    format!("by hints for this node's zone: {which}")
                 }
-                _ => format!("those that are {which}"),
+                _ => which.to_owned(),
             }
         }
     }
