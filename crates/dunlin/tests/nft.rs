@@ -139,8 +139,8 @@ fn what_is_programmed_is_shown_with_and_without_an_agent() {
         &[
             "4 frontends",
             "shop/empty 10.96.0.11:53/UDP all refused",
-            "shop/web 10.96.0.10:80/TCP all random 10.244.1.2:8080 yes clients come back for 3h00m 10.244.2.2:8080",
-            "outside random 10.244.1.2:8080 outside: 198.51.100.0/24 may",
+            "shop/web 10.96.0.10:80/TCP all random 10.244.1.2:8080 yes sticky for 3h00m 10.244.2.2:8080",
+            "outside random 10.244.1.2:8080 only 198.51.100.0/24",
             "rc 0",
         ],
     );
@@ -163,7 +163,7 @@ fn what_is_programmed_is_shown_with_and_without_an_agent() {
         &[
             "10.96.0.10:80/TCP (ClusterIP, port http) is programmed",
             "from elsewhere only 198.51.100.0/24 may come",
-            "to 1 endpoint (externalTrafficPolicy Local: those on this node, ready)",
+            "to 1 endpoint (externalTrafficPolicy Local: all that are ready on this node)",
         ],
     );
     assert!(

@@ -1,14 +1,13 @@
 //! Why connections to a Service go where they go, through to the elements of the kernel's tables.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use dunlin_api::{
     Action, FrontendState, FrontendTreatment, ServiceEndpoint, ServiceFrontend, Step, Verdict,
 };
 use dunlin_dataplane::mark::NFT_PROXY_TABLE;
 use dunlin_dataplane::proxy::{names, notes};
-use dunlin_intent::{EndpointView, FrontendOffer, NamespacedName};
+use dunlin_intent::{FrontendOffer, NamespacedName};
 use dunlin_net::service::View;
 
 use super::explain::step;
@@ -42,7 +41,7 @@ impl Core {
             return None;
         }
         let (mut programmed, mut refused, mut worst) = (0, 0, None);
-        let mut told: Vec<Arc<[EndpointView]>> = Vec::new();
+        let mut told: Vec<Vec<ServiceEndpoint>> = Vec::new();
         for (at, offer) in offers.iter().enumerate() {
             let shown = self.service_frontend(name, offer);
             match shown.state {
@@ -52,11 +51,9 @@ impl Core {
             let rejects = |t: &FrontendTreatment| t.action == Action::Reject;
             refused += usize::from(shown.inside.as_ref().is_some_and(rejects));
             if at < FRONTENDS_MAX {
-                let known = told
-                    .iter()
-                    .any(|known| Arc::ptr_eq(known, &offer.endpoints));
+                let known = told.contains(&shown.endpoints);
                 if !known {
-                    told.push(offer.endpoints.clone());
+                    told.push(shown.endpoints.clone());
                 }
                 steps.push(self.explain_treatment(offer, &shown, known));
                 steps.extend(self.explain_elements(name, offer, &shown));
@@ -119,7 +116,7 @@ impl Core {
         }
         match endpoints_told {
             true if !shown.endpoints.is_empty() => {
-                lines.push("endpoints: those of the same port above".to_owned());
+                lines.push("endpoints: the same as above".to_owned());
             }
             _ => {
                 let endpoints = shown.endpoints.iter().map(endpoint);

@@ -145,7 +145,7 @@ fn rows(shown: &ShownFrontend, wide: bool) -> Vec<[Cell; 3]> {
     let (mut inside, outside) = extras(held);
     match &held.outside {
         None => {
-            inside.extend(outside);
+            inside.extend(outside.iter().map(|only| format!("outside {only}")));
             treated("all", held.inside.as_ref(), inside);
         }
         Some(other) => {
@@ -163,13 +163,11 @@ fn rows(shown: &ShownFrontend, wide: bool) -> Vec<[Cell; 3]> {
 fn extras(held: &TableFrontend) -> (Vec<String>, Vec<String>) {
     let back = held.affinity_secs.map(|secs| {
         let age = age(secs.into());
-        format!("clients come back for {age}")
+        format!("sticky for {age}")
     });
     let only = held.sources.iter().flat_map(|sources| {
-        let none = sources.is_empty().then(|| "nobody from outside".to_owned());
-        let some = sources
-            .iter()
-            .map(|source| format!("outside: {source} may"));
+        let none = sources.is_empty().then(|| "only nobody".to_owned());
+        let some = sources.iter().map(|source| format!("only {source}"));
         none.into_iter().chain(some)
     });
     (back.into_iter().collect(), only.collect())

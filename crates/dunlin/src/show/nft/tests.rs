@@ -108,9 +108,9 @@ inside, that is this node and its pods: 10.244.1.0/24
 
 SERVICE   FRONTEND           FROM     DOES                        ENDPOINTS                WANTED
 shop/web  10.96.0.10:80/TCP  inside   random                      10.244.1.2:8080          yes
-                                      clients come back for 3h00m 10.244.2.2:8080
+                                      sticky for 3h00m 10.244.2.2:8080
                              outside  dropped
-                                      outside: 192.0.2.0/24 may
+                                      only 192.0.2.0/24
           10.96.0.11:80/TCP  all      hash, 4 slots               10.244.1.2:8080 (75.0%)  changing
                                                                   10.244.2.2:8080 (25.0%)
 nobody's  10.96.0.12:80/TCP  all      refused                                              going
