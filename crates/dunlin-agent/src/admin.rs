@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
+use crate::connections;
 use crate::engine_handle::{EngineError, EngineHandle};
 use crate::http::{Limits, REQUEST_LIMIT_BYTES};
 use crate::overlay::Overlay;
@@ -66,6 +67,10 @@ async fn query(State(shared): State<Shared>, body: Bytes) -> Response {
         Err(refusal) => return refusal,
     };
     match shared.engine.ask(query, ANSWER_TIMEOUT).await {
+        Ok(answer) if shared.overlay.counts => {
+            let answer = shared.overlay.complete(answer);
+            reply(&connections::complete(answer).await)
+        }
         Ok(answer) => reply(&shared.overlay.complete(answer)),
         Err(error) => no_answer(error),
     }

@@ -7,6 +7,7 @@ pub mod cleanup;
 mod cni;
 pub mod cni_plugins;
 pub mod config;
+mod connections;
 mod engine;
 pub mod engine_handle;
 mod health_ports;

@@ -15,6 +15,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 
+use crate::connections::{self, Counted};
 use crate::engine_handle::EngineHandle;
 use crate::overlay::Overlay;
 use crate::process::{self, Usage};
@@ -72,11 +73,15 @@ async fn metrics(State(shared): State<Shared>) -> Response {
         Ok(Answer::Metrics(metrics)) => Some(metrics),
         Ok(_) | Err(_) => None,
     };
+    let counted = match shared.overlay.counts {
+        true => Some(connections::named(&shared.engine).await),
+        false => None,
+    };
     let allocation = shared.overlay.allocation.as_ref();
     let allocation = allocation.map(|a| (a.report.borrow().clone(), a.notices.dropped()));
     let source = shared.overlay.source.as_ref();
     let source = source.map(|source| source.borrow().clone());
-    match text(core, process::usage(), allocation, source) {
+    match text(core, process::usage(), allocation, source, counted) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
@@ -91,6 +96,7 @@ pub(crate) fn text(
     usage: Usage,
     allocation: Option<(AllocateReport, u64)>,
     source: Option<SourceHealth>,
+    counted: Option<Counted>,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Snapshot {
@@ -98,6 +104,7 @@ pub(crate) fn text(
         usage,
         allocation,
         source,
+        counted,
     }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
@@ -112,6 +119,8 @@ struct Snapshot {
     usage: Usage,
     /// The part in giving out load-balancer addresses, and the Events that were dropped.
     allocation: Option<(AllocateReport, u64)>,
+    /// The connections to services, where they are counted.
+    counted: Option<Counted>,
 }
 
 impl Collector for Snapshot {
@@ -128,6 +137,9 @@ impl Collector for Snapshot {
         }
         if let Some(source) = &self.source {
             source::encode(&mut out, source)?;
+        }
+        if let Some(counted) = &self.counted {
+            out.connections(counted)?;
         }
         match &self.core {
             Some(metrics) => out.core(metrics),

@@ -10,6 +10,8 @@ use crate::status_writer::Troubles;
 /// The main thread's part of the status.
 #[derive(Clone, Debug)]
 pub(crate) struct Overlay {
+    /// Whether the kernel counts connections to services.
+    pub(crate) counts: bool,
     pub(crate) cni: watch::Receiver<CniStatus>,
     /// How the Kubernetes API as a source stands; none with another source.
     pub(crate) source: Option<watch::Receiver<SourceHealth>>,

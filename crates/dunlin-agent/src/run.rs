@@ -104,6 +104,7 @@ async fn supervise(
         error: None,
     });
     let overlay = Overlay {
+        counts: config.proxy_options.count_connections,
         cni,
         source: source.health(),
         allocation: allocation.as_ref().map(Allocation::figures),

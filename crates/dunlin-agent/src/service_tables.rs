@@ -11,6 +11,8 @@ use dunlin_net::IpNet;
 use dunlin_net::service::{Frontend, View};
 use serde::Serialize;
 
+use crate::connections::FRONTENDS_MAX;
+
 /// The tables of services of this network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,6 +45,8 @@ pub struct TableFrontend {
     pub affinity_secs: Option<u32>,
     /// The only sources from elsewhere.
     pub sources: Option<Vec<IpNet>>,
+    /// How many connections to it have begun, where the kernel counts them.
+    pub connections: Option<u64>,
     /// What does not fit together.
     pub faults: Vec<String>,
     /// As `nft get element` takes them, with the family and the table before.
@@ -87,10 +91,18 @@ pub struct TableEndpoint {
 /// If the kernel does not let us read.
 pub fn read() -> Result<ServiceTables> {
     const WHAT: &str = "cannot read the nf_tables tables of services (root, or CAP_NET_ADMIN in this network namespace, can)";
-    let found = ProxyTables::open()
-        .and_then(|mut tables| tables.read())
-        .context(WHAT)?;
-    Ok(grouped(found))
+    let mut tables = ProxyTables::open().context(WHAT)?;
+    let mut read = grouped(tables.read().context(WHAT)?);
+    if read.intact
+        && let Some(counted) = tables.connections(FRONTENDS_MAX).context(WHAT)?
+    {
+        for (frontend, n) in counted {
+            if let Some(of) = read.frontends.get_mut(&frontend) {
+                of.connections = Some(n);
+            }
+        }
+    }
+    Ok(read)
 }
 
 #[derive(Default)]
@@ -176,6 +188,7 @@ impl Parts {
                 true => Some(self.sources),
                 false => None,
             },
+            connections: None,
             faults,
             elements: self.elements,
         }

@@ -60,6 +60,9 @@ pub struct ServiceFrontend {
     pub message: Option<String>,
     /// How many elements the kernel's tables have of it.
     pub elements: u64,
+    /// How many connections to it have begun since it was first counted; only with `--service-counters on`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
     /// What becomes of connections from the node and its pods; none where nothing is delivered to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inside: Option<FrontendTreatment>,

@@ -175,7 +175,7 @@ impl Core {
             announcing: Announcing::default(),
             revisions: Revisions::default(),
             drain: Drain::default(),
-            delivery: Delivery::new(config.service_proxy.is_some(), config.seed),
+            delivery: Delivery::new(&config),
             source_heard: None,
             fib_settled: None,
             config,

@@ -14,7 +14,7 @@ use dunlin_net::service::{Frontend, FrontendRule, Treatment, View};
 use dunlin_net::{Afi, Instant, IpNet};
 
 use crate::announcing::Histogram;
-use crate::core::{Action, Core};
+use crate::core::{Action, Core, CoreConfig};
 
 /// How long what was withdrawn is still delivered.
 const LINGER: Duration = Duration::from_secs(5);
@@ -80,8 +80,11 @@ struct Lingering {
 }
 
 impl Delivery {
-    pub(crate) fn new(enabled: bool, seed: u64) -> Delivery {
-        let mut proxy = Proxy::new(seed);
+    pub(crate) fn new(config: &CoreConfig) -> Delivery {
+        let options = config.service_proxy.as_ref();
+        let enabled = options.is_some();
+        let counting = options.is_some_and(|options| options.count_connections);
+        let mut proxy = Proxy::new(config.seed).counting(counting);
         // Where it is off, what an agent that had it on left behind goes.
         proxy.set_enabled(enabled);
         Delivery {

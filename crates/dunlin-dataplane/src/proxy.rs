@@ -85,6 +85,8 @@ pub struct Proxy {
     outstanding: Outstanding,
     /// `None` until somebody says.
     enabled: Option<bool>,
+    /// New connections are counted.
+    counting: bool,
     synced: bool,
     tables: Tables,
     /// When to read; `None` if what is believed is not in doubt.
@@ -158,6 +160,7 @@ impl Proxy {
             retries: Retries::new(&hasher),
             outstanding: Outstanding::Nothing,
             enabled: None,
+            counting: false,
             synced: false,
             tables: Tables::Unread,
             read_at: None,
@@ -192,6 +195,12 @@ impl Proxy {
             }
             self.retries.clear(at);
         });
+    }
+
+    /// The same, with the kernel counting new connections to each frontend if asked: one more look for each.
+    #[must_use]
+    pub fn counting(self, counting: bool) -> Proxy {
+        Proxy { counting, ..self }
     }
 
     /// Says what is near: the pod subnets of this node, and its addresses.

@@ -54,6 +54,7 @@ const ELEM_LIST_SET: u16 = 2;
 const ELEM_LIST_ELEMENTS: u16 = 3;
 const ELEM_KEY: u16 = 1;
 const ELEM_DATA: u16 = 2;
+const ELEM_EXPR: u16 = 7;
 const ELEM_FLAGS: u16 = 3;
 const ELEM_KEY_END: u16 = 10;
 const ELEM_INTERVAL_END: u32 = 1;

@@ -145,6 +145,8 @@ pub enum NodePorts {
 pub struct ProxyOptions {
     /// The source of every connection is rewritten to the node's, unless a Local policy keeps it.
     pub masquerade_all: bool,
+    /// The kernel counts the connections to each frontend.
+    pub count_connections: bool,
     /// Where node ports are.
     pub node_ports: NodePorts,
 }

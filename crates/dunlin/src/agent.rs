@@ -29,6 +29,7 @@ pub(crate) fn run(options: AgentOptions, socket: PathBuf) -> Result<ExitCode> {
         service_proxy: options.service_proxy.into(),
         proxy_options: ProxyOptions {
             masquerade_all: options.masquerade_all == Switch::On,
+            count_connections: options.service_counters == Switch::On,
             node_ports: options.node_port_addresses.0,
         },
         log: options.log,

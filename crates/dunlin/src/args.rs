@@ -358,6 +358,16 @@ pub(crate) struct AgentOptions {
         default_value = "internal"
     )]
     pub(crate) node_port_addresses: NodePortAddresses,
+    /// Whether the kernel counts the connections to each address and port of the services that are delivered: one more look for
+    /// each new connection, and a metric with a series for each, up to 5,000.
+    #[arg(
+        long,
+        env = "DUNLIN_SERVICE_COUNTERS",
+        value_enum,
+        value_name = "ON|OFF",
+        default_value = "off"
+    )]
+    pub(crate) service_counters: Switch,
     /// Whether to give load-balancer addresses to services without a loadBalancerClass, as well as to those of class
     /// dunlin.dev/bgp. The same on all nodes.
     #[arg(

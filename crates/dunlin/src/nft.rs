@@ -16,6 +16,9 @@ use crate::query::unexpected;
 use crate::show;
 use crate::words::count;
 
+/// So many in one question: the agent takes no longer ones.
+const ASKED_AT_ONCE: usize = 300;
+
 #[derive(Debug, Args)]
 #[command(
     after_help = "A frontend is an address, protocol and port that clients reach a service at. What is shown is what the kernel
@@ -178,15 +181,20 @@ fn owners(
     client: &Client,
     asked: Vec<Frontend>,
 ) -> Result<Option<BTreeMap<Frontend, FrontendOwner>>> {
-    match client.ask_blocking(&Query::Frontends(asked)) {
-        Ok(Answer::Frontends(owners)) => {
-            let owners = owners.into_iter().map(|one| (one.frontend.clone(), one));
-            Ok(Some(owners.collect()))
+    let mut all = BTreeMap::new();
+    let chunks = asked.chunks(ASKED_AT_ONCE).map(<[Frontend]>::to_vec);
+    // Asked though there is nothing: whether it answers is shown.
+    for some in chunks.chain(asked.is_empty().then(Vec::new)) {
+        match client.ask_blocking(&Query::Frontends(some)) {
+            Ok(Answer::Frontends(owners)) => {
+                all.extend(owners.into_iter().map(|one| (one.frontend.clone(), one)));
+            }
+            Ok(_) => return unexpected(),
+            // It is the kernel that is asked first of all: an agent that fails us must not stand in the way.
+            Err(_) => return Ok(None),
         }
-        Ok(_) => unexpected(),
-        // It is the kernel that is asked first of all: an agent that fails us must not stand in the way.
-        Err(_) => Ok(None),
     }
+    Ok(Some(all))
 }
 
 fn proxy_is_on(client: &Client) -> bool {

@@ -57,8 +57,9 @@ const SCRIPT: &str = r#"
     ip link add v0 type veth peer name v1
     ip address add 192.0.2.1/24 dev v0
     ip link set v0 up; ip link set v1 up
+    ip route add default dev v0
     "$DUNLIN" nft; echo "rc $?"
-    "$DUNLIN" agent --node-name n1 --cluster "dir:$HOME_DIR/objects" --service-proxy on --metrics-addr off \
+    "$DUNLIN" agent --node-name n1 --cluster "dir:$HOME_DIR/objects" --service-proxy on --service-counters on --metrics-addr 127.0.0.1:9179 \
         2>"$HOME_DIR/log" &
     agent=$!
     trap 'kill -KILL $agent 2>/dev/null' EXIT
@@ -68,6 +69,8 @@ const SCRIPT: &str = r#"
         if [ $tries -gt 600 ] || ! kill -0 $agent; then cat "$HOME_DIR/log" >&2; exit 1; fi
         sleep 0.1
     done
+    # Refused each time: a connection is what is new to conntrack.
+    for one in 1 2 3; do bash -c 'echo x >/dev/udp/10.96.0.11/53'; done
     echo == nft; "$DUNLIN" nft; echo "rc $?"
     echo == wide; "$DUNLIN" nft --service shop/web -o wide
     echo == services; "$DUNLIN" get services -o wide
@@ -138,8 +141,8 @@ fn what_is_programmed_is_shown_with_and_without_an_agent() {
         nft,
         &[
             "4 frontends",
-            "shop/empty 10.96.0.11:53/UDP all refused",
-            "shop/web 10.96.0.10:80/TCP all random 10.244.1.2:8080 yes sticky for 3h00m 10.244.2.2:8080",
+            "shop/empty 10.96.0.11:53/UDP all refused 3 yes",
+            "shop/web 10.96.0.10:80/TCP all random 10.244.1.2:8080 0 yes sticky for 3h00m 10.244.2.2:8080",
             "outside random 10.244.1.2:8080 only 198.51.100.0/24",
             "rc 0",
         ],
@@ -154,8 +157,8 @@ fn what_is_programmed_is_shown_with_and_without_an_agent() {
     holds(
         services,
         &[
-            "30080/TCP yes 10.244.1.2:8080 (n1), 10.244.2.2:8080 (inside only), 10.244.2.3:8080 (not ready)",
-            "53/UDP yes refused",
+            "30080/TCP yes 0 10.244.1.2:8080 (n1), 10.244.2.2:8080 (inside only), 10.244.2.3:8080 (not ready)",
+            "53/UDP yes 3 refused",
         ],
     );
     holds(

@@ -2,12 +2,15 @@
 
 use std::fmt;
 
-use dunlin_api::{Metrics, ProxyStatus};
+use std::net::SocketAddr;
+
+use dunlin_api::{FrontendOwner, Metrics, ProxyStatus};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::encode::Out;
 use super::services::Shown;
+use crate::connections::Counted;
 
 impl Out<'_> {
     pub(super) fn proxy(&mut self, metrics: &Metrics) -> fmt::Result {
@@ -31,6 +34,30 @@ impl Out<'_> {
             ),
             None => Ok(()),
         }
+    }
+
+    pub(super) fn connections(&mut self, counted: &Counted) -> fmt::Result {
+        let frontend = |owner: &FrontendOwner| {
+            let at = SocketAddr::new(owner.frontend.address, owner.frontend.port);
+            format!("{at}/{}", owner.frontend.protocol)
+        };
+        let shown = counted.frontends.iter();
+        let shown = shown.map(|(owner, n)| (owner.service.as_deref(), frontend(owner), *n));
+        let shown: Vec<(Option<&str>, String, u64)> = shown.collect();
+        self.counters(
+            "dunlin_service_connections",
+            "New connections to a service, by frontend, since it was first counted",
+            shown.iter().map(|(service, frontend, n)| {
+                let service = service.unwrap_or_default();
+                let labels = vec![("service", service), ("frontend", frontend.as_str())];
+                (labels, *n)
+            }),
+        )?;
+        self.gauge(
+            "dunlin_service_connections_missing",
+            "Whether connections are counted and not told, as there are too many frontends",
+            counted.missing.into(),
+        )
     }
 
     fn proxy_gauges(&mut self, proxy: &ProxyStatus) -> fmt::Result {

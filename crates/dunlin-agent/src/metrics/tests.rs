@@ -3,8 +3,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dunlin_api::{
-    FamilyCounts, Histogram, Metrics, Neighbor, Problem, ProxyStatus, ServiceCounts, SessionCounts,
-    Status,
+    FamilyCounts, Frontend, FrontendOwner, FrontendState, Histogram, Metrics, Neighbor, Problem,
+    ProxyStatus, ServiceCounts, SessionCounts, Status,
 };
 use dunlin_intent::pools::PoolView;
 use dunlin_kube::allocate::AllocateReport;
@@ -12,6 +12,7 @@ use dunlin_kube::api::{ResourceHealth, SourceHealth};
 use dunlin_net::Afi;
 
 use super::text;
+use crate::connections::Counted;
 use crate::process::Usage;
 
 fn full() -> Metrics {
@@ -109,8 +110,26 @@ fn scrape(core: Option<Metrics>) -> String {
         usage,
         Some((allocation(), 3)),
         Some(source),
+        Some(counted()),
     )
     .unwrap()
+}
+
+fn counted() -> Counted {
+    let owner = FrontendOwner {
+        frontend: Frontend {
+            address: IpAddr::from([10, 96, 0, 10]),
+            protocol: "TCP".into(),
+            port: 80,
+        },
+        service: Some("shop/web".into()),
+        state: FrontendState::Programmed,
+        message: None,
+    };
+    Counted {
+        frontends: vec![(owner, 17)],
+        missing: false,
+    }
 }
 
 fn allocation() -> AllocateReport {
@@ -162,6 +181,8 @@ fn outcomes_are_told_as_openmetrics() {
         "dunlin_source_objects{resource=\"nodes\"} 7",
         "dunlin_source_objects{resource=\"secrets\"} 2",
         "dunlin_service_proxy_frontends 12",
+        r#"dunlin_service_connections_total{service="shop/web",frontend="10.96.0.10:80/TCP"} 17"#,
+        "dunlin_service_connections_missing 0",
         "dunlin_service_proxy_frontends_programmed 9",
         "dunlin_service_proxy_repairs_total 3",
         "dunlin_service_proxy_first_sync_seconds 0.25",

@@ -78,6 +78,7 @@ fn pools_name_the_node_that_gives_addresses_out() {
     let (report, reported) = watch::channel(AllocateReport::default());
     let (notices, _queue) = dunlin_kube::events::notices();
     let overlay = Overlay {
+        counts: false,
         cni: watch::channel(CniStatus::default()).1,
         source: None,
         allocation: Some(Figures {

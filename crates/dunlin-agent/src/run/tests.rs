@@ -42,6 +42,7 @@ fn serve(name: &str, engine: EngineHandle, limits: Limits) -> Served {
             .unwrap();
         runtime.block_on(async move {
             let overlay = Overlay {
+                counts: false,
                 cni,
                 source: None,
                 allocation: None,

@@ -33,6 +33,7 @@ fn context(api: &FakeApi) -> Context {
         client,
         engine,
         overlay: Overlay {
+            counts: false,
             cni: watch::channel(CniStatus::default()).1,
             source: None,
             allocation: None,

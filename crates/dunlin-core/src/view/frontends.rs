@@ -88,6 +88,7 @@ impl Core {
                 Some(_) => proxy.frontend(&offer.frontend).map_or(0, |f| f.elements) as u64,
                 None => 0,
             },
+            connections: None,
             inside: treatment(View::Inside),
             outside: treatment(View::Outside),
             sources: rule.and_then(|rule| rule.sources.as_deref().map(<[_]>::to_vec)),

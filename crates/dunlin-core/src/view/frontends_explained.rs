@@ -112,6 +112,9 @@ impl Core {
         let mut lines = treatments(shown);
         let wanted = self.delivery.proxy().wanted(&offer.frontend);
         if let Some((_, rule)) = wanted.filter(|_| shown.inside.is_some()) {
+            if rule.masquerade {
+                lines.push("endpoints see this node's address as the source".to_owned());
+            }
             lines.extend(notes(rule).iter().map(ToString::to_string));
         }
         match endpoints_told {

@@ -82,6 +82,8 @@ pub enum FrontendSet {
     Guarded,
     /// Those whose connections get the node's source, wherever they come from.
     Masqueraded,
+    /// Those whose new connections the kernel counts, whatever becomes of them.
+    Counted,
 }
 
 /// A frontend has at most `1 << MAX_EXPONENT` endpoints.

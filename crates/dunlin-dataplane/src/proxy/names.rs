@@ -53,6 +53,7 @@ impl fmt::Display for FrontendSet {
             FrontendSet::Dropped { view } => write!(f, "dropped_{}", view_name(view)),
             FrontendSet::Guarded => f.write_str("guarded"),
             FrontendSet::Masqueraded => f.write_str("masqueraded"),
+            FrontendSet::Counted => f.write_str("counted"),
         }
     }
 }

@@ -224,9 +224,12 @@ pub(super) fn wanted_fate(rule: &FrontendRule, view: View) -> Fate {
 }
 
 /// What the tables should hold of a frontend. Where endpoints are chosen at random they keep the slots that they have.
-pub(super) fn target(rule: &FrontendRule, has: &Programmed) -> Programmed {
+pub(super) fn target(rule: &FrontendRule, has: &Programmed, counted: bool) -> Programmed {
     let mut target = Programmed::default();
     target.sets.push(FrontendSet::Known);
+    if counted {
+        target.sets.push(FrontendSet::Counted);
+    }
     let (inside, outside) = plans(rule);
     let secs = [Some(&inside), outside.as_ref()].into_iter().flatten();
     let secs = secs.filter_map(|plan| match plan {

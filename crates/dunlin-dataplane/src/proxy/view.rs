@@ -231,7 +231,9 @@ impl Proxy {
         match entry.wanted() {
             None => FrontendState::Stale,
             Some(_) if !entry.is_programmed() => FrontendState::Pending,
-            Some(rule) if target(rule, &entry.believed) == entry.believed => FrontendState::Current,
+            Some(rule) if target(rule, &entry.believed, self.counting) == entry.believed => {
+                FrontendState::Current
+            }
             Some(_) => FrontendState::Behind,
         }
     }

@@ -3,6 +3,7 @@
 //! A service is elements of constant sets and maps; [`shape`] says which there are and what their rules do. Tables are
 //! recognised by the comments of their rules, which carry a version.
 
+mod counters;
 mod forget;
 mod found;
 mod load;

@@ -1,7 +1,7 @@
 use super::set::ElementRef;
 use super::transaction::comment;
 use super::{
-    DATA_VALUE, ELEM_DATA, ELEM_FLAGS, ELEM_INTERVAL_END, ELEM_KEY, ELEM_KEY_END,
+    DATA_VALUE, ELEM_DATA, ELEM_EXPR, ELEM_FLAGS, ELEM_INTERVAL_END, ELEM_KEY, ELEM_KEY_END,
     ELEM_LIST_ELEMENTS, ELEM_LIST_SET, Element, GENMSG_LEN, GETRULE, GETSET, GETSETELEM, GETTABLE,
     LIST_ELEM, NEWRULE, NEWSET, NEWSETELEM, Nft, RULE_CHAIN, RULE_USERDATA, SET_NAME, TABLE_NAME,
     Table, genmsg, kind,
@@ -295,7 +295,21 @@ fn element(item: &[u8]) -> Option<ElementRef<'_>> {
         key_end: value(ELEM_KEY_END),
         data: value(ELEM_DATA),
         end: flags & ELEM_INTERVAL_END != 0,
+        packets: attrs.get(ELEM_EXPR).and_then(packets),
     })
+}
+
+/// What a counter has counted.
+fn packets(expr: &[u8]) -> Option<u64> {
+    const NAME: u16 = 1;
+    const DATA: u16 = 2;
+    const PACKETS: u16 = 2;
+    let expr = Attrs::new(expr);
+    if expr.get(NAME)? != b"counter\0" {
+        return None;
+    }
+    let packets = Attrs::new(expr.get(DATA)?).get(PACKETS)?;
+    Some(u64::from_be_bytes(packets.try_into().ok()?))
 }
 
 fn comment_of(rule: &Attrs<'_>) -> String {

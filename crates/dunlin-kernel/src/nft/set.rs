@@ -68,6 +68,8 @@ pub struct Set {
     pub data: Option<MapData>,
     /// Packets add elements, and elements may have timeouts.
     pub dynamic: bool,
+    /// Elements count the packets that look them up.
+    pub counter: bool,
     /// At most so many elements.
     pub size: Option<u32>,
     /// What `nft` wants to know beyond that (`typeof`), in its own encoding.
@@ -102,6 +104,8 @@ pub(super) struct ElementRef<'a> {
     pub key_end: Option<&'a [u8]>,
     pub data: Option<&'a [u8]>,
     pub end: bool,
+    /// How many packets it has counted, where it does; not written.
+    pub packets: Option<u64>,
 }
 
 impl ElementRef<'_> {
@@ -128,6 +132,8 @@ pub(super) fn write_set(attrs: &mut AttrWriter<'_>, set: &Set, id: u32) {
     const DATA_LEN: u16 = 7;
     const ID: u16 = 10;
     const USERDATA: u16 = 13;
+    const EXPR: u16 = 17;
+    const EXPR_NAME: u16 = 1;
     const INTERVAL: u32 = 0x4;
     const MAP: u32 = 0x8;
     const TIMEOUT: u32 = 0x10;
@@ -158,6 +164,9 @@ pub(super) fn write_set(attrs: &mut AttrWriter<'_>, set: &Set, id: u32) {
     attrs.put_be32(ID, id);
     if !set.userdata.is_empty() {
         attrs.put(USERDATA, &set.userdata);
+    }
+    if set.counter {
+        attrs.nest(EXPR, |attrs| attrs.put_str(EXPR_NAME, "counter"));
     }
 }
 
@@ -212,6 +221,7 @@ pub(super) fn write_element(attrs: &mut AttrWriter<'_>, element: &Element) {
         key_end: None,
         data: value,
         end: element.end,
+        packets: None,
     };
     plain.write(attrs);
     if let Some(ElementData::Verdict(verdict)) = &element.data {

@@ -162,7 +162,16 @@ impl Transaction {
 
     /// Adds a rule behind the others, with a comment of less than 128 octets.
     pub fn add_rule(&mut self, table: Table, chain: &str, comment: &str, exprs: &[Expr]) {
-        self.message(table, NEWRULE, CREATE | APPEND, |attrs| {
+        self.rule(CREATE | APPEND, table, chain, comment, exprs);
+    }
+
+    /// Adds a rule before the others of its chain.
+    pub fn insert_rule(&mut self, table: Table, chain: &str, comment: &str, exprs: &[Expr]) {
+        self.rule(CREATE, table, chain, comment, exprs);
+    }
+
+    fn rule(&mut self, flags: u16, table: Table, chain: &str, comment: &str, exprs: &[Expr]) {
+        self.message(table, NEWRULE, flags, |attrs| {
             attrs.put_str(RULE_CHAIN, chain);
             attrs.nest(RULE_EXPRESSIONS, |attrs| {
                 for expr in exprs {

@@ -77,6 +77,13 @@ fn table(shown: &Shown, wide: bool) -> Table {
         .left("FROM")
         .cut("DOES", 12)
         .cut("ENDPOINTS", 22);
+    let counted = shown
+        .frontends
+        .iter()
+        .any(|one| one.held.connections.is_some());
+    if counted {
+        table = table.right("CONNECTIONS");
+    }
     if shown.agent {
         table = table.left("WANTED");
     }
@@ -98,6 +105,10 @@ fn table(shown: &Shown, wide: bool) -> Table {
             }
             cells.push(if line == 0 { at(one).into() } else { "".into() });
             cells.extend(row);
+            if counted {
+                let n = one.held.connections.filter(|_| line == 0);
+                cells.push(n.map_or_else(String::new, |n| n.to_string()).into());
+            }
             if shown.agent {
                 cells.push(if line == 0 { wanted(one) } else { "".into() });
             }

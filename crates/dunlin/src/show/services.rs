@@ -9,7 +9,7 @@ use dunlin_api::{
 use super::width;
 use crate::output::{Style, Tone};
 use crate::table::{Cell, Table};
-use crate::words::list;
+use crate::words::{list, or_dash};
 
 /// The most endpoints in a cell.
 const ENDPOINTS_SHOWN: usize = 8;
@@ -56,7 +56,11 @@ fn titles(shape: Shape) -> Table {
         .left("BY")
         .left("SHARED BY");
     if shape.proxy {
-        table = table.left("PORT").left("PROGRAMMED").left("ENDPOINTS");
+        table = table
+            .left("PORT")
+            .left("PROGRAMMED")
+            .right("CONNECTIONS")
+            .left("ENDPOINTS");
     }
     table.left("WHY NOT")
 }
@@ -67,7 +71,7 @@ fn rows(service: &Service, shape: Shape) -> Vec<Vec<Cell>> {
         let mut row = head((rows.is_empty()).then_some(service), shape);
         row.extend(at_address);
         if shape.wide && shape.proxy {
-            row.extend(frontend.map_or_else(|| empty(3), delivered));
+            row.extend(frontend.map_or_else(|| empty(4), delivered));
         }
         let undelivered = frontend.and_then(|frontend| frontend.message.as_deref());
         let why: Vec<&str> = [why, undelivered.unwrap_or("")]
@@ -117,7 +121,7 @@ fn rows(service: &Service, shape: Shape) -> Vec<Vec<Cell>> {
         let columns = match (shape.wide, shape.proxy) {
             (false, _) => 2,
             (true, false) => 6,
-            (true, true) => 9,
+            (true, true) => 10,
         };
         row.extend(empty(columns));
         rows.push(row);
@@ -214,6 +218,7 @@ fn delivered(frontend: &ServiceFrontend) -> Vec<Cell> {
     vec![
         port.into(),
         Cell::new(tone, state),
+        or_dash(frontend.connections).into(),
         endpoints(frontend).into(),
     ]
 }

@@ -205,11 +205,16 @@ fn has_rules(afi: Afi, made: &BTreeSet<FrontendSet>, rules: Vec<(String, String)
     for Rule { chain, comment, .. } in later {
         expected.entry(chain).or_default().1.push(comment);
     }
+    let front: Vec<Rule> = rules::demanded(afi, FrontendSet::Counted).1;
     let mut found = Chains::new();
     for (chain, comment) in rules {
         let fixed = expected.get(&chain).map_or(0, |(fixed, _)| fixed.len());
         let (first, rest) = found.entry(chain).or_default();
-        let list = if first.len() < fixed { first } else { rest };
+        let is_front = front.iter().any(|rule| rule.comment == comment) && first.is_empty();
+        let list = match first.len() < fixed && !is_front {
+            true => first,
+            false => rest,
+        };
         list.push(comment);
     }
     let sorted = |mut chains: Chains| {

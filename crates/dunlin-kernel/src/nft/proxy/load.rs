@@ -126,7 +126,11 @@ impl Load {
                 transaction.add_chain(table, &chain);
             }
             for rule in rules {
-                transaction.add_rule(table, &rule.chain, &rule.comment, &rule.exprs);
+                if set == FrontendSet::Counted {
+                    transaction.insert_rule(table, &rule.chain, &rule.comment, &rule.exprs);
+                } else {
+                    transaction.add_rule(table, &rule.chain, &rule.comment, &rule.exprs);
+                }
             }
         }
     }

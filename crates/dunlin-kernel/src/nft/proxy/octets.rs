@@ -129,6 +129,7 @@ impl Encoded {
             key_end: self.key_end.as_ref().map(Octets::as_slice),
             data: self.data.as_ref().map(Octets::as_slice),
             end: false,
+            packets: None,
         });
         if let Some(beyond) = &self.beyond {
             put(&ElementRef {

@@ -13,6 +13,9 @@ const THROWS: usize = 12;
 /// Of the hash that chooses by client: the same on every node, so that a connection that comes in by another one goes on.
 const HASH_SEED: u32 = 0x6475_6E6C;
 
+/// Counts what comes first of a connection, and goes on: what is known leaves these chains next.
+const COUNTED: &str = "counted";
+
 /// The rules that are always there, chain by chain, in order.
 pub(super) fn fixed_rules(afi: Afi) -> Vec<Rule> {
     let key = Packet::new(afi).key();
@@ -61,7 +64,8 @@ pub(super) fn fixed_rules(afi: Afi) -> Vec<Rule> {
     rules
 }
 
-/// What a set needs that is made on demand: a chain, perhaps, and rules behind those that are there.
+/// What a set needs that is made on demand: a chain, perhaps, and rules behind those that are there; those of
+/// [`FrontendSet::Counted`] stand before all others.
 pub(super) fn demanded(afi: Afi, set: FrontendSet) -> (Option<Chain>, Vec<Rule>) {
     let key = Packet::new(afi).key();
     let name = set_name(set);
@@ -93,6 +97,10 @@ pub(super) fn demanded(afi: Afi, set: FrontendSet) -> (Option<Chain>, Vec<Rule>)
                 rule("translated", &what, always_masquerade(afi, protocol))
             };
             (None, Protocol::ALL.map(of).into())
+        }
+        FrontendSet::Counted => {
+            let rule = |chain| rule(chain, COUNTED, in_set(&key, set, Vec::new()));
+            (None, ["prerouting", "output"].map(rule).into())
         }
         FrontendSet::Known
         | FrontendSet::Refused

@@ -51,6 +51,7 @@ pub(super) fn set_of(name: &str) -> Option<FrontendSet> {
         ["refused"] => FrontendSet::Refused,
         ["guarded"] => FrontendSet::Guarded,
         ["masqueraded"] => FrontendSet::Masqueraded,
+        ["counted"] => FrontendSet::Counted,
         ["dropped", view] => FrontendSet::Dropped {
             view: view_of(view)?,
         },
@@ -76,7 +77,8 @@ pub(super) fn on_demand(set: FrontendSet) -> bool {
         FrontendSet::Random { .. }
         | FrontendSet::Hashed { .. }
         | FrontendSet::Sticky { .. }
-        | FrontendSet::Masqueraded => true,
+        | FrontendSet::Masqueraded
+        | FrontendSet::Counted => true,
         FrontendSet::Known
         | FrontendSet::Refused
         | FrontendSet::Dropped { .. }
@@ -133,6 +135,7 @@ pub(super) fn frontend_set(afi: Afi, set: FrontendSet) -> Set {
     Set {
         name: set_name(set),
         key: key(afi, &[]),
+        counter: set == FrontendSet::Counted,
         ..Set::default()
     }
 }

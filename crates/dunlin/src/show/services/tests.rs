@@ -56,6 +56,7 @@ fn frontend(address: &str, kind: &str, port: u16, outside: Action) -> ServiceFro
         state: FrontendState::Programmed,
         message: None,
         elements: 5,
+        connections: Some(7),
         inside: treatment(Action::Balance),
         outside: treatment(outside),
         sources: None,
@@ -138,8 +139,8 @@ fn each_frontend_has_a_line_with_its_endpoints() {
     let endpoints =
         "10.244.1.2:8080 (n1), 10.244.2.2:8080 (n2, inside only), 10.244.2.3:8080 (n2, not ready)";
     assert_eq!(
-        line[line.len() - 3..],
-        ["80/TCP", "yes", endpoints],
+        line[line.len() - 4..],
+        ["80/TCP", "yes", "7", endpoints],
         "{text}"
     );
     let line = cells(&text, "443/TCP");
@@ -152,7 +153,7 @@ fn each_frontend_has_a_line_with_its_endpoints() {
     let line = cells(&text, "30080/TCP");
     assert_eq!(line[0..3], ["192.0.2.1", "NodePort", "Local"], "{text}");
     assert!(
-        line[5].starts_with("from outside dropped; 10.244.1.2:8080 (n1), "),
+        line[6].starts_with("from outside dropped; 10.244.1.2:8080 (n1), "),
         "{text}"
     );
     assert_eq!(text.lines().count(), 5, "{text}");

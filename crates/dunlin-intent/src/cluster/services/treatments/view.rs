@@ -102,8 +102,7 @@ impl Cluster {
             match offer.kind {
                 Some(_) => offers.push(shown),
                 None => {
-                    let here = self.services.places.addresses.iter().copied();
-                    let here = here.filter(|addr| Afi::of(*addr) == family);
+                    let here = self.node_port_addresses(family).into_iter();
                     offers.extend(here.map(|addr| FrontendOffer {
                         frontend: Frontend { addr, ..frontend },
                         ..shown.clone()
@@ -120,10 +119,7 @@ impl Cluster {
         let Some((service, _)) = self.delivered(name) else {
             return 0;
         };
-        let here = |family| {
-            let addresses = self.services.places.addresses.iter();
-            addresses.filter(|addr| Afi::of(**addr) == family).count()
-        };
+        let here = |family| self.node_port_addresses(family).len();
         let (v4, v6) = (here(Afi::Ipv4), here(Afi::Ipv6));
         let offers = service.spec.offers().into_iter();
         let of_each = offers.map(|offer| match (offer.kind, offer.frontend.afi()) {
