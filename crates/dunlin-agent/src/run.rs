@@ -123,7 +123,6 @@ async fn supervise(
     let carry = move |network: &PodNetwork| host.carry_pods(network);
     tokio::spawn(cni::keep(engine.state(), cni_status, carry));
     tokio::spawn(health_ports::keep(engine.state()));
-
     let outcome = tokio::select! {
         name = signals.next() => {
             tracing::info!(signal = name, "stopping: kernel routes stay, peers are told to keep ours");

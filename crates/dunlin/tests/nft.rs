@@ -66,7 +66,7 @@ const SCRIPT: &str = r#"
     tries=0
     until "$DUNLIN" nft 2>/dev/null | grep -q 10.244.2.2; do
         tries=$((tries + 1))
-        if [ $tries -gt 600 ] || ! kill -0 $agent; then cat "$HOME_DIR/log" >&2; exit 1; fi
+        if [ $tries -gt 1200 ] || ! kill -0 $agent; then cat "$HOME_DIR/log" >&2; exit 1; fi
         sleep 0.1
     done
     # Refused each time: a connection is what is new to conntrack.
