@@ -4,7 +4,7 @@
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dunlin_kernel::others::{Means, Remains, service_proxy};
 use dunlin_net::Afi;
@@ -103,6 +103,21 @@ fn sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
     all
 }
 
+const PACE: Duration = Duration::from_millis(3);
+
+/// One more question of the same flow. A datagram may get lost anywhere, as where two new flows of the same moment would get
+/// the same port: then it is asked again, as any client does. A flow that is broken has no answer ever.
+fn ask_on(client: &mut Client) -> Answer {
+    match client {
+        Client::Tcp(_) => client.ask(),
+        Client::Udp(_) => {
+            let mut tries = (0..10).map(|_| client.ask_within(DEADLINE / 10));
+            let answer = tries.find_map(Result::ok);
+            answer.expect("an answer to one of ten datagrams")
+        }
+    }
+}
+
 /// Connections and flows that ask again and again, and how many have been answered.
 struct Stream<'a> {
     from: From<'a>,
@@ -117,9 +132,13 @@ impl Stream<'_> {
         let addrs = addrs(self.afi);
         let by = [addrs.pods[0], addrs.far].map(|pod| at(pod, 8080));
         while !stop.load(Ordering::Relaxed) {
-            let answer = ask(self.from, self.protocol, at(addrs.service, 80));
+            let to = at(addrs.service, 80);
+            let mut client = Client::open(self.from, self.protocol, None, to).unwrap();
+            let answer = ask_on(&mut client);
             assert!(by.contains(&answer.by), "{answer:?}");
             self.answered.fetch_add(1, Ordering::Relaxed);
+            // Often enough to meet any gap, and others have the machine too.
+            std::thread::sleep(PACE);
         }
     }
 }
@@ -131,8 +150,8 @@ fn await_answers(streams: &[Stream<'_>], more: usize) {
     let begun = Instant::now();
     for (stream, wanted) in streams.iter().zip(wanted) {
         while count(stream) < wanted {
-            assert!(begun.elapsed() < DEADLINE, "a stream stands still");
-            std::thread::yield_now();
+            assert!(begun.elapsed() < 2 * DEADLINE, "a stream stands still");
+            std::thread::sleep(PACE);
         }
     }
 }
@@ -192,7 +211,7 @@ fn take_over(mode: Mode) {
             for _ in 0..4 {
                 let mut client =
                     Client::open(from, protocol, None, at(addrs(afi).service, 80)).unwrap();
-                let answer = client.ask();
+                let answer = ask_on(&mut client);
                 old.push((client, answer));
             }
         }
@@ -210,7 +229,7 @@ fn take_over(mode: Mode) {
     let stop = AtomicBool::new(false);
     let mut still = || {
         for (client, first) in &mut old {
-            assert_eq!(client.ask(), *first);
+            assert_eq!(ask_on(client), *first);
         }
     };
     std::thread::scope(|scope| {
@@ -362,7 +381,7 @@ fn an_interface_of_ipvs_goes_with_its_addresses() {
 #[test]
 fn thousands_of_chains_go() {
     in_netns(|| {
-        const SERVICES: usize = 3_000;
+        const SERVICES: usize = 2_600;
         let mut text = String::from("*nat\n:KUBE-SERVICES - [0:0]\n");
         for n in 0..SERVICES {
             text += &format!(":KUBE-SVC-{n} - [0:0]\n:KUBE-SEP-{n} - [0:0]\n");
@@ -382,7 +401,7 @@ fn thousands_of_chains_go() {
         assert_eq!(
             remains.describe(),
             [
-                "6001 chains of iptables and 1 rule that leads there, in the table nat of ip in nf_tables"
+                "5201 chains of iptables and 1 rule that leads there, in the table nat of ip in nf_tables"
             ]
         );
         assert_eq!(remains.remove().problems, Vec::<String>::new());
