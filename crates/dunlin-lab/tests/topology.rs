@@ -5,7 +5,6 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -208,8 +207,7 @@ fn down_waits_for_the_exec_of_what_a_killed_lab_had_just_forked() {
 fn a_process_of_a_lab_is_found_in_the_middle_of_an_exec_too() {
     let scratch = Scratch::new("execs");
     let script = scratch.0.join("again");
-    fs::write(&script, "#!/bin/sh\nexec \"$0\"\n").expect("script");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("mode");
+    support::write_program(&script, "#!/bin/sh\nexec \"$0\"\n");
     let name = support::unique("execs");
     let mut child = Command::new(&script)
         .env(process::LAB_VARIABLE, &name)

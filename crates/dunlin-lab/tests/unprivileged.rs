@@ -33,11 +33,9 @@ impl Ordinary {
         }
         let scratch = Scratch::new(name);
         let program = scratch.0.join("dunlin-lab");
-        fs::copy(env!("CARGO_BIN_EXE_dunlin-lab"), &program).expect("copy");
+        support::copy_program(env!("CARGO_BIN_EXE_dunlin-lab"), &program);
         support::idle_agent(&scratch.0);
-        for path in [&program, &scratch.0] {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("mode");
-        }
+        fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).expect("mode");
         let home = scratch.0.join("run");
         fs::create_dir(&home).expect("runtime directory");
         std::os::unix::fs::chown(&home, Some(NOBODY), Some(NOBODY)).expect("owner");

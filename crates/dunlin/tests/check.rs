@@ -1,23 +1,15 @@
 //! `dunlin check` in a network namespace, with firewalls as they are found on machines.
 #![allow(clippy::print_stderr)]
 
-use std::process::Command;
+mod support;
+
+use support::in_namespace;
 
 /// Runs a script in a network namespace of its own, then `dunlin check`; gives what it says of the firewall.
 fn firewall(script: &str) -> Vec<(String, String)> {
-    let output = Command::new("unshare")
-        .args([
-            "--net",
-            "sh",
-            "-ec",
-            &format!("{script}\n\"$DUNLIN\" check -o json || true"),
-        ])
-        .env("DUNLIN", env!("CARGO_BIN_EXE_dunlin"))
+    let script = format!("set -e\n{script}\n\"$DUNLIN\" check -o json || true");
+    let output = in_namespace(&script)
         .env("DUNLIN_SOCKET", "/nonexistent/agent.sock")
-        .env(
-            "PATH",
-            format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()),
-        )
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

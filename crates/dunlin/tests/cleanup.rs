@@ -1,9 +1,12 @@
 //! `dunlin cleanup` in a network namespace of its own, among routes of others.
 #![allow(clippy::print_stderr)]
 
+mod support;
+
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+
+use support::in_namespace;
 
 struct Dir(PathBuf);
 
@@ -71,19 +74,13 @@ fn cleanup_removes_exactly_what_is_ours() {
         ip -N route show; ip -N -6 route show proto 68; ip -N nexthop show; nft list tables
         echo == again
         "$DUNLIN" cleanup --yes"#;
-    let output = Command::new("unshare")
-        .args(["--net", "sh", "-c", script])
-        .env("DUNLIN", env!("CARGO_BIN_EXE_dunlin"))
+    let output = in_namespace(script)
         .env("DUNLIN_SOCKET", path("agent.sock"))
         .env("DUNLIN_CNI_CONF_DIR", path("cni"))
         .env("DUNLIN_PROTOCOL_NAMES", path("protocols"))
         .env("DUNLIN_STATE_DIR", path("state"))
         .env("DUNLIN_SECRETS_DIR", path("secrets"))
         .env("HOME_DIR", &home.0)
-        .env(
-            "PATH",
-            format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()),
-        )
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -143,15 +140,7 @@ fn what_another_service_proxy_left_goes_and_nothing_else() {
         "$DUNLIN" cleanup --kube-proxy --yes
         echo == left
         nft list tables; iptables-nft-save | grep -v '^#'"#;
-    let output = Command::new("unshare")
-        .args(["--net", "sh", "-c", script])
-        .env("DUNLIN", env!("CARGO_BIN_EXE_dunlin"))
-        .env(
-            "PATH",
-            format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()),
-        )
-        .output()
-        .unwrap();
+    let output = in_namespace(script).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{error}");

@@ -1,9 +1,12 @@
 //! What is shown of services that a real agent has programmed into a real kernel, in a network namespace of its own.
 #![allow(clippy::print_stderr)]
 
+mod support;
+
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+
+use support::in_namespace;
 
 struct Dir(PathBuf);
 
@@ -105,19 +108,13 @@ fn what_is_programmed_is_shown_with_and_without_an_agent() {
         fs::create_dir_all(home.0.join(dir)).unwrap();
     }
     fs::write(path("objects/all.yaml"), OBJECTS).unwrap();
-    let output = Command::new("unshare")
-        .args(["--net", "sh", "-c", SCRIPT])
-        .env("DUNLIN", env!("CARGO_BIN_EXE_dunlin"))
+    let output = in_namespace(SCRIPT)
         .env("DUNLIN_SOCKET", path("agent.sock"))
         .env("DUNLIN_CNI_CONF_DIR", path("cni"))
         .env("DUNLIN_PROTOCOL_NAMES", path("protocols"))
         .env("DUNLIN_STATE_DIR", path("state"))
         .env("DUNLIN_SECRETS_DIR", path("secrets"))
         .env("HOME_DIR", &home.0)
-        .env(
-            "PATH",
-            format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()),
-        )
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

@@ -7,8 +7,8 @@ pub mod cluster;
 use std::fs;
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 pub use dunlin_built::dunlin;
@@ -175,9 +175,25 @@ pub fn await_reply(from: &Netns, to: IpAddr) {
 /// A program that takes an agent's options and does nothing, for tests of the lab itself.
 pub fn idle_agent(directory: &Path) -> PathBuf {
     let path = directory.join("idle-agent");
-    fs::write(&path, "#!/bin/sh\nexec sleep 600\n").expect("script");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("mode");
+    write_program(&path, "#!/bin/sh\nexec sleep 600\n");
     path
+}
+
+/// Writes a script that can be run at once. Another process writes it: what this one has open for writing, a child that another
+/// test starts just then has open too, and the kernel runs no such file (ETXTBSY).
+pub fn write_program(path: &Path, text: &str) {
+    run_on(path, "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"", text);
+}
+
+/// Copies a program so that it can be run at once, as [`write_program`] does.
+pub fn copy_program(from: &str, path: &Path) {
+    run_on(path, "cp \"$1\" \"$0\" && chmod 755 \"$0\"", from);
+}
+
+fn run_on(path: &Path, script: &str, with: &str) {
+    let mut shell = Command::new("sh");
+    let status = shell.args(["-c", script]).arg(path).arg(with).status();
+    assert!(status.expect("sh").success(), "{}", path.display());
 }
 
 /// A directory that goes away with the value.
