@@ -4,7 +4,6 @@
 //! [`Action`]s.
 
 mod config;
-mod deadlines;
 mod event;
 mod negotiated;
 mod pace;

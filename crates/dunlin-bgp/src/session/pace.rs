@@ -2,30 +2,11 @@
 
 use std::time::Duration;
 
-use dunlin_net::Instant;
+use dunlin_net::{Chance, Instant};
 
-/// Chance out of a seed (splitmix64): jitter, nothing secret.
-#[derive(Clone, Debug)]
-pub(super) struct Chance(u64);
-
-impl Chance {
-    pub(super) fn new(seed: u64) -> Chance {
-        Chance(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Three quarters of `duration` up to all of it (RFC 4271 10).
-    pub(super) fn jittered(&mut self, duration: Duration) -> Duration {
-        let thousandths = 750 + (self.next() % 251) as u32;
-        duration / 1000 * thousandths
-    }
+/// Three quarters of `duration` up to all of it (RFC 4271 10).
+pub(super) fn jittered(chance: &mut Chance, duration: Duration) -> Duration {
+    chance.shortened(duration, 0..=250)
 }
 
 /// The pause before the next dial: a second first, then twice as long each time.

@@ -13,10 +13,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_net::{Afi, Instant, PeerId};
+use dunlin_net::{Afi, Chance, Instant, PeerId};
 
 use self::conn::{Conn, Direction, Ends, Stage};
-use super::pace::{Backoff, Chance, Damping};
+use super::pace::{Backoff, Damping, jittered};
 use super::{
     Action, ConnId, DownReason, FsmState, Input, PeerConfig, PeerStats, Refusal, RefusedWhy, Seeds,
     Stop, TransportError,
@@ -316,7 +316,7 @@ impl Peer {
             .conn(conn)
             .and_then(|c| c.negotiated())
             .map_or(0, |negotiated| negotiated.keepalive_time_secs);
-        let interval = self.chance.jittered(Duration::from_secs(secs.into()));
+        let interval = jittered(&mut self.chance, Duration::from_secs(secs.into()));
         if let Some(sender) = self.conn_mut(conn) {
             sender.keepalive_at = (secs != 0).then(|| now + interval);
             self.stats.sent.keepalives += 1;

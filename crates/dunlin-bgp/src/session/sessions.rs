@@ -6,12 +6,11 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use dunlin_net::{Instant, PeerId};
+use dunlin_net::{Deadlines, Instant, PeerId};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use self::ranges::{DynamicIds, Origin, Ranges};
-use super::deadlines::Deadlines;
 use super::{
     Action, Command, ConfigError, ConnId, DYNAMIC_PEERS, DownReason, FsmState, Input, Peer,
     PeerConfig, PeerSnapshot, PeerStats, Refusal, RefusedWhy, Remote, SessionEvent, Stop,
@@ -71,7 +70,7 @@ pub struct Sessions {
     by_address: HashMap<IpAddr, PeerId, FixedState>,
     ranges: Ranges,
     ids: DynamicIds,
-    deadlines: Deadlines,
+    deadlines: Deadlines<PeerId>,
     actions: VecDeque<(PeerId, Action)>,
     refused: RefusalCounts,
     /// No peer that is gone had a connection of a higher name: one that takes its id cannot be taken for it.

@@ -7,7 +7,7 @@ use dunlin_net::Instant;
 
 use super::conn::{Conn, Direction};
 use super::{DIAL_PATIENCE, Peer};
-use crate::session::pace::{Backoff, Damping};
+use crate::session::pace::{Backoff, Damping, jittered};
 use crate::session::{Action, DownReason, FsmState, Remote, SessionEvent, TransportError};
 
 impl Peer {
@@ -29,12 +29,12 @@ impl Peer {
             DownReason::Transport(TransportError::TimedOut) | DownReason::ConfigChanged => now,
             // The neighbour may be there again any moment, and no one is bothered by trying.
             DownReason::Transport(TransportError::Unreachable) => {
-                now + self.chance.jittered(DIAL_PATIENCE)
+                now + jittered(&mut self.chance, DIAL_PATIENCE)
             }
             _ => {
                 let longest = Duration::from_secs(self.config.timers.connect_retry_secs.into());
                 let pause = self.backoff.pause(longest);
-                now + self.chance.jittered(pause)
+                now + jittered(&mut self.chance, pause)
             }
         };
     }
