@@ -31,9 +31,10 @@ const fn room(name: &'static str, ours: &'static [&'static str]) -> Room {
     }
 }
 
-const ROOMS: [Room; 21] = [
+const ROOMS: [Room; 22] = [
     pure("dunlin-net", &[]),
     pure("dunlin-bgp", &["dunlin-net"]),
+    pure("dunlin-bfd", &["dunlin-net"]),
     pure("dunlin-intent", &["dunlin-net", "dunlin-bgp"]),
     pure("dunlin-dataplane", &["dunlin-net"]),
     // The answers' types are values like any other.
@@ -48,7 +49,7 @@ const ROOMS: [Room; 21] = [
             "dunlin-api",
         ],
     ),
-    room("dunlin-speaker", &["dunlin-net", "dunlin-bgp"]),
+    room("dunlin-speaker", &["dunlin-net", "dunlin-bgp", "dunlin-bfd"]),
     room("dunlin-kernel", &["dunlin-net", "dunlin-dataplane"]),
     room(
         "dunlin-kube",

@@ -8,9 +8,10 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 /// The crates whose code is banned from clocks, threads, sockets, files and the environment.
-const PURE: [&str; 5] = [
+const PURE: [&str; 6] = [
     "dunlin-net",
     "dunlin-bgp",
+    "dunlin-bfd",
     "dunlin-intent",
     "dunlin-dataplane",
     "dunlin-core",
