@@ -16,8 +16,8 @@
 //!   make us send without bound. 10 ms is the least interval that can be set, so RFC 5880 6.8.7 allows it.
 //! * A session that goes to AdminDown repeats this at the pace it had, for the peer's detection time, and only then slows
 //!   down: one lost packet must not make a planned stop look like a failure.
-//! * After one poll sequence the next waits for the peer's detection time, so that no late answer to the first can be taken
-//!   for one to the second.
+//! * After one poll sequence the next waits for the peer's detection time, at most a second, so that no late answer to the
+//!   first can be taken for one to the second.
 #![forbid(unsafe_code)]
 
 mod config;

@@ -65,12 +65,15 @@ const CALM: Weather = Weather {
     cut: [false; 2],
 };
 
+/// When it lands, a number to keep the order, at which end, and the packet.
+type Flying = (Instant, u64, usize, [u8; CONTROL_LEN]);
+
 struct World {
     ends: [End; 2],
     now: Instant,
     chance: Chance,
     weather: Weather,
-    flying: BinaryHeap<Reverse<(Instant, u64, usize, [u8; CONTROL_LEN])>>,
+    flying: BinaryHeap<Reverse<Flying>>,
     sent: u64,
     /// When the last packet lands at each end.
     lands: [Instant; 2],

@@ -1,4 +1,4 @@
-//! Sockets around the BGP session machines: dial, accept, MD5, TTL, timers.
+//! Sockets around the BGP session machines: dial, accept, MD5, TTL, timers. Those around BFD sessions are in [`bfd`].
 //!
 //! One or more I/O threads, each with an epoll, one receive buffer, and a [`dunlin_bgp::session::Sessions`] that decides
 //! everything. The core gives [`dunlin_bgp::session::Command`]s through a [`SpeakerHandle`] and gets
@@ -25,6 +25,7 @@
 //! | closing connections that linger | 256 a thread, 2 s | closed at once |
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod bfd;
 mod clock;
 mod config;
 mod handle;

@@ -1,4 +1,4 @@
-//! Socket options, and the only unsafe code of the crate: those that no safe crate sets.
+//! Socket options, and unsafe code for those that no safe crate sets.
 
 use std::io;
 use std::mem;
@@ -129,7 +129,7 @@ pub(crate) fn apply(
     apply().map_err(settings_error)
 }
 
-fn set_ttl(socket: &impl AsRawFd, afi: Afi, ttl: u8) -> io::Result<()> {
+pub(crate) fn set_ttl(socket: &impl AsRawFd, afi: Afi, ttl: u8) -> io::Result<()> {
     let (level, name) = match afi {
         Afi::Ipv4 => (libc::IPPROTO_IP, libc::IP_TTL),
         Afi::Ipv6 => (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
@@ -200,7 +200,7 @@ pub(crate) fn set_md5_key(
     }
 }
 
-fn set_option<T>(fd: RawFd, level: i32, name: i32, value: &T) -> io::Result<()> {
+pub(crate) fn set_option<T>(fd: RawFd, level: i32, name: i32, value: &T) -> io::Result<()> {
     let len = libc::socklen_t::try_from(mem::size_of::<T>()).map_err(io::Error::other)?;
     // SAFETY: the kernel reads `len` octets from `value`, which lives through the call.
     let result = unsafe { libc::setsockopt(fd, level, name, (&raw const *value).cast(), len) };

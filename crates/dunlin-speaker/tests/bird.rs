@@ -1,12 +1,10 @@
 //! A speaker with BIRD, each in a network namespace of its own with a link between them.
-#![allow(clippy::print_stderr, reason = "says why it is skipped")]
 
 mod support;
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command as Program, Stdio};
+use std::process::{Child, Command as Program};
 use std::time::{Duration, Instant};
 
 use dunlin_bgp::attrs::{AttrBuilder, Attrs, Origin};
@@ -19,51 +17,17 @@ use dunlin_bgp::session::{
 use dunlin_bgp::wire::{ExportEncoding, Outgoing, UpdateWriter, encode_attrs};
 use dunlin_net::{Afi, Asn, Family, PeerId, RouterId, V4, V6};
 use dunlin_speaker::{Clock, InboxSink, Lane, Speaker, SpeakerConfig, inbox};
+use support::netns::*;
 use support::*;
 
 const BIRD: &str = "/usr/sbin/bird";
 const OURS: &str = "10.9.0.1";
 const THEIRS: &str = "10.9.0.2";
 
-/// Runs a test in a fresh network namespace, on a thread of its own.
-fn in_netns(test: impl FnOnce() + Send + 'static) {
-    if !Path::new(BIRD).exists() {
-        eprintln!("skipped: needs {BIRD} (package bird2)");
-        return;
-    }
-    let thread = std::thread::spawn(move || {
-        // SAFETY: no pointers; only this thread moves.
-        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-            eprintln!("skipped: needs root, to make network namespaces");
-            return;
-        }
-        test();
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn run(line: &str) -> String {
-    let mut words = line.split_whitespace();
-    let output = Program::new(words.next().expect("a command"))
-        .args(words)
-        .output()
-        .expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{line}: {text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
-}
-
 /// BIRD at the other end of a link.
 struct Bird {
     dir: PathBuf,
-    /// Holds the namespace, so that BIRD can be started in it again.
-    holder: Child,
+    there: Netns,
     daemon: Child,
 }
 
@@ -89,41 +53,22 @@ impl Bird {
             }}"
         );
         std::fs::write(dir.join("bird.conf"), conf).expect("a file");
-        let mut holder = Program::new("unshare")
-            .args(["-n", "sh", "-c", "echo ready; read line"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("unshare runs");
-        let mut ready = [0; 6];
-        std::io::Read::read_exact(holder.stdout.as_mut().expect("piped"), &mut ready)
-            .expect("it is in its namespace");
-        let pid = holder.id();
-        run("ip link set lo up");
-        run(&format!(
-            "ip link add ours type veth peer name theirs netns {pid}"
-        ));
+        let there = Netns::beside();
         run(&format!("ip addr add {OURS}/24 dev ours"));
         run("ip -6 addr add fd09::1/64 dev ours nodad");
-        run("ip link set ours up");
-        let there = format!("nsenter --target {pid} --net ip");
-        run(&format!("{there} addr add {THEIRS}/24 dev theirs"));
-        run(&format!("{there} -6 addr add fd09::2/64 dev theirs nodad"));
-        run(&format!("{there} link set theirs up"));
-        let daemon = Bird::daemon(&dir, pid, &[]);
-        let bird = Bird {
-            dir,
-            holder,
-            daemon,
-        };
+        there.run(&format!("ip addr add {THEIRS}/24 dev theirs"));
+        there.run("ip -6 addr add fd09::2/64 dev theirs nodad");
+        let daemon = Bird::daemon(&dir, &there, &[]);
+        let bird = Bird { dir, there, daemon };
         bird.wait_ready();
         bird
     }
 
-    fn daemon(dir: &Path, pid: u32, more: &[&str]) -> Child {
+    fn daemon(dir: &Path, there: &Netns, more: &[&str]) -> Child {
         let log = std::fs::File::create(dir.join("log")).expect("a file");
-        Program::new("nsenter")
-            .args(["--target", &pid.to_string(), "--net", BIRD, "-f"])
+        there
+            .command(BIRD)
+            .arg("-f")
             .arg("-c")
             .arg(dir.join("bird.conf"))
             .arg("-s")
@@ -163,7 +108,7 @@ impl Bird {
     fn restart(&mut self) {
         self.daemon.kill().expect("it dies");
         self.daemon.wait().expect("it is dead");
-        self.daemon = Bird::daemon(&self.dir, self.holder.id(), &["-R"]);
+        self.daemon = Bird::daemon(&self.dir, &self.there, &["-R"]);
     }
 }
 
@@ -171,11 +116,6 @@ impl Drop for Bird {
     fn drop(&mut self) {
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
-        if let Some(mut input) = self.holder.stdin.take() {
-            let _ = input.write_all(b"\n");
-        }
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
@@ -287,7 +227,7 @@ fn has_ours(bird: &Bird) -> bool {
 
 #[test]
 fn routes_of_both_families_go_both_ways_and_end_with_the_session() {
-    in_netns(|| {
+    in_netns(&[BIRD], || {
         let bird = Bird::start("both", "graceful restart on;");
         let mut node = node();
         node.set(1, graceful());
@@ -314,7 +254,7 @@ fn routes_of_both_families_go_both_ways_and_end_with_the_session() {
 
 #[test]
 fn a_two_octet_session_carries_the_same_routes() {
-    in_netns(|| {
+    in_netns(&[BIRD], || {
         let bird = Bird::start("as2", "enable as4 off;");
         let mut node = node();
         node.set(1, config());
@@ -342,7 +282,7 @@ fn wait_routes(node: &mut Node, count: usize) -> Vec<String> {
 
 #[test]
 fn a_hung_bird_is_dropped_at_the_hold_time_and_back_when_it_wakes() {
-    in_netns(|| {
+    in_netns(&[BIRD], || {
         let bird = Bird::start("hang", "graceful restart on;");
         let mut node = node();
         node.set(1, graceful());
@@ -363,7 +303,7 @@ fn a_hung_bird_is_dropped_at_the_hold_time_and_back_when_it_wakes() {
 
 #[test]
 fn our_restart_keeps_our_routes_in_bird_and_its_restart_is_told_as_one() {
-    in_netns(|| {
+    in_netns(&[BIRD], || {
         let mut bird = Bird::start("restart", "graceful restart on; graceful restart time 30;");
         let mut before = node();
         before.set(1, graceful());
@@ -412,7 +352,7 @@ fn our_restart_keeps_our_routes_in_bird_and_its_restart_is_told_as_one() {
 
 #[test]
 fn bird_and_we_agree_on_a_password_or_not_at_all() {
-    in_netns(|| {
+    in_netns(&[BIRD], || {
         let bird = Bird::start("password", "password \"correct horse\";");
         let mut node = node();
         node.set(1, config());
@@ -431,7 +371,7 @@ fn bird_and_we_agree_on_a_password_or_not_at_all() {
 
 #[test]
 fn a_wrong_as_is_told_to_both_operators() {
-    in_netns(|| {
+    in_netns(&[BIRD], || {
         let bird = Bird::start("as", "");
         let mut node = node();
         let mut wrong = config();

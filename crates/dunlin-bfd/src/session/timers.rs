@@ -10,6 +10,9 @@ use crate::State;
 /// bfd.DesiredMinTxInterval of a session that is not up, at the least (RFC 5880 6.8.3).
 pub(super) const SLOW: Duration = Duration::from_secs(1);
 
+/// No answer to a poll is under way for longer; nor for longer than the peer waits for us.
+const LATE_ANSWER: Duration = Duration::from_secs(1);
+
 /// As the wire has it.
 pub(super) fn micros(interval: Duration) -> u32 {
     u32::try_from(interval.as_micros()).unwrap_or(u32::MAX)
@@ -127,7 +130,7 @@ impl Session {
             self.tx_in_force = self.desired_tx;
             self.rx_in_force = self.required_rx;
             let silence = self.transmit_interval() * u32::from(self.config.detect_mult);
-            self.poll = Poll::after(now + silence);
+            self.poll = Poll::after(now + silence.min(LATE_ANSWER));
         }
     }
 

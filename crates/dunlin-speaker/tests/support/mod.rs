@@ -1,6 +1,8 @@
 //! Speakers on loopback addresses, and peers made of bare sockets.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod netns;
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
