@@ -143,6 +143,9 @@ pub struct BfdCounters {
     pub overruns: u64,
     /// Packets that could not be sent.
     pub send_errors: u64,
+    /// The longest that the thread was late for a deadline: more than an interval or two of a session, and its peer may
+    /// have given us up for want of processor time.
+    pub most_late: Duration,
 }
 
 /// What the BFD thread tells when asked.

@@ -120,7 +120,7 @@ impl Worker {
             for at in 0..self.listeners.len() {
                 busy |= self.read(at);
             }
-            self.sessions.on_deadline(self.clock.now());
+            self.on_deadlines();
             self.act();
             self.tell();
         }
@@ -146,6 +146,15 @@ impl Worker {
             }
             polled => polled,
         }
+    }
+
+    fn on_deadlines(&mut self) {
+        let now = self.clock.now();
+        if let Some(due) = self.sessions.next_deadline() {
+            let late = now.since(due);
+            self.counters.most_late = self.counters.most_late.max(late);
+        }
+        self.sessions.on_deadline(now);
     }
 
     /// Takes commands; whether there may be more.
