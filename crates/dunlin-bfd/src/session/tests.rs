@@ -194,6 +194,9 @@ fn each_state_meets_each_received_state_as_the_rfc_says() {
             let finals = sent.iter().filter(|(_, packet)| packet.is_final).count();
             assert_eq!(finals, usize::from(poll && from != State::AdminDown));
             assert!(sent.iter().all(|(_, p)| !(p.poll && p.is_final)));
+            if to == State::Init && from != to {
+                assert_eq!(sent.len(), 1, "an answer tells the change as well");
+            }
         }
     }
 }
@@ -219,6 +222,8 @@ fn each_state_meets_silence_being_switched_off_and_being_switched_on() {
             _ => vec![],
         };
         assert_eq!(told, expected);
+        let failures = driven.session.stats.failures;
+        assert_eq!(failures, u64::from(from == State::Up), "{from} in silence");
 
         let mut driven = Driven::in_state(from);
         driven.configure(off.clone());

@@ -264,3 +264,25 @@ fn a_peer_that_wants_nothing_gets_nothing_in_turn() {
         assert_eq!(driven.take().is_empty(), !demand);
     }
 }
+
+#[test]
+fn going_down_ends_what_was_still_to_be_agreed() {
+    let mut driven = Driven::up();
+    let tx = |secs| SessionConfig {
+        desired_min_tx: Duration::from_secs(secs),
+        ..config()
+    };
+    driven.configure(tx(2));
+    driven.keep(ms(200));
+    driven
+        .receive(ControlPacket {
+            is_final: true,
+            ..packet(State::Up)
+        })
+        .expect("taken");
+    driven.keep(ms(2000));
+    driven.configure(tx(3));
+    assert_eq!(driven.session.transmit_interval(), Duration::from_secs(2));
+    driven.receive(packet(State::Down)).expect("taken");
+    assert_eq!(driven.session.transmit_interval(), Duration::from_secs(3));
+}
