@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The thread sleeps until a datagram, a command or the earliest deadline, to the microsecond as the system has it; nothing
-//! ticks. In one turn it reads first and looks at deadlines then, so that no session ends while its packet lies unread.
+//! ticks. Where it may, it is a real-time thread of the least priority, but not while it is flooded. In one turn it reads first and looks at deadlines then, so that no session ends while its packet lies unread.
 //!
 //! Bounds, and what happens there:
 //!
@@ -18,6 +18,7 @@
 //! | datagrams read in one turn | 1,024 a socket | deadlines come first, then the rest; what the kernel drops meanwhile is counted |
 
 mod datagram;
+mod urgency;
 mod worker;
 
 use std::collections::HashMap;

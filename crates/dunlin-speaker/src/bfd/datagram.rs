@@ -336,13 +336,3 @@ pub(super) fn wait(fd: RawFd, timeout: Option<Duration>) -> io::Result<()> {
     }
     Ok(())
 }
-
-/// Asks the system to wake this thread before others: its work is short, and being late ends sessions.
-pub(super) fn hurry() {
-    // SAFETY: no memory is touched; 0 is the calling thread.
-    let set = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -15) };
-    if set != 0 {
-        let error = io::Error::last_os_error();
-        tracing::debug!(%error, "the BFD thread has no priority");
-    }
-}

@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::Socket;
 
 use super::datagram::{self, Batch};
+use super::urgency::Urgency;
 use super::{BfdCounters, BfdEvent, BfdReport, BfdSession, BfdSink, Message, Port};
 use crate::{Clock, Waker};
 
@@ -102,7 +103,7 @@ impl Worker {
 
     /// Runs until told to stop.
     pub(super) fn run(mut self) -> io::Result<()> {
-        datagram::hurry();
+        let mut urgency = Urgency::begin();
         let mut events = Events::with_capacity(16);
         // Commands may have come before the waker could be heard.
         let mut busy = true;
@@ -117,9 +118,12 @@ impl Worker {
                 }
             }
             busy = self.take_messages();
+            let mut flooded = false;
             for at in 0..self.listeners.len() {
-                busy |= self.read(at);
+                flooded |= self.read(at);
             }
+            urgency.set(!flooded);
+            busy |= flooded;
             self.on_deadlines();
             self.act();
             self.tell();
