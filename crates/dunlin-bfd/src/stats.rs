@@ -26,7 +26,7 @@ pub enum DropReason {
     UnknownPeer,
     /// The session is with another peer, or by another interface, local address or encapsulation.
     WrongPath,
-    /// The TTL or hop limit says that it came from too far (RFC 5881 5, RFC 5883 3).
+    /// The TTL or hop limit says that it came from too far (RFC 5881 5; over several hops, what is configured).
     Ttl,
     /// It is authenticated, and no session here is (RFC 5880 6.8.6).
     Authenticated,
