@@ -410,13 +410,12 @@ fn a_stop_of_ours_is_told_before_the_thread_ends(kind: Kind) {
     let there = beside();
     let theirs = Daemon::start(kind, "stop", &there, &[NEAR], ms(500), 60);
     let mut ours = Ours::start();
-    ours.set(ID, config(NEAR, ms(500)));
+    let mut patient = config(NEAR, ms(500));
+    patient.detect_mult = 250;
+    ours.set(ID, patient);
     ours.wait(ID, State::Up);
     ours.settle(ID);
-    let begun = Instant::now();
     ours.handle.shutdown().expect("it ended well");
-    assert!(begun.elapsed() < Duration::from_secs(10));
-    // Their detection time is half a minute: they know because they were told.
+    // They would miss us after two minutes: they know because they were told.
     eventually("they are told", || !theirs.is_up(NEAR.ours));
-    assert!(begun.elapsed() < Duration::from_secs(25));
 }
