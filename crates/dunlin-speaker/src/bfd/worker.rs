@@ -71,7 +71,7 @@ pub(super) struct Worker {
     ports: HashSet<u16>,
     chance: Chance,
     batch: Batch,
-    /// What the owner has not been told yet.
+    /// What the owner had no room for yet.
     changes: BTreeMap<SessionId, StateChange>,
     refused: BTreeMap<SessionId, ConfigError>,
     counters: BfdCounters,
@@ -274,9 +274,18 @@ impl Worker {
 
     fn note(&mut self, change: StateChange) {
         tracing::debug!(session = %change.session, from = %change.from, to = %change.to, cause = %change.cause, "BFD");
-        let waiting = self.changes.entry(change.session).or_insert(change);
-        let from = waiting.from;
-        *waiting = StateChange { from, ..change };
+        match self.changes.get_mut(&change.session) {
+            Some(waiting) => {
+                let from = waiting.from;
+                *waiting = StateChange { from, ..change };
+            }
+            None => {
+                let event = BfdEvent::Changed(change);
+                if self.sink.try_send(event, &self.waker).is_err() {
+                    self.changes.insert(change.session, change);
+                }
+            }
+        }
     }
 
     fn transmit(&mut self, transmit: &Transmit) {

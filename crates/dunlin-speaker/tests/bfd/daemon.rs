@@ -92,6 +92,13 @@ impl Daemon {
                 let _ = std::fs::remove_file(&socket);
                 self.run_frr(there, "zebra", &[]);
                 eventually("zebra has a socket", || Path::new(&socket).exists());
+                eventually("zebra knows the link", || {
+                    let mut ask = Program::new("/usr/bin/vtysh");
+                    ask.args(["--vty_socket", &self.path(""), "-d", "zebra"]);
+                    let said = ask.args(["-c", "show interface theirs"]).output();
+                    let said = said.expect("it runs").stdout;
+                    String::from_utf8_lossy(&said).contains("is up")
+                });
                 let control = self.path("bfdd.sock");
                 self.run_frr(there, "bfdd", &["--bfdctl", &control]);
             }
