@@ -7,6 +7,7 @@ mod support;
 
 mod daemon;
 mod forged;
+mod sink;
 
 use std::time::{Duration, Instant};
 
