@@ -201,7 +201,7 @@ fn kind(event: &SourceEvent) -> Option<ObjectKind> {
             Fact::Namespace(_) => ObjectKind::Namespace,
             Fact::ServiceCidr(_) => ObjectKind::ServiceCidr,
             Fact::Pool(_) => ObjectKind::LoadBalancerPool,
-            Fact::Unbuilt(object) => object.kind,
+            Fact::BfdProfile(_) => ObjectKind::BfdProfile,
         }),
         SourceEvent::Remove(key) => Some(key.object().kind),
         SourceEvent::Synced(_) | SourceEvent::Problems(..) | SourceEvent::ApiServers(_) => None,

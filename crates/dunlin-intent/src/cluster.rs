@@ -1,5 +1,6 @@
 //! The cluster as this node sees it: facts in, changes out.
 
+mod bfd;
 mod drain;
 mod foresight;
 mod local;
@@ -19,7 +20,7 @@ use crate::claims::Claims;
 use crate::fact::{Fact, Key, Kind, Secret, SecretRef, SourceEvent};
 use crate::intent::{LocalIntent, Origination, PeerIntent, PeerKey};
 use crate::origin::{OriginValidation, Protected};
-use crate::problem::{ObjectKind, ObjectRef, Problem, Reason};
+use crate::problem::{ObjectKind, ObjectRef, Problem};
 use crate::router_ids::RouterIds;
 use crate::settings::Settings;
 
@@ -56,6 +57,7 @@ pub struct Cluster {
     services: Services,
     ranges: Ranges,
     secrets: BTreeMap<SecretRef, Option<Secret>>,
+    bfd_profiles: BTreeMap<String, bfd::Profile>,
     synced: BTreeSet<Kind>,
     claims: Claims,
     /// The Nodes by the addresses that sessions and next hops use, oldest first.
@@ -93,6 +95,7 @@ impl Cluster {
             advertisements: BTreeMap::new(),
             filters: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            bfd_profiles: BTreeMap::new(),
             synced: BTreeSet::new(),
             claims: Claims::default(),
             hosts: BTreeMap::new(),
@@ -135,14 +138,7 @@ impl Cluster {
             Fact::Namespace(fact) => self.apply_namespace(&fact),
             Fact::ServiceCidr(fact) => self.apply_service_cidr(fact),
             Fact::Pool(fact) => self.apply_pool(fact),
-            Fact::Unbuilt(object) => {
-                let message = format!(
-                    "{} is not built yet, so this object has no effect: remove it",
-                    object.kind
-                );
-                let problem = Problem::new(object.clone(), Reason::Unsupported, message);
-                self.set_object_problems(object, vec![problem]);
-            }
+            Fact::BfdProfile(fact) => self.apply_bfd_profile(fact),
         }
     }
 
@@ -160,7 +156,7 @@ impl Cluster {
             Key::Namespace(name) => self.remove_namespace(name),
             Key::ServiceCidr(name) => self.remove_service_cidr(name),
             Key::Pool(name) => self.remove_pool(name),
-            Key::Unbuilt(object) => self.set_object_problems(object.clone(), Vec::new()),
+            Key::BfdProfile(name) => self.remove_bfd_profile(name),
         }
     }
 
@@ -177,6 +173,7 @@ impl Cluster {
                 self.mark_all_configured();
                 self.dirty.mesh = true;
             }
+            Kind::BfdProfile => self.mark_bfd_users(None),
             Kind::Namespace => self.namespaces_synced(),
             Kind::Node
             | Kind::Peer

@@ -80,7 +80,6 @@ fn unsupported(fact: &PeerFact, faults: &mut Faults) {
         (fact.interface.is_some(), "spec.interface"),
         (fact.local_asn.is_some(), "spec.localASN"),
         (fact.ttl_security_hops.is_some(), "spec.ttlSecurity"),
-        (fact.bfd_profile.is_some(), "spec.bfdProfile"),
         (
             fact.graceful_restart.long_lived_stale_secs.is_some(),
             "spec.gracefulRestart.longLivedStaleSeconds",

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use dunlin_net::IpNet;
 
 pub use objects::{
-    AdvertisementFact, Attributes, ConfigurationFact, FilterFact, FilterRuleFact,
+    AdvertisementFact, Attributes, BfdProfileFact, ConfigurationFact, FilterFact, FilterRuleFact,
     GracefulRestartFact, MaxPrefixesFact, PeerAsn, PeerFact, PodEgressFact, Prepend,
     ReflectorsFact, ServiceAddressKind, ServicesFact, TimersFact, TopologyMode,
 };
@@ -71,8 +71,8 @@ pub enum Fact {
     ServiceCidr(ServiceCidrFact),
     /// A `LoadBalancerPool`.
     Pool(PoolFact),
-    /// An object of one of our kinds that nothing acts on yet.
-    Unbuilt(ObjectRef),
+    /// A `BFDProfile`.
+    BfdProfile(BfdProfileFact),
 }
 
 impl Fact {
@@ -90,7 +90,7 @@ impl Fact {
             Fact::Namespace(fact) => Key::Namespace(fact.name.clone()),
             Fact::ServiceCidr(fact) => Key::ServiceCidr(fact.name.clone()),
             Fact::Pool(fact) => Key::Pool(fact.name.clone()),
-            Fact::Unbuilt(object) => Key::Unbuilt(object.clone()),
+            Fact::BfdProfile(fact) => Key::BfdProfile(fact.name.clone()),
         }
     }
 }
@@ -120,8 +120,8 @@ pub enum Key {
     ServiceCidr(String),
     /// A `LoadBalancerPool`, by name.
     Pool(String),
-    /// An object that nothing acts on yet.
-    Unbuilt(ObjectRef),
+    /// A `BFDProfile`, by name.
+    BfdProfile(String),
 }
 
 impl Key {
@@ -140,7 +140,7 @@ impl Key {
             Key::Namespace(name) => ObjectRef::new(K::Namespace, name),
             Key::ServiceCidr(name) => ObjectRef::new(K::ServiceCidr, name),
             Key::Pool(name) => ObjectRef::new(K::LoadBalancerPool, name),
-            Key::Unbuilt(object) => object.clone(),
+            Key::BfdProfile(name) => ObjectRef::new(K::BfdProfile, name),
         }
     }
 }
@@ -170,11 +170,13 @@ pub enum Kind {
     ServiceCidr,
     /// `LoadBalancerPool`s.
     Pool,
+    /// `BFDProfile`s.
+    BfdProfile,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Node,
         Kind::Configuration,
         Kind::Peer,
@@ -186,6 +188,7 @@ impl Kind {
         Kind::Namespace,
         Kind::ServiceCidr,
         Kind::Pool,
+        Kind::BfdProfile,
     ];
 }
 

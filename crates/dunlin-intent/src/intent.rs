@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dunlin_bgp::policy::{AttrEdits, Filter, PeerType, RejectReason};
 use dunlin_net::{Afi, Asn, IpNet, PerFamily, RouterId};
@@ -20,7 +21,7 @@ pub enum Change {
     Originate(IpNet, Origination),
     /// This node originates the prefix no longer.
     OriginateGone(IpNet),
-    /// This peer is wanted, as said here. If only [`PeerIntent::policy`] differs from before, no session resets.
+    /// This peer is wanted, as said here. If only [`PeerIntent::policy`] or [`PeerIntent::bfd`] differ from before, no session resets.
     PeerWanted(PeerKey, Arc<PeerIntent>),
     /// This peer is wanted no longer.
     PeerGone(PeerKey),
@@ -170,6 +171,23 @@ pub struct PeerIntent {
     pub session: SessionIntent,
     /// What is learned and told: a change does not reset the session.
     pub policy: PolicyIntent,
+    /// The BFD session beside it, if there is to be one: a change does not reset the BGP session.
+    pub bfd: Option<BfdIntent>,
+}
+
+/// How fast the failure of a peer is noticed (RFC 5880).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BfdIntent {
+    /// bfd.DesiredMinTxInterval: 10 ms to 60 s.
+    pub transmit_interval: Duration,
+    /// bfd.RequiredMinRxInterval: 10 ms to 60 s.
+    pub receive_interval: Duration,
+    /// bfd.DetectMult: at least 1.
+    pub detect_multiplier: u8,
+    /// The peer must speak first.
+    pub passive: bool,
+    /// The least TTL of packets from a peer behind routers, at least 1; none means any.
+    pub minimum_ttl: Option<u8>,
 }
 
 /// The transport and what is negotiated at OPEN.

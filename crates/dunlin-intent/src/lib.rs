@@ -5,6 +5,7 @@
 //! It knows neither Kubernetes types nor sockets nor clocks.
 #![forbid(unsafe_code)]
 
+mod bfd;
 mod claims;
 mod cluster;
 pub mod cni;
@@ -26,17 +27,17 @@ pub use cluster::{
     ServiceCounts, ServiceView, SubnetStanding, WithheldReason,
 };
 pub use fact::{
-    AddressRange, AdvertisementFact, Attributes, Choice, ConfigurationFact, EndpointFact,
-    EndpointPortFact, EndpointSliceFact, Fact, FilterFact, FilterRuleFact, GracefulRestartFact,
-    IngressFact, IpFamilyPolicy, Key, Kind, Malformed, MaxPrefixesFact, NamespaceFact,
-    NamespacedName, NodeFact, PeerAsn, PeerFact, PodEgressFact, PoolFact, Prepend, Protocol,
-    ReflectorsFact, Secret, SecretFact, SecretRef, ServiceAddressKind, ServiceCidrFact,
+    AddressRange, AdvertisementFact, Attributes, BfdProfileFact, Choice, ConfigurationFact,
+    EndpointFact, EndpointPortFact, EndpointSliceFact, Fact, FilterFact, FilterRuleFact,
+    GracefulRestartFact, IngressFact, IpFamilyPolicy, Key, Kind, Malformed, MaxPrefixesFact,
+    NamespaceFact, NamespacedName, NodeFact, PeerAsn, PeerFact, PodEgressFact, PoolFact, Prepend,
+    Protocol, ReflectorsFact, Secret, SecretFact, SecretRef, ServiceAddressKind, ServiceCidrFact,
     ServiceFact, ServicePortFact, ServiceType, ServicesFact, SourceEvent, TimersFact, Timestamp,
     TopologyMode, TrafficDistribution, TrafficPolicy,
 };
 pub use filters::MAX_FILTER_RULES;
 pub use intent::{
-    Auth, Change, DrainCause, ExportFilter, ExportPolicy, GracefulRestart, ImportPolicy,
+    Auth, BfdIntent, Change, DrainCause, ExportFilter, ExportPolicy, GracefulRestart, ImportPolicy,
     LocalIntent, NextHopMode, OriginKind, Origination, PeerIntent, PeerKey, PodEgress,
     PolicyIntent, Remote, RemoteAsn, RouteInstallation, ServiceClass, SessionIntent, Timers,
 };

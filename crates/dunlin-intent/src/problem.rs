@@ -110,6 +110,8 @@ pub enum Reason {
     RouterIdCollision,
     /// A `BGPFilter` that is referred to does not exist or is refused.
     FilterMissing,
+    /// A `BFDProfile` that is referred to does not exist or is refused.
+    BfdProfileMissing,
     /// A Secret that is referred to does not exist or holds no usable password.
     SecretMissing,
     /// A Service's address is that of a Node or lies within a pod subnet.
@@ -138,6 +140,7 @@ impl Reason {
             Reason::CoversNodeAddress => "CoversNodeAddress",
             Reason::RouterIdCollision => "RouterIdCollision",
             Reason::FilterMissing => "FilterMissing",
+            Reason::BfdProfileMissing => "BfdProfileMissing",
             Reason::SecretMissing => "SecretMissing",
             Reason::ServiceAddressInUse => "ServiceAddressInUse",
             Reason::AggregateRefused => "AggregateRefused",

@@ -34,6 +34,7 @@ pub(crate) struct Settings {
     /// The restart time in seconds, if graceful restart is on.
     pub(crate) restart_secs: Option<u16>,
     pub(crate) password: Option<SecretRef>,
+    pub(crate) bfd_profile: Option<String>,
     pub(crate) masquerade: bool,
     pub(crate) exclude: Vec<IpNet>,
     pub(crate) route_installation: RouteInstallation,
@@ -50,6 +51,7 @@ impl Default for Settings {
             timers: Timers::default(),
             restart_secs: Some(DEFAULT_RESTART_SECS),
             password: None,
+            bfd_profile: None,
             masquerade: true,
             exclude: Vec::new(),
             route_installation: RouteInstallation::Kernel,
@@ -85,6 +87,7 @@ impl Settings {
             Err(message) => faults.invalid("spec.gracefulRestart.restartSeconds", message),
         }
         settings.password = fact.password.clone();
+        settings.bfd_profile = fact.bfd_profile.clone();
         settings.masquerade = fact.pod_egress.masquerade.unwrap_or(true);
         for (at, net) in fact.pod_egress.exclude.iter().enumerate() {
             if faults.check(
@@ -113,7 +116,6 @@ fn unsupported(fact: &ConfigurationFact, faults: &mut Faults) {
     }
     for (given, field) in [
         (fact.reflectors.is_some(), "spec.topology.reflectors"),
-        (fact.bfd_profile.is_some(), "spec.bfdProfile"),
         (
             fact.graceful_restart.long_lived_stale_secs.is_some(),
             "spec.gracefulRestart.longLivedStaleSeconds",

@@ -236,7 +236,13 @@ fn other() -> impl Strategy<Value = Fact> {
             at: SecretRef::new("kube-system", "s"),
             password: password.map(|p| Secret::new(p.as_bytes())),
         })),
-        Just(Fact::Unbuilt(ObjectRef::new(ObjectKind::BfdProfile, "b"))),
+        prop_oneof![Just(None), Just(Some(0)), Just(Some(5))].prop_map(|multiplier| {
+            Fact::BfdProfile(BfdProfileFact {
+                name: "b".to_owned(),
+                detect_multiplier: multiplier,
+                ..BfdProfileFact::default()
+            })
+        }),
     ]
 }
 

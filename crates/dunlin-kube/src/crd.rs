@@ -110,7 +110,7 @@ const WORDS: [Words; 7] = [
         kind: "BFDProfile",
         plural: "bfdprofiles",
         short_names: &["bfdp"],
-        about: "How fast the failure of a peer is noticed. Not built yet: it is a problem of the object.",
+        about: "How fast the failure of a peer is noticed (BFD, RFC 5880): BGPPeers and the BGPConfiguration name it.",
         columns: &[ACCEPTED, REASON, AGE],
         rules: &[],
     },

@@ -20,7 +20,7 @@ mod shared;
 mod slice;
 mod value;
 
-use dunlin_intent::{Fact, ObjectKind, ObjectRef};
+use dunlin_intent::{Fact, ObjectKind};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -137,8 +137,8 @@ pub(crate) fn fact<R: Readable>(resource: Resource, object: &R) -> Result<Fact, 
             Fact::Pool(spec.into_fact(metadata))
         }
         ObjectKind::BfdProfile => {
-            let Ours { metadata, .. } = object.read::<Ours<bfd::Spec>>()?;
-            Fact::Unbuilt(ObjectRef::new(ObjectKind::BfdProfile, metadata.name))
+            let Ours { metadata, spec, .. } = object.read::<Ours<bfd::Spec>>()?;
+            Fact::BfdProfile(spec.into_fact(metadata))
         }
         kind => return Err(object.refuse(format!("kind {kind} is not one that is read here"))),
     })

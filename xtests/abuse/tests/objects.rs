@@ -156,9 +156,9 @@ fn each_wrong_object_is_told_and_takes_nothing_else_with_it() {
                 "BGPPeer",
                 "{peerAddress: 192.0.2.50, peerASN: 65010, bfdProfile: fast}",
             ),
-            "Unsupported",
+            "BfdProfileMissing",
             "BGPPeer/x",
-            vec!["bfdProfile"],
+            vec!["bfdProfile", "there is no BFDProfile fast"],
         ),
         (
             ours("BGPPeer", "{peerASN: 65010}"),
@@ -194,10 +194,10 @@ fn each_wrong_object_is_told_and_takes_nothing_else_with_it() {
             vec!["line 4", "Perhaps"],
         ),
         (
-            ours("BFDProfile", "{}"),
-            "Unsupported",
+            ours("BFDProfile", "{transmitIntervalMillis: 9}"),
+            "Invalid",
             "BFDProfile/x",
-            vec![],
+            vec!["transmitIntervalMillis", "give 10 to 60000"],
         ),
         (
             ours("Weather", "{}"),

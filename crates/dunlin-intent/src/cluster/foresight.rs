@@ -15,8 +15,7 @@ impl Cluster {
             Key::Secret(at) => self.secrets.contains_key(at),
             Key::ServiceCidr(_) | Key::Pool(_) => self.ranges.knows(key),
             Key::Service(_) | Key::EndpointSlice(_) | Key::Namespace(_) => self.services.knows(key),
-            // Nothing is kept of it but that it has no effect.
-            Key::Unbuilt(object) => self.problems.contains_key(object),
+            Key::BfdProfile(name) => self.bfd_profiles.contains_key(name),
         }
     }
 

@@ -416,6 +416,7 @@ impl Cluster {
                     next_hop: NextHopMode::SelfAddress,
                 },
             },
+            bfd: self.bfd(settings.bfd_profile.as_ref()),
         })
     }
 

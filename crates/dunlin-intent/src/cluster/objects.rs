@@ -105,6 +105,8 @@ impl Cluster {
         {
             faults.add(Reason::SecretMissing, "spec.passwordSecretRef", message);
         }
+        let profile = self.settings.as_ref().and_then(|s| s.bfd_profile.as_ref());
+        self.report_bfd(profile, &mut faults);
         if let Some(settings) = &self.settings
             && settings.topology == TopologyMode::Auto
             && u32::try_from(self.nodes.len()).unwrap_or(u32::MAX) > settings.mesh_limit

@@ -218,12 +218,14 @@ impl Cluster {
                 faults.add(Reason::SecretMissing, "spec.passwordSecretRef", message);
             }
         }
+        self.report_bfd(configured.fact.bfd_profile.as_ref(), faults);
         let mut policy = self.configured_policy(&configured.fact, faults);
         self.shut_down_gracefully(&mut policy.export.originated, session.peer_type());
         Some(PeerIntent {
             key: PeerKey::Configured(name.clone()),
             session,
             policy,
+            bfd: self.bfd(configured.fact.bfd_profile.as_ref()),
         })
     }
 
@@ -266,6 +268,7 @@ impl Cluster {
         {
             faults.add(Reason::SecretMissing, "spec.passwordSecretRef", message);
         }
+        self.report_bfd(fact.bfd_profile.as_ref(), faults);
         for (filter, field, effect) in [
             (
                 &fact.import_filter,

@@ -1,5 +1,6 @@
 //! The rules of what is wanted, one by one.
 
+mod bfd;
 mod configured;
 mod drain;
 mod nodes;
@@ -7,8 +8,9 @@ mod services;
 mod treatments;
 
 use super::*;
-use crate::fact::{ConfigurationFact, NodeFact, TopologyMode};
+use crate::fact::{BfdProfileFact, ConfigurationFact, NodeFact, TopologyMode};
 use crate::intent::Change;
+use crate::problem::Reason;
 use dunlin_net::Asn;
 
 fn addr(text: &str) -> IpAddr {
@@ -299,9 +301,12 @@ fn what_pods_may_reach_without_masquerade_is_pods_nodes_and_what_is_excluded() {
 }
 
 #[test]
-fn unbuilt_kinds_and_what_sources_find_are_problems_too() {
-    let profile = ObjectRef::new(ObjectKind::BfdProfile, "fast");
-    let mut cluster = cluster([Fact::Unbuilt(profile.clone())]);
+fn refused_profiles_and_what_sources_find_are_problems_too() {
+    let mut cluster = cluster([Fact::BfdProfile(BfdProfileFact {
+        name: "fast".to_owned(),
+        detect_multiplier: Some(0),
+        ..BfdProfileFact::default()
+    })]);
     let file = ObjectRef::new(ObjectKind::File, "/m/a.yaml");
     let broken = Problem::new(file.clone(), Reason::Unreadable, "x");
     cluster.on_source(SourceEvent::Problems(file.clone(), vec![broken.clone()]));
@@ -309,14 +314,14 @@ fn unbuilt_kinds_and_what_sources_find_are_problems_too() {
     assert_eq!(
         reasons(&cluster),
         [
-            problem("BFDProfile/fast", Reason::Unsupported),
+            problem("BFDProfile/fast", Reason::Invalid),
             problem("File//m/a.yaml", Reason::Unreadable),
         ]
     );
     cluster.on_source(SourceEvent::Problems(file.clone(), vec![broken]));
     assert_eq!(changes(&mut cluster), [], "the same again is no change");
     cluster.on_source(SourceEvent::Problems(file, Vec::new()));
-    cluster.on_source(SourceEvent::Remove(Key::Unbuilt(profile)));
+    cluster.on_source(SourceEvent::Remove(Key::BfdProfile("fast".to_owned())));
     changes(&mut cluster);
     assert_eq!(reasons(&cluster), []);
 }

@@ -184,10 +184,9 @@ fn a_value_that_makes_no_sense_refuses_the_peer() {
 #[test]
 fn a_field_that_is_not_built_refuses_the_peer_by_name() {
     type Change = fn(&mut PeerFact);
-    let table: [(Change, &str); 7] = [
+    let table: [(Change, &str); 6] = [
         (|f| f.local_asn = Some(Asn(1)), "spec.localASN"),
         (|f| f.ttl_security_hops = Some(1), "spec.ttlSecurity"),
-        (|f| f.bfd_profile = Some("x".to_owned()), "spec.bfdProfile"),
         (
             |f| f.graceful_restart.long_lived_stale_secs = Some(1),
             "spec.gracefulRestart.longLivedStaleSeconds",

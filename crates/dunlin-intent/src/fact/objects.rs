@@ -28,7 +28,7 @@ pub struct ConfigurationFact {
     pub graceful_restart: GracefulRestartFact,
     /// The password of the sessions between nodes.
     pub password: Option<SecretRef>,
-    /// The BFD profile of the sessions between nodes; not built yet.
+    /// The `BFDProfile` of the sessions between nodes. None given means that they have no BFD.
     pub bfd_profile: Option<String>,
     /// What happens to pods' traffic that leaves the cluster.
     pub pod_egress: PodEgressFact,
@@ -125,7 +125,7 @@ pub struct PeerFact {
     pub timers: TimersFact,
     /// The session's password.
     pub password: Option<SecretRef>,
-    /// The session's BFD profile; not built yet.
+    /// The `BFDProfile` of the session. None given means no BFD.
     pub bfd_profile: Option<String>,
     /// Graceful restart with this peer.
     pub graceful_restart: GracefulRestartFact,
@@ -145,6 +145,23 @@ pub struct PeerFact {
     pub allow_own_as: Option<u8>,
     /// Fields that do not parse.
     pub malformed: Vec<Malformed>,
+}
+
+/// A `BFDProfile`. A field left out takes its default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct BfdProfileFact {
+    /// `metadata.name`.
+    pub name: String,
+    /// `transmitIntervalMillis`: how often we would send.
+    pub transmit_interval_millis: Option<u32>,
+    /// `receiveIntervalMillis`: how often the peer may send.
+    pub receive_interval_millis: Option<u32>,
+    /// `detectMultiplier`: how many of our packets the peer may miss.
+    pub detect_multiplier: Option<u8>,
+    /// `passive`: the peer must speak first.
+    pub passive: Option<bool>,
+    /// `minimumTTL`: the least TTL of packets from a peer behind routers.
+    pub minimum_ttl: Option<u8>,
 }
 
 /// `maxPrefixes`.

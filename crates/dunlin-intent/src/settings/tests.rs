@@ -141,7 +141,6 @@ fn what_is_not_built_is_unsupported_never_ignored() {
     let (_, problems) = settings(ConfigurationFact {
         topology: Some(TopologyMode::Reflectors),
         reflectors: Some(ReflectorsFact::default()),
-        bfd_profile: Some("fast".to_owned()),
         graceful_restart: GracefulRestartFact {
             long_lived_stale_secs: Some(1),
             ..GracefulRestartFact::default()
@@ -153,7 +152,7 @@ fn what_is_not_built_is_unsupported_never_ignored() {
             .iter()
             .all(|(reason, _)| *reason == Reason::Unsupported)
     );
-    assert_eq!(problems.len(), 4, "{problems:?}");
+    assert_eq!(problems.len(), 3, "{problems:?}");
 }
 
 #[test]

@@ -441,10 +441,11 @@ impl Informer {
         self.means
             .health
             .of(&self.label, |health| health.synced = true);
-        match (self.selection.resource.facts, &self.selection.only) {
-            (Some(kind), None) => self.means.teller.tell(SourceEvent::Synced(kind)).await,
-            _ => Ok(()),
+        if self.selection.only.is_some() {
+            return Ok(());
         }
+        let kind = self.selection.resource.facts;
+        self.means.teller.tell(SourceEvent::Synced(kind)).await
     }
 
     fn count(&self) {

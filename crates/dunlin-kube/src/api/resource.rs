@@ -8,12 +8,12 @@ impl Resource {
     /// Those watched as a whole. Secrets are watched one by one.
     pub(super) fn watched() -> impl Iterator<Item = Resource> {
         let all = Resource::ALL.into_iter();
-        all.filter(|resource| resource.facts != Some(Kind::Secret))
+        all.filter(|resource| resource.facts != Kind::Secret)
     }
 
     /// Clusters without it, or that keep it from us, are as good.
     pub(super) fn is_optional(&self) -> bool {
-        self.facts == Some(Kind::ServiceCidr)
+        self.facts == Kind::ServiceCidr
     }
 
     /// How `kubectl` and RBAC's errors name it: `endpointslices.discovery.k8s.io`.

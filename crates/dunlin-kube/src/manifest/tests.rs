@@ -286,7 +286,11 @@ fn kinds_that_may_be_there_are_passed_over_and_unbuilt_ones_are_told() {
     let profile = one(&ours("BFDProfile", "{detectMultiplier: 3}"));
     assert_eq!(
         profile,
-        Fact::Unbuilt(ObjectRef::new(ObjectKind::BfdProfile, "x"))
+        Fact::BfdProfile(BfdProfileFact {
+            name: "x".into(),
+            detect_multiplier: Some(3),
+            ..BfdProfileFact::default()
+        })
     );
 }
 

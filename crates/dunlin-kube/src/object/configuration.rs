@@ -31,7 +31,7 @@ pub(super) struct Spec {
     graceful_restart: GracefulRestartSpec,
     /// The password of the sessions between nodes. Default none.
     password_secret_ref: Option<SecretRefSpec>,
-    /// Not built yet: giving it is a problem of the object.
+    /// The name of the BFDProfile of the sessions between nodes. Default none: a dead node is noticed by the hold time.
     #[schemars(length(min = 1, max = cel::NAME_LEN))]
     bfd_profile: Option<String>,
     /// What happens to packets of pods that leave the cluster.

@@ -52,7 +52,7 @@ pub(super) struct Spec {
     timers: TimersSpec,
     /// The password of this session. Default none.
     password_secret_ref: Option<SecretRefSpec>,
-    /// Not built yet: giving it is a problem of the object.
+    /// The name of the BFDProfile by which a dead router, or a dead path to it, is noticed. Default none: by the hold time.
     #[schemars(length(min = 1, max = cel::NAME_LEN))]
     bfd_profile: Option<String>,
     /// Graceful restart with this router. Default that of the BGPConfiguration.

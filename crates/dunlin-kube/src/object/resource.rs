@@ -1,6 +1,6 @@
 //! The kinds of objects that are read, as the API names them.
 
-use dunlin_intent::{Key, Kind, ObjectKind, ObjectRef, SecretRef};
+use dunlin_intent::{Key, Kind, ObjectKind, SecretRef};
 
 use super::meta::{Place, namespaced};
 
@@ -22,8 +22,8 @@ pub struct Resource {
     pub plural: &'static str,
     /// Whether its objects lie in namespaces.
     pub namespaced: bool,
-    /// The kind of the facts that its objects state; none for a kind that nothing acts on yet.
-    pub facts: Option<Kind>,
+    /// The kind of the facts that its objects state.
+    pub facts: Kind,
 }
 
 impl Resource {
@@ -54,26 +54,26 @@ impl Resource {
         ours(
             "bgpconfigurations",
             ObjectKind::BgpConfiguration,
-            Some(Kind::Configuration),
+            Kind::Configuration,
         ),
-        ours("bgppeers", ObjectKind::BgpPeer, Some(Kind::Peer)),
+        ours("bgppeers", ObjectKind::BgpPeer, Kind::Peer),
         ours(
             "bgpadvertisements",
             ObjectKind::BgpAdvertisement,
-            Some(Kind::Advertisement),
+            Kind::Advertisement,
         ),
-        ours("bgpfilters", ObjectKind::BgpFilter, Some(Kind::Filter)),
+        ours("bgpfilters", ObjectKind::BgpFilter, Kind::Filter),
         ours(
             "loadbalancerpools",
             ObjectKind::LoadBalancerPool,
-            Some(Kind::Pool),
+            Kind::Pool,
         ),
-        ours("bfdprofiles", ObjectKind::BfdProfile, None),
+        ours("bfdprofiles", ObjectKind::BfdProfile, Kind::BfdProfile),
     ];
 
     /// The resource whose objects state facts of this kind.
     pub fn of(kind: Kind) -> Resource {
-        let found = Resource::ALL.into_iter().find(|r| r.facts == Some(kind));
+        let found = Resource::ALL.into_iter().find(|r| r.facts == kind);
         found.expect("each kind of fact is stated by objects of one kind: a test holds it")
     }
 
@@ -143,10 +143,8 @@ impl Resource {
     pub(crate) fn key(&self, place: Place) -> Option<Key> {
         let Place { name, namespace } = place;
         let name = name.filter(|name| !name.is_empty())?;
-        let Some(facts) = self.facts else {
-            return Some(Key::Unbuilt(ObjectRef::new(self.kind, name)));
-        };
-        Some(match facts {
+        Some(match self.facts {
+            Kind::BfdProfile => Key::BfdProfile(name),
             Kind::Node => Key::Node(name),
             Kind::Configuration => Key::Configuration(name),
             Kind::Peer => Key::Peer(name),
@@ -172,11 +170,11 @@ const fn core(plural: &'static str, kind: ObjectKind, namespaced: bool, facts: K
         version: "v1",
         plural,
         namespaced,
-        facts: Some(facts),
+        facts,
     }
 }
 
-const fn ours(plural: &'static str, kind: ObjectKind, facts: Option<Kind>) -> Resource {
+const fn ours(plural: &'static str, kind: ObjectKind, facts: Kind) -> Resource {
     Resource {
         kind,
         group: GROUP,

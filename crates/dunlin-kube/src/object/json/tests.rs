@@ -1,4 +1,5 @@
 use super::*;
+use dunlin_intent::BfdProfileFact;
 use dunlin_intent::{Kind, NamespacedName};
 
 fn read_as(kind: Kind, text: &str) -> Result<Fact, ObjectFault> {
@@ -182,19 +183,26 @@ fn no_part_of_a_secret_is_told() {
 }
 
 #[test]
-fn an_object_that_nothing_acts_on_yet_is_read_all_the_same() {
+fn a_profile_is_read() {
     let bfd = Resource::named("dunlin.dev/v1alpha1", "BFDProfile").unwrap();
     let read = |spec: &str| {
         let text = format!(r#"{{"metadata": {{"name": "fast"}}, "spec": {spec}}}"#);
         read_json(bfd, text.as_bytes())
     };
-    assert!(matches!(
-        read(r#"{"detectMultiplier": 3}"#),
-        Ok(Fact::Unbuilt(_))
-    ));
+    assert_eq!(
+        read(r#"{"detectMultiplier": 5, "receiveIntervalMillis": 50, "minimumTTL": 250, "passive": true}"#).unwrap(),
+        Fact::BfdProfile(BfdProfileFact {
+            name: "fast".into(),
+            transmit_interval_millis: None,
+            receive_interval_millis: Some(50),
+            detect_multiplier: Some(5),
+            passive: Some(true),
+            minimum_ttl: Some(250),
+        })
+    );
     let fault = read(r#"{"detectMultiplier": "x"}"#).unwrap_err();
     assert_eq!(fault.field.as_deref(), Some("spec.detectMultiplier"));
-    assert!(matches!(fault.key, Some(Key::Unbuilt(_))), "{fault:?}");
+    assert!(matches!(fault.key, Some(Key::BfdProfile(_))), "{fault:?}");
 }
 
 proptest::proptest! {
