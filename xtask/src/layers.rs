@@ -44,12 +44,16 @@ const ROOMS: [Room; 22] = [
         &[
             "dunlin-net",
             "dunlin-bgp",
+            "dunlin-bfd",
             "dunlin-intent",
             "dunlin-dataplane",
             "dunlin-api",
         ],
     ),
-    room("dunlin-speaker", &["dunlin-net", "dunlin-bgp", "dunlin-bfd"]),
+    room(
+        "dunlin-speaker",
+        &["dunlin-net", "dunlin-bgp", "dunlin-bfd"],
+    ),
     room("dunlin-kernel", &["dunlin-net", "dunlin-dataplane"]),
     room(
         "dunlin-kube",
@@ -60,6 +64,7 @@ const ROOMS: [Room; 22] = [
         &[
             "dunlin-net",
             "dunlin-bgp",
+            "dunlin-bfd",
             "dunlin-intent",
             "dunlin-dataplane",
             "dunlin-core",

@@ -3,6 +3,7 @@
 //! Times in answers are ages (`…_secs`: seconds before the answer was made), so that they need no shared clock.
 #![forbid(unsafe_code)]
 
+mod bfd;
 #[cfg(feature = "client")]
 mod client;
 mod explain;
@@ -16,6 +17,7 @@ mod services;
 mod status;
 mod tables;
 
+pub use bfd::{BfdFigures, NeighborBfd};
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError, DEFAULT_SOCKET};
 pub use explain::{Explanation, Step, Verdict};

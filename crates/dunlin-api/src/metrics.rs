@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Neighbor, NeighborCounters, Status};
+use crate::{BfdFigures, Neighbor, NeighborCounters, Status};
 
 /// What the metrics endpoint shows. Node peers are summed up, so that a cluster's metrics grow with its nodes and not
 /// with their square.
@@ -19,6 +19,13 @@ pub struct Metrics {
     pub node_counters: NeighborCounters,
     /// Times any node peer left Established.
     pub node_flaps: u64,
+    /// BFD sessions by `node` or `external`, then by state.
+    pub bfd_states: BTreeMap<String, BTreeMap<String, u32>>,
+    /// Times BFD found any node peer dead.
+    pub node_bfd_failures: u64,
+    /// What the BFD thread counts; none where it does not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<BfdFigures>,
     /// Paths that are received and not used, by reason.
     pub rejected_by_reason: BTreeMap<String, u64>,
     /// Connections to the listening port that were refused since start, by reason.

@@ -78,6 +78,10 @@ pub struct SessionCounts {
     pub external_up: u32,
     /// External peers wanted (a peer range expects none).
     pub external_expected: u32,
+    /// BFD sessions that are up.
+    pub bfd_up: u32,
+    /// BFD sessions wanted.
+    pub bfd_expected: u32,
 }
 
 /// Routes, over both families.

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use dunlin_net::{Afi, Asn, IpNet, RouterId};
 
+use crate::NeighborBfd;
+
 /// A BGP session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -54,6 +56,9 @@ pub struct Neighbor {
     pub local_address: Option<IpAddr>,
     /// Octets that wait to be written.
     pub output_queue_bytes: u64,
+    /// The BFD session beside it, if there is to be one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<NeighborBfd>,
 }
 
 /// A NOTIFICATION as shown.

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use dunlin_bfd::{SessionId, StateChange};
 use dunlin_bgp::session::{Command, SessionEvent};
 use dunlin_dataplane::fib::{self, Fib};
 use dunlin_dataplane::links::Links;
@@ -10,6 +11,7 @@ use dunlin_net::service::ProxyOptions;
 use dunlin_net::{Instant, IpNet, PeerId, PerFamily};
 
 use crate::announcing::Announcing;
+use crate::bfd::{Bfd, BfdCommand};
 use crate::delivery::{Delivery, HealthPort};
 use crate::drain::Drain;
 use crate::gate::{Awaited, Gate};
@@ -45,6 +47,10 @@ pub enum Input {
     Session(SessionEvent),
     /// From the kernel.
     Kernel(KernelEvent),
+    /// From the BFD sessions.
+    Bfd(StateChange),
+    /// A BFD session cannot be as last asked for, and why.
+    BfdRefused(SessionId, String),
     /// Forwarding is enabled as last asked by [`Action::EnableForwarding`], or why it is not.
     Forwarding(Result<(), String>),
 }
@@ -54,6 +60,8 @@ pub enum Input {
 pub enum Action {
     /// For the sessions.
     Session(Command),
+    /// For the BFD sessions.
+    Bfd(BfdCommand),
     /// For the kernel.
     Kernel(KernelCommand),
     /// Listen for peers on this port of every address.
@@ -122,6 +130,7 @@ pub struct Core {
     pub(crate) revisions: Revisions,
     pub(crate) drain: Drain,
     pub(crate) delivery: Delivery,
+    pub(crate) bfd: Bfd,
     /// When the source last said anything.
     pub(crate) source_heard: Option<Instant>,
     /// When the kernel was last seen to hold all that is wanted.
@@ -176,6 +185,7 @@ impl Core {
             revisions: Revisions::default(),
             drain: Drain::default(),
             delivery: Delivery::new(&config),
+            bfd: Bfd::default(),
             source_heard: None,
             fib_settled: None,
             config,
@@ -193,6 +203,8 @@ impl Core {
             }
             Input::Session(event) => self.on_session(now, event),
             Input::Kernel(event) => self.on_kernel(now, event),
+            Input::Bfd(change) => self.on_bfd(now, change),
+            Input::BfdRefused(session, why) => self.on_bfd_refused(now, session, why),
             Input::Forwarding(result) => self.forwarding.on_result(now, result),
         }
     }
@@ -210,6 +222,7 @@ impl Core {
         self.on_drain_time(now);
         self.on_delivery_time(now);
         self.on_peer_timers(now);
+        self.on_bfd_time(now);
     }
 
     /// Draws the conclusions from everything taken in so far. Returns whether there is more to do at once: call again.
@@ -225,6 +238,7 @@ impl Core {
             self.on_synced(now);
         }
         self.start_waiting_peers(now);
+        self.settle_bfd(now);
         let more = self.settle_routing(WORK_BUDGET);
         self.settle_announcing(more);
         // Only when nothing is left to be decided is it certain what nobody wants.
@@ -259,6 +273,11 @@ impl Core {
         self.peers.get(id).map(crate::peers::Peer::name)
     }
 
+    /// What people call the peer of a BFD session.
+    pub fn bfd_peer_name(&self, session: SessionId) -> Option<String> {
+        self.peer_name(self.bfd.peer_of(session)?)
+    }
+
     /// When to call [`Core::on_time`] and [`Core::settle`] though nothing happened.
     pub fn next_deadline(&self) -> Option<Instant> {
         [
@@ -267,6 +286,7 @@ impl Core {
             self.forwarding.retry_at,
             self.drain.next_deadline(),
             self.delivery.next_deadline(),
+            self.bfd.next_deadline(),
             self.timers.first().map(|(at, _)| *at),
         ]
         .into_iter()

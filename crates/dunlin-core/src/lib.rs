@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod announcing;
+mod bfd;
 mod core;
 mod delivery;
 mod drain;
@@ -21,9 +22,10 @@ mod sessions;
 pub mod status_plan;
 mod view;
 
+pub use crate::bfd::BfdCommand;
 pub use crate::core::{Action, Core, CoreConfig, Input, PodNetwork};
 pub use delivery::HealthPort;
 pub use peer_config::Restart;
 pub use plan::{PlanStep, PlannedChange};
 pub use revisions::Revisions;
-pub use view::Outside;
+pub use view::{BfdOutside, BfdSeen, Outside};

@@ -54,6 +54,7 @@ impl Forwarding {
 impl Core {
     pub(crate) fn on_local(&mut self, now: Instant, local: Option<Arc<LocalIntent>>) {
         self.egress.dirty = true;
+        self.bfd.dirty = true;
         let before = std::mem::replace(&mut self.local, local.clone());
         let Some(local) = local else {
             return;

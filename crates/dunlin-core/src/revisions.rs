@@ -41,7 +41,7 @@ impl Revisions {
                 | KernelEvent::DumpEnd { .. } => self.changes += 1,
                 _ => {}
             },
-            Input::Forwarding(_) => self.changes += 1,
+            Input::Forwarding(_) | Input::Bfd(_) | Input::BfdRefused(..) => self.changes += 1,
         }
     }
 

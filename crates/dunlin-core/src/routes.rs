@@ -399,6 +399,7 @@ impl Core {
         let addresses = self.links.addresses().map(|address| address.local);
         self.cluster.set_machine_addresses(addresses);
         self.links_changed = true;
+        self.bfd.dirty = true;
     }
 
     /// Lets go of what the kernel holds of an earlier run and nobody can want any more.

@@ -27,6 +27,7 @@ const WITHOUT_END_OF_RIB: Duration = Duration::from_secs(5);
 impl Core {
     pub(crate) fn on_peer_wanted(&mut self, now: Instant, key: PeerKey, intent: Arc<PeerIntent>) {
         let (id, before) = self.peers.want(intent.clone(), now);
+        self.bfd.dirty = true;
         if let Some(routing) = &mut self.routing {
             routing.set_export(&key, &intent.policy.export, &self.peers);
         }
@@ -87,6 +88,7 @@ impl Core {
 
     /// Tells the sessions what a peer is to be.
     fn configure(&mut self, id: PeerId) {
+        self.bfd.dirty = true;
         let (Some(peer), Some(local)) = (self.peers.get_mut(id), &self.local) else {
             return;
         };
@@ -159,6 +161,7 @@ impl Core {
     }
 
     fn forget_peer(&mut self, id: PeerId) {
+        self.bfd.dirty = true;
         let Some(peer) = self.peers.remove(id) else {
             return;
         };
@@ -177,7 +180,10 @@ impl Core {
                 peer,
                 range,
                 remote,
-            } => self.peers.add_dynamic(peer, range, remote, now),
+            } => {
+                self.peers.add_dynamic(peer, range, remote, now);
+                self.bfd.dirty = true;
+            }
             SessionEvent::DynamicPeerGone { peer } => self.forget_peer(peer),
             SessionEvent::Up {
                 peer,
@@ -223,6 +229,7 @@ impl Core {
             SessionEvent::ConfigRefused { peer, error } => {
                 if let Some(peer) = self.peers.get_mut(peer) {
                     peer.refused = Some(Refused::Config(error));
+                    self.bfd.dirty = true;
                 }
             }
         }
@@ -264,6 +271,7 @@ impl Core {
             self.timers.insert((until, id));
         }
         peer.complete_at = None;
+        self.bfd.dirty |= peer.intent.bfd.is_some();
         // Who need not send End-of-RIB, or waits for ours, is not waited for (RFC 4724 4.1).
         if restart.is_none_or(|restart| restart.restarting) {
             let at = now + WITHOUT_END_OF_RIB;
@@ -345,7 +353,7 @@ impl Core {
         }
     }
 
-    fn on_down(
+    pub(crate) fn on_down(
         &mut self,
         now: Instant,
         id: PeerId,
@@ -357,6 +365,7 @@ impl Core {
             return;
         };
         peer.up = None;
+        self.bfd.dirty |= peer.intent.bfd.is_some();
         self.announcing.on_down(id);
         peer.complete_at = None;
         peer.reason = Some(reason);

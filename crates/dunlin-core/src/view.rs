@@ -1,5 +1,6 @@
 //! Answers to queries: what the machines hold, in the words of the admin API.
 
+mod bfd;
 mod explain;
 mod frontends;
 mod frontends_explained;
@@ -10,6 +11,7 @@ mod routes;
 mod services;
 mod status;
 
+pub use bfd::{BfdOutside, BfdSeen};
 pub(crate) use services::announced_for;
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,6 +30,8 @@ pub struct Outside {
     pub sessions: Vec<PeerSnapshot>,
     /// Connections to the listening port that were refused since the start, by reason.
     pub refused_connections: BTreeMap<String, u64>,
+    /// The BFD sessions' own figures, if BFD runs.
+    pub bfd: Option<BfdOutside>,
     /// Problems that adapters have, such as a port that cannot be listened on.
     pub problems: Vec<dunlin_api::Problem>,
 }
@@ -40,7 +44,7 @@ struct Seen<'a> {
 }
 
 impl Core {
-    /// Whether answering needs [`Outside::sessions`].
+    /// Whether answering needs [`Outside::sessions`] and [`Outside::bfd`].
     pub fn needs_sessions(query: &Query) -> bool {
         matches!(
             query,

@@ -192,6 +192,7 @@ impl Bench {
             ) => {}
             Action::EnableForwarding(_) => self.core.on(NOW, Input::Forwarding(Ok(()))),
             Action::Session(_)
+            | Action::Bfd(_)
             | Action::Listen(_)
             | Action::PodNetwork(_)
             | Action::HealthPorts(_)

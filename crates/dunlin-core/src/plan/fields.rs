@@ -1,10 +1,12 @@
 //! What differs between two values, field by field, in the words of objects and RFCs.
 
+use std::time::Duration;
+
 use dunlin_api::FieldChange;
 use dunlin_bgp::policy::{AttrEdits, CommunityValue};
 use dunlin_intent::{
-    Auth, ExportFilter, GracefulRestart, ImportPolicy, NextHopMode, PeerIntent, Remote, RemoteAsn,
-    SessionIntent,
+    Auth, BfdIntent, ExportFilter, GracefulRestart, ImportPolicy, NextHopMode, PeerIntent, Remote,
+    RemoteAsn, SessionIntent,
 };
 
 /// Collects differences.
@@ -103,8 +105,11 @@ pub(super) fn restart(gr: &GracefulRestart) -> String {
     format!("{} s{bit}", gr.restart_secs)
 }
 
-/// What is learned and told.
+/// What is learned and told, and BFD: what no session resets for.
 pub(super) fn policy(fields: &mut Fields, both: [&PeerIntent; 2]) {
+    fields.compare("bfdProfile", both.map(|p| p.bfd), |bfd| {
+        bfd.as_ref().map(profile)
+    });
     let both = both.map(|intent| &intent.policy);
     fields.compare(
         "importFilter",
@@ -129,6 +134,19 @@ pub(super) fn policy(fields: &mut Fields, both: [&PeerIntent; 2]) {
     fields.compare("advertisements", both.map(|p| &p.export.originated), |_| {
         None
     });
+}
+
+fn profile(bfd: &BfdIntent) -> String {
+    let millis = |interval: Duration| interval.as_millis();
+    let passive = if bfd.passive { ", passive" } else { "" };
+    let ttl = bfd.minimum_ttl.map(|ttl| format!(", TTL {ttl} at least"));
+    format!(
+        "{} ms out, {} ms in, x{}{passive}{}",
+        millis(bfd.transmit_interval),
+        millis(bfd.receive_interval),
+        bfd.detect_multiplier,
+        ttl.unwrap_or_default()
+    )
 }
 
 fn rules(name: &str, count: usize) -> String {

@@ -281,6 +281,9 @@ impl Core {
                 steps.push(step("session", Verdict::Info, text));
             }
         }
+        if let Some(bfd) = &neighbor.bfd {
+            steps.push(super::bfd::explained(bfd, up));
+        }
         for counts in &neighbor.routes {
             let text = format!(
                 "{}: {} received, {} accepted, {} told",

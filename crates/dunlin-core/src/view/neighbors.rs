@@ -44,6 +44,7 @@ impl Core {
                 (Some(refused), _) => Some(refused.text()),
                 (None, reason) => reason.as_ref().map(ToString::to_string),
             },
+            bfd: self.neighbor_bfd(seen, peer),
             ..Neighbor::default()
         };
         if let Some(up) = &peer.up {

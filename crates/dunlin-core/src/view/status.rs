@@ -52,6 +52,10 @@ impl Core {
     fn session_counts(&self) -> SessionCounts {
         let mut counts = SessionCounts::default();
         for peer in self.peers.iter().filter(|peer| !peer.is_range()) {
+            if let Some(watched) = self.bfd.of(peer.id) {
+                counts.bfd_expected += 1;
+                counts.bfd_up += u32::from(watched.is_up());
+            }
             let up = u32::from(peer.is_established());
             if peer.key().is_node() {
                 counts.nodes_expected += 1;
@@ -161,6 +165,7 @@ impl Core {
             problems.push(object_problem(problem));
         }
         self.peer_problems(&mut problems);
+        self.bfd_problems(seen.now, &mut problems);
         problems
     }
 
@@ -238,6 +243,7 @@ impl Core {
             refused_connections: seen.outside.refused_connections.clone(),
             rejected_by_reason: self.rejected_by_reason(),
             source_events: self.source_events(),
+            bfd: seen.outside.bfd.as_ref().map(super::bfd::figures),
             service_announce: self.announcing.histogram.shown(),
             service_program: self
                 .delivery
@@ -246,6 +252,15 @@ impl Core {
             ..Metrics::default()
         };
         for neighbor in self.neighbors(seen) {
+            if let Some(bfd) = &neighbor.bfd {
+                let kind = if neighbor.kind == "node" {
+                    "node"
+                } else {
+                    "external"
+                };
+                let states = metrics.bfd_states.entry(kind.to_owned()).or_default();
+                *states.entry(bfd.state.clone()).or_default() += 1;
+            }
             if neighbor.kind != "node" {
                 if metrics.external.len() < EXTERNAL_SHOWN {
                     metrics.external.push(neighbor);
@@ -253,6 +268,7 @@ impl Core {
                 continue;
             }
             metrics.node_flaps += neighbor.flaps;
+            metrics.node_bfd_failures += neighbor.bfd.as_ref().map_or(0, |bfd| bfd.failures);
             add(&mut metrics.node_counters, &neighbor.counters);
             *metrics.node_states.entry(neighbor.state).or_default() += 1;
         }

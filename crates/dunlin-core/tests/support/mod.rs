@@ -1,10 +1,12 @@
 //! A core with a kernel that obeys and one router outside that listens.
 
+pub(crate) mod bfd;
 mod delivery;
 pub(crate) mod many;
 pub(crate) mod plans;
 mod update;
 
+pub(crate) use bfd::profile;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -122,6 +124,7 @@ pub(crate) struct Bench {
     pub(crate) health_ports: BTreeMap<u16, HealthPort>,
     /// It was told that all services are programmed.
     pub(crate) delivering: bool,
+    pub(crate) bfd: bfd::BfdSeen,
 }
 
 impl Bench {
@@ -163,6 +166,7 @@ impl Bench {
             proxy_waits: None,
             health_ports: BTreeMap::new(),
             delivering: false,
+            bfd: Default::default(),
         };
         bench.settle();
         bench.apply(Fact::Node(node));
@@ -223,13 +227,18 @@ impl Bench {
     /// The session with the router comes up.
     pub(crate) fn up(&mut self) {
         let import_filter = self.import_all.then(|| "all".to_owned());
-        self.apply(Fact::Peer(PeerFact {
+        self.up_as(Fact::Peer(PeerFact {
             name: "tor".into(),
             peer_address: Some(IpAddr::V4(ROUTER)),
             peer_asn: Some(PeerAsn::Number(Asn(65001))),
             import_filter,
             ..PeerFact::default()
         }));
+    }
+
+    /// The session with this router comes up.
+    pub(crate) fn up_as(&mut self, router: Fact) {
+        self.apply(router);
         let peer = self.router.expect("the router is wanted");
         self.is_up = true;
         let negotiated = Arc::new(negotiated());
@@ -347,6 +356,10 @@ impl Bench {
             Action::Session(Command::RemovePeer { peer }) => {
                 self.configs.remove(&peer);
             }
+            Action::Bfd(command) => self.bfd.act(command),
+            Action::Session(Command::Reset { notification, .. }) => {
+                self.bfd.resets.push(notification);
+            }
             Action::Session(Command::Stop { peer, .. }) => {
                 self.stopped.insert(peer);
             }
@@ -429,8 +442,8 @@ impl Told {
         let number = |at: &[u8]| usize::from(u16::from_be_bytes([at[0], at[1]]));
         let (withdrawn, body) = body[2..].split_at(number(body));
         let (attrs, nlri) = body[2..].split_at(number(body));
-        let (withdrawn, announced) = (nets(withdrawn), nets(nlri));
-        let by_type = attributes(attrs);
+        let (withdrawn, announced) = (update::nets(withdrawn), update::nets(nlri));
+        let by_type = update::attributes(attrs);
         if let Some(med) = by_type.get(&4) {
             self.meds
                 .push(u32::from_be_bytes(med[..].try_into().unwrap()));
@@ -447,34 +460,6 @@ impl Told {
         self.withdrawn.extend(withdrawn);
         self.announced.extend(announced);
     }
-}
-
-fn nets(mut octets: &[u8]) -> Vec<Ipv4Net> {
-    let mut nets = Vec::new();
-    while let Some((&length, rest)) = octets.split_first() {
-        let (bytes, rest) = rest.split_at(usize::from(length).div_ceil(8));
-        let mut addr = [0; 4];
-        addr[..bytes.len()].copy_from_slice(bytes);
-        nets.push(Ipv4Net::new(addr.into(), length).unwrap());
-        octets = rest;
-    }
-    nets
-}
-
-fn attributes(mut octets: &[u8]) -> BTreeMap<u8, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    while let [flags, kind, rest @ ..] = octets {
-        let (length, rest) = if flags & 0x10 != 0 {
-            let length = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
-            (length, &rest[2..])
-        } else {
-            (usize::from(rest[0]), &rest[1..])
-        };
-        let (value, rest) = rest.split_at(length);
-        found.insert(*kind, value.to_vec());
-        octets = rest;
-    }
-    found
 }
 
 fn negotiated() -> Negotiated {

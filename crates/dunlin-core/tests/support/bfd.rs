@@ -1,0 +1,154 @@
+//! BFD sessions as the core sees them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use dunlin_api::{Answer, NeighborBfd, Query};
+use dunlin_bfd::{Cause, SessionConfig, SessionId, State, StateChange};
+use dunlin_bgp::session::{DownReason, SessionEvent, StaleInfo, TransportError};
+use dunlin_bgp::wire::Notification;
+use dunlin_core::{BfdCommand, Input};
+use dunlin_dataplane::KernelEvent;
+use dunlin_dataplane::links::{Address, LinkEvent};
+use dunlin_intent::{BfdProfileFact, Fact};
+use dunlin_net::{IpNet, Ipv4Net, PerFamily};
+
+use super::{Bench, CONN, OWN};
+
+/// What was asked of BFD, and of BGP because of it.
+#[derive(Debug, Default)]
+pub(crate) struct BfdSeen {
+    pub(crate) sessions: BTreeMap<SessionId, SessionConfig>,
+    /// How many commands came.
+    pub(crate) commands: usize,
+    pub(crate) resets: Vec<Notification>,
+}
+
+impl BfdSeen {
+    pub(super) fn act(&mut self, command: BfdCommand) {
+        self.commands += 1;
+        match command {
+            BfdCommand::Set(id, config) => {
+                config.check().unwrap();
+                self.sessions.insert(id, config);
+            }
+            BfdCommand::Remove(id) => {
+                assert!(self.sessions.remove(&id).is_some(), "{id} was never there");
+            }
+        }
+    }
+
+    /// The only session there is.
+    pub(crate) fn only(&self) -> (SessionId, &SessionConfig) {
+        assert_eq!(self.sessions.len(), 1, "{self:?}");
+        let (id, config) = self.sessions.first_key_value().unwrap();
+        (*id, config)
+    }
+}
+
+/// A profile called `fast`.
+pub(crate) fn profile(transmit_interval_millis: u32) -> Fact {
+    Fact::BfdProfile(BfdProfileFact {
+        name: "fast".into(),
+        transmit_interval_millis: Some(transmit_interval_millis),
+        ..BfdProfileFact::default()
+    })
+}
+
+fn address(net: &str) -> Address {
+    Address {
+        ifindex: 2,
+        local: IpAddr::V4(OWN),
+        on_link: IpNet::V4(net.parse::<Ipv4Net>().unwrap()),
+    }
+}
+
+impl Bench {
+    /// The only BFD session changes so.
+    pub(crate) fn bfd(&mut self, from: State, to: State, cause: Cause, failures: u64) {
+        let (session, _) = self.bfd.only();
+        self.bfd_of(session, from, to, cause, failures);
+    }
+
+    pub(crate) fn bfd_of(
+        &mut self,
+        session: SessionId,
+        from: State,
+        to: State,
+        cause: Cause,
+        failures: u64,
+    ) {
+        let change = StateChange {
+            session,
+            at: self.now,
+            from,
+            to,
+            cause,
+            local_diagnostic: Default::default(),
+            remote_diagnostic: Default::default(),
+            remote_control_plane_independent: false,
+            last_received: None,
+            failures,
+        };
+        self.core.on(self.now, Input::Bfd(change));
+        self.settle();
+    }
+
+    pub(crate) fn bfd_comes_up(&mut self) {
+        self.bfd(State::Down, State::Up, Cause::Handshake, 0);
+    }
+
+    pub(crate) fn bfd_refused(&mut self, why: &str) {
+        let (session, _) = self.bfd.only();
+        let input = Input::BfdRefused(session, why.into());
+        self.core.on(self.now, input);
+        self.settle();
+    }
+
+    /// The router's TCP connection ends with FIN, and it has said that it keeps its routes over a restart.
+    pub(crate) fn router_restarts(&mut self) {
+        let peer = self.router.expect("the router is wanted");
+        self.session(SessionEvent::Down {
+            peer,
+            conn: CONN,
+            reason: DownReason::Transport(TransportError::Eof),
+            stale: Some(StaleInfo {
+                restart_time_secs: 120,
+                families: PerFamily { v4: true, v6: true },
+            }),
+        });
+    }
+
+    /// The link loses its subnet, or has it again.
+    pub(crate) fn on_link(&mut self, net: &str, there: bool) {
+        let event = match there {
+            true => LinkEvent::Address(address(net)),
+            false => LinkEvent::AddressGone(address(net)),
+        };
+        self.kernel(KernelEvent::Link(event));
+        self.settle();
+    }
+
+    /// How the neighbor's BFD is shown.
+    pub(crate) fn shown_bfd(&mut self, name: &str) -> Option<NeighborBfd> {
+        match self.ask(&Query::Neighbors) {
+            Answer::Neighbors(all) => all.into_iter().find(|n| n.name == name)?.bfd,
+            other => panic!("neighbors were asked for: {other:?}"),
+        }
+    }
+
+    /// The reasons of problems, and what they say.
+    pub(crate) fn problems(&mut self) -> Vec<(String, String)> {
+        match self.ask(&Query::Status) {
+            Answer::Status(status) => {
+                let problems = status.problems.into_iter();
+                problems.map(|p| (p.reason, p.message)).collect()
+            }
+            other => panic!("the status was asked for: {other:?}"),
+        }
+    }
+
+    pub(crate) fn own() -> Ipv4Addr {
+        OWN
+    }
+}
