@@ -3,12 +3,14 @@
 //! ```text
 //!  main thread ── requests ─┐                         ┌─► speaker (I/O thread)
 //!  I/O thread ── sessions ──┼─► inbox ─► core thread ─┼─► kernel thread
-//!  kernel thread ─ events ──┘                         └─► watched state ─► main thread
+//!  kernel thread ─ events ──┤                         ├─► BFD thread
+//!  BFD thread ─── changes ──┘                         └─► watched state ─► main thread
 //! ```
 //!
 //! The thread sleeps until something arrives or the earliest deadline of the core; nothing ticks. Each sender has a lane
 //! of its own in the inbox, so none can starve another.
 
+mod bfd;
 mod report;
 mod sessions;
 
@@ -22,12 +24,14 @@ use dunlin_core::{Action, Core, CoreConfig, Input, Restart, Revisions};
 use dunlin_kernel::sysctl::Sysctl;
 use dunlin_kernel::{KernelEvent, KernelHandle, KernelThread};
 use dunlin_net::{Afi, PerFamily};
+use dunlin_speaker::bfd::BfdEvent;
 use dunlin_speaker::{Clock, Inbox, Lane, SendError, inbox};
 use tokio::sync::{oneshot, watch};
 
 use crate::engine_handle::{
     EngineHandle, EngineRequest, EngineStart, EngineState, PodNetwork, ShutdownMode,
 };
+use bfd::Bfd;
 use sessions::Sessions;
 
 /// Requests that wait; beyond, the main thread waits.
@@ -43,6 +47,7 @@ pub(crate) enum Message {
     Request(EngineRequest),
     Session(SessionEvent),
     Kernel(KernelEvent),
+    Bfd(BfdEvent),
 }
 
 /// Starts the kernel thread and the core thread.
@@ -82,6 +87,7 @@ pub(crate) fn spawn(start: &EngineStart) -> Result<EngineHandle> {
     let engine = Engine {
         core: Core::new(config, clock.now()),
         sessions: Sessions::new(seeds, clock),
+        bfd: Bfd::new(clock),
         clock,
         inbox,
         kernel,
@@ -112,7 +118,7 @@ type TrySend = std::sync::mpsc::TrySendError<EngineRequest>;
 fn request_of(message: Message) -> EngineRequest {
     match message {
         Message::Request(request) => request,
-        Message::Session(..) | Message::Kernel(_) => {
+        Message::Session(..) | Message::Kernel(_) | Message::Bfd(_) => {
             unreachable!("the inbox gives back what was put in")
         }
     }
@@ -129,6 +135,7 @@ fn random_seed() -> Result<u64> {
 struct Engine {
     core: Core,
     sessions: Sessions,
+    bfd: Bfd,
     clock: Clock,
     inbox: Inbox<Message>,
     kernel: KernelHandle,
@@ -151,6 +158,8 @@ impl Engine {
         let end = self.turn_until_end();
         match end {
             End::Asked(done) => {
+                // While BGP still speaks: a peer that misses our BFD must know that we mean it.
+                self.bfd.shutdown();
                 self.sessions.shutdown(&Stop::GracefulRestart);
                 drop(self.kernel);
                 // Nobody may be waiting any more.
@@ -159,6 +168,7 @@ impl Engine {
             End::Failed(why) => {
                 tracing::error!("{why}");
                 self.state.send_modify(|state| state.failure = Some(why));
+                self.bfd.shutdown();
                 self.sessions.shutdown(&Stop::GracefulRestart);
             }
         }
@@ -185,7 +195,7 @@ impl Engine {
                 self.core.on_time(now);
             }
             more = self.settle();
-            if let Some(why) = self.sessions.failure() {
+            if let Some(why) = self.sessions.failure().or_else(|| self.bfd.failure()) {
                 return End::Failed(why);
             }
         }
@@ -206,6 +216,10 @@ impl Engine {
                     self.settle();
                 }
             }
+            Message::Bfd(event) => {
+                bfd::log(&self.core, &event);
+                self.core.on(self.clock.now(), bfd::input(event));
+            }
             Message::Request(request) => return self.serve(request),
         }
         None
@@ -217,7 +231,8 @@ impl Engine {
             EngineRequest::Ask(query, reply) => {
                 if !reply.is_closed() {
                     self.settle();
-                    let outside = report::outside(&self.sessions, Core::needs_sessions(&query));
+                    let outside =
+                        report::outside(&self.sessions, &self.bfd, Core::needs_sessions(&query));
                     let answer = self.core.answer(self.clock.now(), &query, &outside);
                     let _ = reply.send(answer);
                 }
@@ -245,6 +260,11 @@ impl Engine {
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::Session(command) => self.sessions.command(command),
+                Action::Bfd(command) => {
+                    if let Err(refused) = self.bfd.command(command, &self.inbox) {
+                        self.core.on(self.clock.now(), refused);
+                    }
+                }
                 Action::Kernel(command) => {
                     if let Err(error) = self.kernel.command(command) {
                         tracing::error!(%error, "the kernel thread takes no more commands");

@@ -21,6 +21,7 @@ use crate::overlay::Overlay;
 use crate::process::{self, Usage};
 
 mod allocation;
+mod bfd;
 mod encode;
 mod proxy;
 mod services;

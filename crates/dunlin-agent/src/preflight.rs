@@ -124,7 +124,19 @@ fn privileges() -> Vec<Finding> {
     const CHECK: &str = "privileges";
     match crate::privileges::missing() {
         Ok(missing) if missing.is_empty() => {
-            vec![Finding::ok(CHECK, "CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BIND_SERVICE are here")]
+            let mut findings = vec![Finding::ok(
+                CHECK,
+                "CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BIND_SERVICE are here",
+            )];
+            let (_, name, purpose) = crate::privileges::USEFUL;
+            if let Ok(false) = crate::privileges::has_useful() {
+                findings.push(Finding::warn(
+                    CHECK,
+                    format!("{name} is missing (for {purpose})"),
+                    "run as root, or with this capability, where peers are watched by BFD",
+                ));
+            }
+            findings
         }
         Ok(missing) => missing
             .into_iter()

@@ -22,6 +22,13 @@ pub(crate) const NEEDED: [(CapabilitySet, &str, &str); 3] = [
     ),
 ];
 
+/// What the agent keeps if it is given it, with what for: it works without.
+pub(crate) const USEFUL: (CapabilitySet, &str, &str) = (
+    CapabilitySet::SYS_NICE,
+    "CAP_SYS_NICE",
+    "BFD in time on a busy node",
+);
+
 /// The capabilities of `NEEDED` this process does not have.
 pub(crate) fn missing() -> Result<Vec<(&'static str, &'static str)>> {
     let sets =
@@ -33,6 +40,13 @@ pub(crate) fn missing() -> Result<Vec<(&'static str, &'static str)>> {
         .collect())
 }
 
+/// Whether this process has the one of `USEFUL`.
+pub(crate) fn has_useful() -> Result<bool> {
+    let sets =
+        rustix::thread::capabilities(None).context("cannot read the process's capabilities")?;
+    Ok(sets.effective.contains(USEFUL.0))
+}
+
 /// Refuses to go on without the capabilities the agent needs.
 pub(crate) fn require() -> Result<()> {
     let missing = missing()?;
@@ -41,16 +55,20 @@ pub(crate) fn require() -> Result<()> {
     };
     bail!(
         "{name} is missing (needed for {purpose}): run the agent as root, or give the container \
-         `securityContext.capabilities.add: [NET_ADMIN, NET_RAW, NET_BIND_SERVICE]`"
+         `securityContext.capabilities.add: [NET_ADMIN, NET_RAW, NET_BIND_SERVICE, SYS_NICE]`"
     );
 }
 
-/// Gives up everything but what is needed, for this thread and those it starts later. Nothing is executed by the agent,
+/// Gives up everything but what is needed or useful, for this thread and those it starts later. Nothing is executed by the agent,
 /// and nothing it could execute would gain a privilege.
 pub(crate) fn drop_others() -> Result<()> {
     let needed = NEEDED
         .iter()
         .fold(CapabilitySet::empty(), |all, (flag, _, _)| all | *flag);
+    let needed = match has_useful()? {
+        true => needed | USEFUL.0,
+        false => needed,
+    };
     let sets = CapabilitySets {
         effective: needed,
         permitted: needed,

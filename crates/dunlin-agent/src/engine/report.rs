@@ -3,9 +3,10 @@
 use dunlin_api::Problem;
 use dunlin_core::Outside;
 
+use super::bfd::Bfd;
 use super::sessions::Sessions;
 
-pub(super) fn outside(sessions: &Sessions, with_sessions: bool) -> Outside {
+pub(super) fn outside(sessions: &Sessions, bfd: &Bfd, with_sessions: bool) -> Outside {
     let mut outside = Outside::default();
     if let Some(problem) = sessions.problem() {
         outside.problems.push(Problem {
@@ -34,5 +35,6 @@ pub(super) fn outside(sessions: &Sessions, with_sessions: bool) -> Outside {
         outside.refused_connections.insert(reason.into(), count);
     }
     outside.sessions = report.peers;
+    outside.bfd = bfd.report();
     outside
 }

@@ -99,6 +99,7 @@ impl<'a> Out<'a> {
         self.node(&metrics.status)?;
         self.sessions(metrics)?;
         self.neighbors(&metrics.external)?;
+        self.bfd(metrics)?;
         self.routes(metrics)?;
         self.services(metrics)?;
         self.proxy(metrics)?;

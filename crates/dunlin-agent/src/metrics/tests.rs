@@ -3,8 +3,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dunlin_api::{
-    FamilyCounts, Frontend, FrontendOwner, FrontendState, Histogram, Metrics, Neighbor, Problem,
-    ProxyStatus, ServiceCounts, SessionCounts, Status,
+    BfdFigures, FamilyCounts, Frontend, FrontendOwner, FrontendState, Histogram, Metrics, Neighbor,
+    NeighborBfd, Problem, ProxyStatus, ServiceCounts, SessionCounts, Status,
 };
 use dunlin_intent::pools::PoolView;
 use dunlin_kube::allocate::AllocateReport;
@@ -24,6 +24,8 @@ fn full() -> Metrics {
             nodes_expected: 4,
             external_up: 1,
             external_expected: 1,
+            bfd_up: 1,
+            bfd_expected: 2,
         },
         ..Status::default()
     };
@@ -52,6 +54,11 @@ fn full() -> Metrics {
         name: "tor \"1\"\\".into(),
         address: Some(IpAddr::from([192, 0, 2, 1])),
         state: "Established".into(),
+        bfd: Some(NeighborBfd {
+            state: "Up".into(),
+            failures: 2,
+            ..NeighborBfd::default()
+        }),
         routes: vec![FamilyCounts {
             family: Afi::Ipv6,
             received: 7,
@@ -62,6 +69,14 @@ fn full() -> Metrics {
         ..Neighbor::default()
     };
     Metrics {
+        bfd_states: BTreeMap::from([("node".into(), BTreeMap::from([("Down".into(), 3)]))]),
+        node_bfd_failures: 4,
+        bfd: Some(BfdFigures {
+            received: 8,
+            dropped: BTreeMap::from([("ttl".into(), 6)]),
+            most_late_micros: 2500,
+            ..BfdFigures::default()
+        }),
         status,
         external: vec![tor],
         node_states: BTreeMap::from([("Established".into(), 3), ("Active".into(), 1)]),
@@ -161,6 +176,13 @@ fn outcomes_are_told_as_openmetrics() {
         "dunlin_routes_rejected_by_reason{reason=\"not-owned\"} 9",
         "dunlin_connections_refused_total{reason=\"unknown-peer\"} 12",
         "dunlin_masquerade_programmed 1",
+        r#"dunlin_bfd_sessions{kind="node",state="Down"} 3"#,
+        "dunlin_bfd_node_failures_total 4",
+        r#"dunlin_bfd_neighbor_up{neighbor="tor \"1\"\\",address="192.0.2.1"} 1"#,
+        r#"dunlin_bfd_neighbor_failures_total{neighbor="tor \"1\"\\",address="192.0.2.1"} 2"#,
+        "dunlin_bfd_packets_received_total 8",
+        "dunlin_bfd_packets_dropped_total{reason=\"ttl\"} 6",
+        "dunlin_bfd_most_late_seconds 0.0025",
         "dunlin_services 3",
         "dunlin_service_addresses_withheld{reason=\"NoReadyEndpoint\"} 4",
         "dunlin_source_events_total{kind=\"EndpointSlice\"} 31",

@@ -49,7 +49,7 @@ fn the_agent_has_three_capabilities_and_writes_only_where_it_must() {
         json!({
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,
-            "capabilities": { "drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE"] },
+            "capabilities": { "drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE", "SYS_NICE"] },
         })
     );
     assert_eq!(

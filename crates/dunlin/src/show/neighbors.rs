@@ -29,6 +29,7 @@ pub(crate) fn neighbors(neighbors: &[Neighbor], wide: bool, style: Style) -> Str
             .right("UPDATES-IN")
             .right("UPDATES-OUT")
             .right("QUEUED")
+            .left("BFD")
             .left("CAPABILITIES")
             .left("SENT")
             .left("RECEIVED");
@@ -68,6 +69,7 @@ fn row(n: &Neighbor, wide: bool) -> Vec<Cell> {
             n.counters.updates_received.to_string().into(),
             n.counters.updates_sent.to_string().into(),
             n.output_queue_bytes.to_string().into(),
+            bfd(n),
             list(&n.capabilities).into(),
             notification(n.notification_sent.as_ref()).into(),
             notification(n.notification_received.as_ref()).into(),
@@ -75,6 +77,18 @@ fn row(n: &Neighbor, wide: bool) -> Vec<Cell> {
     }
     cells.push(note(n, up));
     cells
+}
+
+/// The state, and for one that is up how fast it notices a failure.
+fn bfd(n: &Neighbor) -> Cell {
+    let Some(bfd) = &n.bfd else {
+        return Cell::from("-");
+    };
+    match (bfd.state.as_str(), bfd.detection_time_millis) {
+        ("Up", Some(millis)) => Cell::new(Tone::Good, format!("Up {millis}ms")),
+        ("Up", None) => Cell::new(Tone::Good, "Up"),
+        (state, _) => Cell::new(Tone::Bad, state),
+    }
 }
 
 fn notification(seen: Option<&NotificationSeen>) -> String {
@@ -97,6 +111,11 @@ fn note(n: &Neighbor, up: bool) -> Cell {
     }
     if !up {
         return Cell::new(Tone::Bad, n.last_error.as_deref().unwrap_or(""));
+    }
+    if let Some(bfd) = n.bfd.as_ref().filter(|bfd| bfd.state != "Up") {
+        let why = bfd.problem.as_deref().or(bfd.last_down.as_deref());
+        let why = why.unwrap_or("the peer has not been heard");
+        return Cell::new(Tone::Warn, format!("BFD {}: {why}", bfd.state));
     }
     let faults = n.counters.treated_as_withdraw + n.counters.attributes_discarded;
     if faults > 0 {

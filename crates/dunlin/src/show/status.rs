@@ -90,11 +90,16 @@ fn draining(drain: &DrainStatus) -> (Tone, String) {
 }
 
 fn sessions(s: &SessionCounts) -> (Tone, String) {
-    let all_up = s.nodes_up >= s.nodes_expected && s.external_up >= s.external_expected;
-    let text = format!(
+    let all_up = s.nodes_up >= s.nodes_expected
+        && s.external_up >= s.external_expected
+        && s.bfd_up >= s.bfd_expected;
+    let mut text = format!(
         "nodes {} of {} up, external {} of {} up",
         s.nodes_up, s.nodes_expected, s.external_up, s.external_expected
     );
+    if s.bfd_expected > 0 {
+        text.push_str(&format!(", BFD {} of {} up", s.bfd_up, s.bfd_expected));
+    }
     (if all_up { Tone::Plain } else { Tone::Warn }, text)
 }
 
