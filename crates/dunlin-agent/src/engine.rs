@@ -158,9 +158,7 @@ impl Engine {
         let end = self.turn_until_end();
         match end {
             End::Asked(done) => {
-                // While BGP still speaks: a peer that misses our BFD must know that we mean it.
-                self.bfd.shutdown();
-                self.sessions.shutdown(&Stop::GracefulRestart);
+                self.shutdown();
                 drop(self.kernel);
                 // Nobody may be waiting any more.
                 let _ = done.send(());
@@ -168,10 +166,17 @@ impl Engine {
             End::Failed(why) => {
                 tracing::error!("{why}");
                 self.state.send_modify(|state| state.failure = Some(why));
-                self.bfd.shutdown();
-                self.sessions.shutdown(&Stop::GracefulRestart);
+                self.shutdown();
             }
         }
+    }
+
+    /// BGP first: a peer that has been told of a restart may think of BFD what it likes, while there are those that take an
+    /// AdminDown for a failure (FRR, BIRD) and would drop what they are to keep. BFD goes on meanwhile, and then says
+    /// AdminDown.
+    fn shutdown(&mut self) {
+        self.sessions.shutdown(&Stop::GracefulRestart);
+        self.bfd.shutdown();
     }
 
     fn turn_until_end(&mut self) -> End {

@@ -5,7 +5,8 @@
 //!
 //! | change | BGP |
 //! |---|---|
-//! | failed, BGP Established | reset with Cease/BFD Down as a Hard Reset; the routes go at once, none stay as stale |
+//! | a packet was missed for the detection time, by either end, and TCP is silent | reset with Cease/BFD Down as a Hard Reset; the routes go at once, none stay as stale |
+//! | the peer says Down for another reason | the same, if TCP is still silent a moment later |
 //! | failed, BGP already down | nothing: TCP told of the end first, which is a restart; stale routes stay |
 //! | the peer went to AdminDown, or began anew | nothing: neither says anything of the path |
 //! | never up | nothing: a peer without BFD is still a peer |
@@ -14,10 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use dunlin_bfd::{Hops, Role, SessionConfig, SessionId, State, StateChange};
+use dunlin_bfd::{Cause, Diagnostic, Hops, Role, SessionConfig, SessionId, State, StateChange};
 use dunlin_bgp::policy::PeerType;
-use dunlin_bgp::session::{Command, DownReason};
-use dunlin_bgp::wire::{Notification, cease, code};
+use dunlin_bgp::session::{Command, ConnId};
 use dunlin_dataplane::links::{Links, Unresolved};
 use dunlin_intent::LocalIntent;
 use dunlin_net::{Afi, Instant, PeerId};
@@ -30,6 +30,9 @@ const RETRY: Duration = Duration::from_secs(30);
 
 /// How long a peer whose path has failed is left alone: no longer than a first connection attempt takes to be repeated.
 const IDLE_HOLD: Duration = Duration::from_secs(1);
+
+/// How long TCP may be behind BFD in telling that the peer's BGP has ended.
+const DOUBT: Duration = Duration::from_millis(50);
 
 /// For the BFD thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub(crate) struct Bfd {
     next: u32,
     /// What is wanted may differ from what was told.
     pub(crate) dirty: bool,
+    /// Connections of peers that say Down, until it is clear whether TCP says more. One a failure, for [`DOUBT`].
+    doubts: BTreeSet<(Instant, PeerId, ConnId)>,
 }
 
 /// A BFD session as it was asked for, and what is known of it.
@@ -85,13 +90,13 @@ impl Bfd {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let watched = self.by_peer.values();
-        watched
-            .filter_map(|w| w.refused.as_ref().map(|(_, at)| *at))
-            .min()
+        let retries = watched.filter_map(|w| w.refused.as_ref().map(|(_, at)| *at));
+        retries.chain(self.doubts.first().map(|(at, ..)| *at)).min()
     }
 
     fn on_time(&mut self, now: Instant) {
-        self.dirty |= self.next_deadline().is_some_and(|at| at <= now);
+        let mut watched = self.by_peer.values();
+        self.dirty |= watched.any(|w| w.refused.as_ref().is_some_and(|(_, at)| *at <= now));
     }
 
     fn watched(&mut self, session: SessionId) -> Option<(PeerId, &mut Watched)> {
@@ -235,6 +240,15 @@ impl Core {
 
     pub(crate) fn on_bfd_time(&mut self, now: Instant) {
         self.bfd.on_time(now);
+        while let Some(&(at, peer, conn)) = self.bfd.doubts.first() {
+            if at > now {
+                break;
+            }
+            self.bfd.doubts.pop_first();
+            if self.peers.established(peer, conn).is_some() {
+                self.path_down(peer, conn);
+            }
+        }
     }
 
     /// A BFD session has changed its state.
@@ -248,7 +262,7 @@ impl Core {
         watched.last = Some(change);
         self.bfd.dirty |= change.to != State::Up;
         if failed {
-            self.on_bfd_failed(now, peer);
+            self.on_bfd_failed(now, peer, &change);
         }
     }
 
@@ -260,21 +274,32 @@ impl Core {
     }
 
     /// The peer, or the path to it, is dead.
-    fn on_bfd_failed(&mut self, now: Instant, id: PeerId) {
+    fn on_bfd_failed(&mut self, now: Instant, id: PeerId, change: &StateChange) {
         // After FIN or RST the peer is one that restarts, and takes its BFD with it.
         let Some(conn) = self.peers.get(id).and_then(|peer| peer.up.as_ref()) else {
             return;
         };
         let conn = conn.conn;
-        let down = Notification::new(code::CEASE, cease::BFD_DOWN);
-        let notification = Notification::hard_reset(&down);
-        self.command(Command::Reset {
-            peer: id,
+        if is_silence(change) {
+            self.path_down(id, conn);
+        } else {
+            self.bfd.doubts.insert((now + DOUBT, id, conn));
+        }
+    }
+
+    /// The end of the session comes back as any other does, without stale routes; if TCP was faster, as what it is then.
+    fn path_down(&mut self, peer: PeerId, conn: ConnId) {
+        self.command(Command::PathDown {
+            peer,
             conn,
-            notification,
             idle_hold: IDLE_HOLD,
         });
-        // The session's own word would come behind all routes that are on their way from others.
-        self.on_down(now, id, conn, DownReason::Reset(down), None);
     }
+}
+
+/// Whether one of the two ends has missed the other's packets. An end that says Down for another reason may do so because
+/// its BGP has ended, as FRR does, and BFD is faster than TCP by a little.
+fn is_silence(change: &StateChange) -> bool {
+    change.cause != Cause::RemoteDown
+        || change.remote_diagnostic == Diagnostic::DETECTION_TIME_EXPIRED
 }

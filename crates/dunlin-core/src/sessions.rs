@@ -353,7 +353,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn on_down(
+    fn on_down(
         &mut self,
         now: Instant,
         id: PeerId,

@@ -183,6 +183,7 @@ impl SpeakerHandle {
             Command::RemovePeer { peer }
             | Command::Stop { peer, .. }
             | Command::Start { peer }
+            | Command::PathDown { peer, .. }
             | Command::Reset { peer, .. }
             | Command::Send { peer, .. }
             | Command::RequestRefresh { peer, .. } => *peer,

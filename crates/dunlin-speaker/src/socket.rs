@@ -211,6 +211,26 @@ pub(crate) fn set_option<T>(fd: RawFd, level: i32, name: i32, value: &T) -> io::
     }
 }
 
+/// Whether FIN or RST has come. An error is none: then the connection is looked at as if there had been neither.
+pub(crate) fn has_ended(fd: RawFd) -> bool {
+    /// Of `enum` in `net/tcp_states.h`.
+    const ESTABLISHED: u8 = 1;
+    // The first octet of `struct tcp_info` is the state, and as many are given as there is room for.
+    let mut state = 0_u8;
+    let mut len: libc::socklen_t = 1;
+    // SAFETY: the kernel writes at most `len` octets to `state`; both live through the call.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut state).cast(),
+            &raw mut len,
+        )
+    };
+    result == 0 && len == 1 && state != ESTABLISHED
+}
+
 /// Closes a connection with RST: nothing of it stays in the kernel.
 pub(crate) fn abort(stream: mio::net::TcpStream) {
     // SAFETY: the descriptor is taken out of the stream, so it has one owner.

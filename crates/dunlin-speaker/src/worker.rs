@@ -7,6 +7,7 @@ mod outbox;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::Duration;
@@ -251,6 +252,11 @@ impl Worker {
 
     fn command(&mut self, command: Command) {
         let now = self.clock.now();
+        if let Command::PathDown { peer, conn, .. } = &command
+            && self.has_ended(*peer, *conn)
+        {
+            return;
+        }
         let changed = match &command {
             Command::SetPeer { peer, .. } | Command::RemovePeer { peer } => Some(*peer),
             _ => None,
@@ -263,6 +269,14 @@ impl Worker {
                 tracing::warn!(%peer, %error, "the kernel refused a TCP MD5 key for the listener; the peer is only dialled");
             }
         }
+    }
+
+    /// Whether the other end of a connection has ended it, which may not have been read yet.
+    fn has_ended(&self, peer: PeerId, conn: ConnId) -> bool {
+        let index = self.connections.find(peer, conn);
+        index
+            .and_then(|index| self.connections.get(index))
+            .is_some_and(|connection| socket::has_ended(connection.stream.as_raw_fd()))
     }
 
     fn listen(&mut self, listening: Vec<mio::net::TcpListener>, listeners: Arc<Listeners>) {

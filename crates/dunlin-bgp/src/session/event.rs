@@ -88,7 +88,18 @@ pub enum Command {
         /// Which.
         peer: PeerId,
     },
-    /// Ends one session with this NOTIFICATION, for causes that only the core knows: too many prefixes, BFD down.
+    /// BFD has found the peer, or the path to it, dead: Cease/BFD Down (RFC 9384) as a Hard Reset, so that neither side keeps
+    /// routes. If TCP has told of the connection's end already, even if that is not read yet, the peer restarts and this means
+    /// nothing: whoever holds the connection looks and leaves the command out.
+    PathDown {
+        /// Which.
+        peer: PeerId,
+        /// On which connection.
+        conn: ConnId,
+        /// Stay Idle so long before the next try.
+        idle_hold: Duration,
+    },
+    /// Ends one session with this NOTIFICATION, for causes that only the core knows: too many prefixes.
     Reset {
         /// Which.
         peer: PeerId,

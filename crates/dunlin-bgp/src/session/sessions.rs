@@ -15,6 +15,7 @@ use super::{
     Action, Command, ConfigError, ConnId, DYNAMIC_PEERS, DownReason, FsmState, Input, Peer,
     PeerConfig, PeerSnapshot, PeerStats, Refusal, RefusedWhy, Remote, SessionEvent, Stop,
 };
+use crate::wire::{Notification, cease, code};
 
 /// Seeds of a process, the same for all its sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,6 +147,19 @@ impl Sessions {
             Command::RemovePeer { peer } => self.remove(now, peer, &Stop::PeerRemoved),
             Command::Stop { peer, stop } => self.on(now, peer, Input::Stop(stop)),
             Command::Start { peer } => self.on(now, peer, Input::Start),
+            Command::PathDown {
+                peer,
+                conn,
+                idle_hold,
+            } => {
+                let down = Notification::new(code::CEASE, cease::BFD_DOWN);
+                let input = Input::Reset {
+                    conn,
+                    notification: Notification::hard_reset(&down),
+                    idle_hold,
+                };
+                self.on(now, peer, input);
+            }
             Command::Reset {
                 peer,
                 conn,

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use dunlin_api::{Answer, NeighborBfd, Query};
-use dunlin_bfd::{Cause, SessionConfig, SessionId, State, StateChange};
-use dunlin_bgp::session::{DownReason, SessionEvent, StaleInfo, TransportError};
-use dunlin_bgp::wire::Notification;
+use dunlin_bfd::{Cause, Diagnostic, SessionConfig, SessionId, State, StateChange};
+use dunlin_bgp::session::{ConnId, DownReason, SessionEvent, StaleInfo, TransportError};
+use dunlin_bgp::wire::{Notification, cease, code};
 use dunlin_core::{BfdCommand, Input};
 use dunlin_dataplane::KernelEvent;
 use dunlin_dataplane::links::{Address, LinkEvent};
 use dunlin_intent::{BfdProfileFact, Fact};
-use dunlin_net::{IpNet, Ipv4Net, PerFamily};
+use dunlin_net::{IpNet, Ipv4Net, PeerId, PerFamily};
 
 use super::{Bench, CONN, OWN};
 
@@ -21,7 +21,10 @@ pub(crate) struct BfdSeen {
     pub(crate) sessions: BTreeMap<SessionId, SessionConfig>,
     /// How many commands came.
     pub(crate) commands: usize,
-    pub(crate) resets: Vec<Notification>,
+    /// How many sessions were to end because of it.
+    pub(crate) resets: usize,
+    /// TCP knows of the end already, and says so instead.
+    pub(crate) tcp_is_first: bool,
 }
 
 impl BfdSeen {
@@ -78,6 +81,18 @@ impl Bench {
         cause: Cause,
         failures: u64,
     ) {
+        self.bfd_says(session, from, to, cause, failures, Diagnostic::NONE);
+    }
+
+    fn bfd_says(
+        &mut self,
+        session: SessionId,
+        from: State,
+        to: State,
+        cause: Cause,
+        failures: u64,
+        remote_diagnostic: Diagnostic,
+    ) {
         let change = StateChange {
             session,
             at: self.now,
@@ -85,13 +100,26 @@ impl Bench {
             to,
             cause,
             local_diagnostic: Default::default(),
-            remote_diagnostic: Default::default(),
+            remote_diagnostic,
             remote_control_plane_independent: false,
             last_received: None,
             failures,
         };
         self.core.on(self.now, Input::Bfd(change));
         self.settle();
+    }
+
+    /// The only BFD session fails because the peer says Down, and why.
+    pub(crate) fn peer_says_down(&mut self, why: Diagnostic, failures: u64) {
+        let (session, _) = self.bfd.only();
+        self.bfd_says(
+            session,
+            State::Up,
+            State::Down,
+            Cause::RemoteDown,
+            failures,
+            why,
+        );
     }
 
     pub(crate) fn bfd_comes_up(&mut self) {
@@ -117,6 +145,21 @@ impl Bench {
                 families: PerFamily { v4: true, v6: true },
             }),
         });
+    }
+
+    /// The I/O thread obeys, unless TCP was first.
+    pub(super) fn path_down(&mut self, peer: PeerId, conn: ConnId) {
+        let down = Notification::new(code::CEASE, cease::BFD_DOWN);
+        if self.bfd.tcp_is_first {
+            return;
+        }
+        let event = SessionEvent::Down {
+            peer,
+            conn,
+            reason: DownReason::Reset(Notification::hard_reset(&down)),
+            stale: None,
+        };
+        self.core.on(self.now, Input::Session(event));
     }
 
     /// The link loses its subnet, or has it again.

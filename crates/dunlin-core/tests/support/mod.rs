@@ -357,8 +357,9 @@ impl Bench {
                 self.configs.remove(&peer);
             }
             Action::Bfd(command) => self.bfd.act(command),
-            Action::Session(Command::Reset { notification, .. }) => {
-                self.bfd.resets.push(notification);
+            Action::Session(Command::PathDown { peer, conn, .. }) => {
+                self.bfd.resets += 1;
+                self.path_down(peer, conn);
             }
             Action::Session(Command::Stop { peer, .. }) => {
                 self.stopped.insert(peer);

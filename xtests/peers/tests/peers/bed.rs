@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::agent::{Agent, tail};
 use crate::check::until_ok;
+use crate::cut;
 use crate::daemon::{Daemon, Kind};
 use crate::scenario::{Announce, Entry, Happening, Scenario, Step, Who};
 use crate::support::{Scratch, Spaces, unique};
@@ -43,9 +44,10 @@ pub(crate) struct Bed {
     plan: Plan,
     running: Option<ProcessId>,
     watches: Option<(RouteWatch, RouteWatch)>,
+    cut: Option<Instant>,
     // Last, so that they go when nobody uses them any more.
     scratch: Scratch,
-    _spaces: Spaces,
+    spaces: Spaces,
 }
 
 impl Bed {
@@ -77,8 +79,9 @@ impl Bed {
             plan,
             running: None,
             watches: None,
+            cut: None,
             scratch,
-            _spaces: spaces,
+            spaces,
         };
         for number in &scenario.nodes {
             write_node(&bed.agent.manifests(), &bed.plan, *number)?;
@@ -166,6 +169,16 @@ impl Bed {
                     RouteWatch::open(&self.daemon.netns)?,
                 ));
                 self.wire.reset();
+            }
+            Step::Cut(()) => {
+                cut::cut(&self.spaces);
+                self.cut = Some(Instant::now());
+            }
+            Step::Mend(()) => cut::mend(&self.spaces),
+            Step::GoneWithinMillis(most) => {
+                let (watch, _) = self.watches.as_mut().context("`watch` comes first")?;
+                let cut = self.cut.context("`cut` comes first")?;
+                cut::gone_within(&self.node, watch, cut, Duration::from_millis(*most))?;
             }
             Step::Never(happenings) => self.never(happenings)?,
             expectation => self.expect(expectation)?,

@@ -55,6 +55,11 @@ impl Bed {
         until_ok(|| match step {
             Step::Session(wanted) => self.session(wanted),
             Step::Settled => self.settled(),
+            Step::DaemonBfd(wanted) => {
+                let is = self.daemon.is_bfd_up()?;
+                ensure!(is == *wanted, "the daemon's BFD session is up: {is}");
+                Ok(())
+            }
             Step::Told(wanted) => told(&self.daemon.table()?, wanted),
             Step::ToldCount(wanted) => {
                 let count = self.daemon.count()?;
@@ -125,6 +130,10 @@ impl Bed {
                 && wanted
                     .hold_secs
                     .is_none_or(|secs| secs == is.hold_time_secs)
+                && wanted
+                    .bfd
+                    .as_ref()
+                    .is_none_or(|state| { is.bfd.as_ref().is_some_and(|bfd| bfd.state == *state) })
                 && wanted.kind.as_ref().is_none_or(|kind| *kind == is.kind),
             "{is:?}"
         );

@@ -77,8 +77,8 @@ pub(crate) struct Daemon {
     directory: PathBuf,
     /// The one that speaks BGP.
     bgp: Option<ProcessId>,
-    /// FRR's zebra, which outlives it.
-    helper: Option<ProcessId>,
+    /// FRR's zebra and bfdd, which outlive it.
+    helpers: Vec<ProcessId>,
 }
 
 impl Daemon {
@@ -96,7 +96,7 @@ impl Daemon {
             speaker,
             directory,
             bgp: None,
-            helper: None,
+            helpers: Vec::new(),
         })
     }
 
@@ -141,7 +141,7 @@ impl Daemon {
 
     /// All its processes.
     pub(crate) fn processes(&self) -> impl Iterator<Item = ProcessId> + use<> {
-        self.bgp.into_iter().chain(self.helper)
+        self.bgp.into_iter().chain(self.helpers.clone())
     }
 
     /// Writes a file that only its owner may read (OpenBGPD insists).
@@ -216,6 +216,15 @@ impl Daemon {
             Kind::Frr => frr::is_up(self),
             Kind::Gobgp => gobgp::is_up(self),
             Kind::Openbgpd => openbgpd::is_up(self),
+        }
+    }
+
+    /// Whether it thinks the BFD session is up.
+    pub(crate) fn is_bfd_up(&self) -> Result<bool> {
+        match self.kind {
+            Kind::Bird => bird::is_bfd_up(self),
+            Kind::Frr => frr::is_bfd_up(self),
+            Kind::Gobgp | Kind::Openbgpd => anyhow::bail!("it has no BFD"),
         }
     }
 

@@ -6,6 +6,7 @@
 mod agent;
 mod bed;
 mod check;
+mod cut;
 mod daemon;
 mod scenario;
 #[path = "../../../../crates/dunlin-lab/tests/support/mod.rs"]

@@ -62,6 +62,8 @@ pub(crate) struct Speaker {
     pub(crate) router_id: Option<Ipv4Addr>,
     /// The TCP MD5 password.
     pub(crate) password: Option<String>,
+    /// It watches the agent by BFD, three packets each so many milliseconds.
+    pub(crate) bfd_millis: Option<u32>,
     /// It waits to be called.
     #[serde(default)]
     pub(crate) passive: bool,
@@ -176,8 +178,16 @@ pub(crate) enum Step {
     Refresh,
     /// The daemon ends the session for good, with these words (RFC 9003).
     Shutdown(String),
+    /// From here on no packet of one reaches the other, and nobody is told.
+    Cut(()),
+    /// They reach each other again.
+    Mend(()),
+    /// All forwarding routes are gone from the node's kernel, so many milliseconds at most after the cut. `watch` comes first.
+    GoneWithinMillis(u64),
     /// The session as the agent sees it.
     Session(Session),
+    /// Whether the daemon's BFD session is up.
+    DaemonBfd(bool),
     /// Established, End-of-RIB received for every family and sent.
     Settled,
     /// Exactly these prefixes of the agent are in the daemon's table.
@@ -242,6 +252,8 @@ pub(crate) struct Session {
     pub(crate) kind: Option<String>,
     /// Hold time in use, seconds.
     pub(crate) hold_secs: Option<u16>,
+    /// The state of the BFD session beside it.
+    pub(crate) bfd: Option<String>,
 }
 
 /// A prefix as the daemon sees it; what is not given may be anything.

@@ -56,6 +56,15 @@ fn config(daemon: &Daemon) -> String {
             Daemon::own(afi)
         );
     }
+    let mut bfd = "";
+    if let Some(millis) = speaker.bfd_millis {
+        // Else it drops our routes although we restart: it takes our BFD, which ends with us, for the path.
+        bfd = "  bfd graceful;\n";
+        let _ = writeln!(
+            text,
+            "protocol bfd {{ interface \"eth0\" {{ interval {millis} ms; multiplier 3; }}; }}"
+        );
+    }
     let restart = match speaker.graceful_restart_secs {
         Some(secs) => format!("graceful restart on; graceful restart time {secs};"),
         None => "graceful restart aware;".to_owned(),
@@ -74,7 +83,7 @@ fn config(daemon: &Daemon) -> String {
         text,
         "protocol bgp peer {{\n  local {} as {};\n  neighbor {} {};\n  direct; hold time {}; {restart}\n  \
          connect delay time 1; connect retry time 2; error wait time 1, 2; error forget time 1;\n  \
-         enable as4 {};\n{}{}{channels}}}\n",
+         enable as4 {};\n{}{}{bfd}{channels}}}\n",
         daemon.local(),
         speaker.asn,
         daemon.peer(),
@@ -127,6 +136,12 @@ pub(super) fn is_up(daemon: &Daemon) -> Result<bool> {
     let said = daemon.text(birdc(daemon).args(["show", "protocols", "peer"]))?;
     anyhow::ensure!(said.contains("BGP"), "{said}");
     Ok(said.contains("Established"))
+}
+
+pub(super) fn is_bfd_up(daemon: &Daemon) -> Result<bool> {
+    let said = daemon.text(birdc(daemon).args(["show", "bfd", "sessions"]))?;
+    let mut words = said.split_whitespace();
+    Ok(words.any(|word| word == "Up"))
 }
 
 pub(super) fn table(daemon: &Daemon) -> Result<Table> {

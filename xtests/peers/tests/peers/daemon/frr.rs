@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::os::unix::fs::chown;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -19,30 +20,39 @@ pub(super) fn start(daemon: &mut Daemon) -> Result<ProcessId> {
     let zebra_conf = daemon.write("zebra.conf", "hostname peer\n")?;
     // The daemons give up root at once and read and write everything as their own user.
     let (user, group) = frr_user().context("there is no user `frr`")?;
-    for path in [&daemon.directory, &bgpd_conf, &zebra_conf] {
+    let bfdd_conf = daemon.write("bfdd.conf", &bfd_config(daemon))?;
+    for path in [&daemon.directory, &bgpd_conf, &zebra_conf, &bfdd_conf] {
         chown(path, Some(user), Some(group))?;
     }
     let socket = daemon.path("zserv.api");
-    let command = |name: &str, conf| {
-        let mut command = daemon.netns.command(format!("/usr/lib/frr/{name}"));
-        // Port 0: no TCP console.
-        command.args(["-P", "0", "--log", "stdout"]);
-        command.arg("--vty_socket").arg(&daemon.directory);
-        command.arg("-z").arg(&socket).arg("-f").arg(conf);
-        command.arg("-i").arg(daemon.path(&format!("{name}.pid")));
-        command
-    };
-    if !daemon.helper.is_some_and(ProcessId::is_alive) {
-        let zebra = daemon.launch(&mut command("zebra", zebra_conf))?;
+    if daemon.helpers.is_empty() {
+        let zebra = daemon.launch(&mut program(daemon, "zebra", &zebra_conf))?;
         until_ok(|| {
             anyhow::ensure!(socket.exists(), "zebra makes no socket");
             Ok(())
         })?;
-        let bgpd = daemon.launch(&mut command("bgpd", bgpd_conf))?;
-        daemon.helper = Some(zebra);
+        daemon.helpers.push(zebra);
+        if daemon.speaker.bfd_millis.is_some() {
+            let mut bfdd = program(daemon, "bfdd", &bfdd_conf);
+            bfdd.arg("--bfdctl").arg(daemon.path("bfdd.sock"));
+            daemon.helpers.push(daemon.launch(&mut bfdd)?);
+            until_ok(|| is_bfd_up(daemon).map(|_| ()))?;
+        }
+        let bgpd = daemon.launch(&mut program(daemon, "bgpd", &bgpd_conf))?;
         return Ok(bgpd);
     }
-    daemon.launch(&mut command("bgpd", bgpd_conf))
+    daemon.launch(&mut program(daemon, "bgpd", &bgpd_conf))
+}
+
+fn program(daemon: &Daemon, name: &str, conf: &Path) -> Command {
+    let mut command = daemon.netns.command(format!("/usr/lib/frr/{name}"));
+    // Port 0: no TCP console.
+    command.args(["-P", "0", "--log", "stdout"]);
+    command.arg("--vty_socket").arg(&daemon.directory);
+    command.arg("-z").arg(daemon.path("zserv.api"));
+    command.arg("-f").arg(conf);
+    command.arg("-i").arg(daemon.path(&format!("{name}.pid")));
+    command
 }
 
 fn config(daemon: &Daemon) -> String {
@@ -72,6 +82,9 @@ fn config(daemon: &Daemon) -> String {
     if let Some(password) = &speaker.password {
         let _ = writeln!(text, " neighbor {peer} password {password}");
     }
+    if speaker.bfd_millis.is_some() {
+        let _ = writeln!(text, " neighbor {peer} bfd profile fast");
+    }
     if speaker.two_octet {
         // Without any capability, there is IPv4 alone.
         let _ = writeln!(text, " neighbor {peer} dont-capability-negotiate");
@@ -92,6 +105,14 @@ fn config(daemon: &Daemon) -> String {
         text += &route_map(route);
     }
     text
+}
+
+fn bfd_config(daemon: &Daemon) -> String {
+    let millis = daemon.speaker.bfd_millis.unwrap_or(300);
+    format!(
+        "hostname peer\nbfd\n profile fast\n  detect-multiplier 3\n  transmit-interval {millis}\n  \
+         receive-interval {millis}\n exit\nexit\n"
+    )
 }
 
 /// The route map of a prefix with attributes.
@@ -194,6 +215,14 @@ fn learned(daemon: &Daemon, afi: Afi) -> Result<Vec<String>> {
 
 pub(super) fn count(daemon: &Daemon) -> Result<usize> {
     Ok(learned(daemon, Afi::Ipv4)?.len() + learned(daemon, Afi::Ipv6)?.len())
+}
+
+pub(super) fn is_bfd_up(daemon: &Daemon) -> Result<bool> {
+    let mut command = Command::new("/usr/bin/vtysh");
+    command.arg("--vty_socket").arg(&daemon.directory);
+    let said = daemon.json(command.args(["-d", "bfdd", "-c", "show bfd peers json"]))?;
+    let mut all = said.as_array().into_iter().flatten();
+    Ok(all.any(|session| session["status"] == "up"))
 }
 
 pub(super) fn table(daemon: &Daemon) -> Result<Table> {
