@@ -267,7 +267,8 @@ impl Engine {
                 Action::Session(command) => self.sessions.command(command),
                 Action::Bfd(command) => {
                     if let Err(refused) = self.bfd.command(command, &self.inbox) {
-                        self.core.on(self.clock.now(), refused);
+                        let input = Input::BfdRefused(refused.session, refused.why);
+                        self.core.on(self.clock.now(), input);
                     }
                 }
                 Action::Kernel(command) => {

@@ -27,12 +27,15 @@ impl Bfd {
         }
     }
 
-    /// Does what the core asks for; what cannot be done comes back as what the core is to be told.
+    /// Does what the core asks for.
+    ///
+    /// # Errors
+    /// What cannot be, which the core is to be told.
     pub(super) fn command(
         &mut self,
         command: BfdCommand,
         inbox: &Inbox<Message>,
-    ) -> Result<(), Input> {
+    ) -> Result<(), Refused> {
         match command {
             BfdCommand::Set(session, config) => {
                 let handle = match &mut self.handle {
@@ -93,6 +96,12 @@ impl Bfd {
     }
 }
 
+/// A session that cannot be as asked for.
+pub(super) struct Refused {
+    pub(super) session: SessionId,
+    pub(super) why: String,
+}
+
 fn start(clock: Clock, inbox: &Inbox<Message>) -> anyhow::Result<BfdHandle> {
     let config = BfdConfig {
         seeds: Seeds {
@@ -109,10 +118,13 @@ fn start(clock: Clock, inbox: &Inbox<Message>) -> anyhow::Result<BfdHandle> {
     Ok(BfdHandle::spawn(&config, sink)?)
 }
 
-fn refused(session: SessionId, error: impl Into<anyhow::Error>) -> Input {
+fn refused(session: SessionId, error: impl Into<anyhow::Error>) -> Refused {
     let error = error.into();
     tracing::error!(%error, "a BFD session cannot be");
-    Input::BfdRefused(session, format!("{error:#}"))
+    Refused {
+        session,
+        why: format!("{error:#}"),
+    }
 }
 
 /// What the core is to be told of an event.

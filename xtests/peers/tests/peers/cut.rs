@@ -40,6 +40,10 @@ fn each(spaces: &Spaces, line: impl Fn(std::net::IpAddr) -> String) {
 }
 
 /// Waits until the node's kernel has no forwarding route of ours any more, and says how long after the cut that was.
+#[expect(
+    clippy::print_stdout,
+    reason = "the figure is worth knowing, not only its bound"
+)]
 pub(crate) fn gone_within(
     node: &Netns,
     watch: &mut RouteWatch,
