@@ -1,6 +1,5 @@
 //! BFD has found a path dead: what that means to the connection, and whose word comes first.
 
-#[allow(dead_code, reason = "each test needs a part of it")]
 mod support;
 
 use std::net::{Shutdown, SocketAddr};
