@@ -12,6 +12,7 @@ use dunlin_intent::{
     PeerFact,
 };
 use dunlin_net::{Asn, Instant};
+use support::bfd::profile;
 use support::*;
 
 const LEARNED: &str = "198.51.100.0/24";

@@ -6,7 +6,6 @@ pub(crate) mod many;
 pub(crate) mod plans;
 mod update;
 
-pub(crate) use bfd::profile;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
