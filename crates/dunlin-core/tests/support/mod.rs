@@ -2,6 +2,7 @@
 
 pub(crate) mod bfd;
 mod delivery;
+mod fields;
 pub(crate) mod many;
 pub(crate) mod plans;
 mod update;
@@ -442,8 +443,8 @@ impl Told {
         let number = |at: &[u8]| usize::from(u16::from_be_bytes([at[0], at[1]]));
         let (withdrawn, body) = body[2..].split_at(number(body));
         let (attrs, nlri) = body[2..].split_at(number(body));
-        let (withdrawn, announced) = (update::nets(withdrawn), update::nets(nlri));
-        let by_type = update::attributes(attrs);
+        let (withdrawn, announced) = (fields::nets(withdrawn), fields::nets(nlri));
+        let by_type = fields::attributes(attrs);
         if let Some(med) = by_type.get(&4) {
             self.meds
                 .push(u32::from_be_bytes(med[..].try_into().unwrap()));
