@@ -93,8 +93,12 @@ pub struct AttrEdits {
 pub enum RejectReason {
     /// Our own AS is in its path (RFC 4271 9.1.2).
     AsLoop,
-    /// Our own router id is its ORIGINATOR_ID, or our cluster is in its CLUSTER_LIST (RFC 4456 8).
+    /// Our own cluster is in its CLUSTER_LIST (RFC 4456 8).
     ReflectionLoop,
+    /// Our own router id is its ORIGINATOR_ID (RFC 4456 8).
+    OwnOriginator,
+    /// Reflected, and its ORIGINATOR_ID is not the router id of the node that owns the prefix.
+    OriginatorNotOwner,
     /// A filter's rule rejected it: the rule's number, from 0.
     FilterRule(u16),
     /// No rule of the filter matched.
@@ -166,6 +170,8 @@ impl RejectReason {
             RejectReason::NoNextHop => 20 << 16,
             RejectReason::AttrsTooLong => 21 << 16,
             RejectReason::WithinServiceRange => 22 << 16,
+            RejectReason::OwnOriginator => 23 << 16,
+            RejectReason::OriginatorNotOwner => 24 << 16,
         }
     }
 
@@ -194,6 +200,8 @@ impl RejectReason {
             19 => RejectReason::MaxPrefixes,
             20 => RejectReason::NoNextHop,
             22 => RejectReason::WithinServiceRange,
+            23 => RejectReason::OwnOriginator,
+            24 => RejectReason::OriginatorNotOwner,
             _ => RejectReason::AttrsTooLong,
         }
     }
@@ -206,7 +214,15 @@ impl fmt::Display for RejectReason {
                 return write!(f, "rejected by rule {rule} of the filter");
             }
             RejectReason::AsLoop => "our AS is in its path",
-            RejectReason::ReflectionLoop => "we reflected it before",
+            RejectReason::ReflectionLoop => {
+                "we reflected it before: our cluster is in its CLUSTER_LIST"
+            }
+            RejectReason::OwnOriginator => {
+                "it is our own route come back: we are its ORIGINATOR_ID"
+            }
+            RejectReason::OriginatorNotOwner => {
+                "its ORIGINATOR_ID is not the router id of the node that owns the prefix"
+            }
             RejectReason::FilterNoMatch => "no rule of the filter matches",
             RejectReason::NoImportFilter => "no import filter lets anything in from this peer",
             RejectReason::NotAdvertised => "no advertisement or export filter names it",

@@ -132,9 +132,10 @@ impl Peer {
         matches!(self.policy().import, ImportPolicy::Filter(_))
     }
 
-    /// Whether it is told routes learned from others.
+    /// Whether it is told routes learned from others: by its filter, or since we reflect them.
     pub(crate) fn is_told_learned_routes(&self) -> bool {
-        matches!(self.policy().export.filter, ExportFilter::Filter(_))
+        self.intent.reflector_client
+            || matches!(self.policy().export.filter, ExportFilter::Filter(_))
     }
 
     /// Whether it could announce a prefix that no Node owns, and be believed.

@@ -56,6 +56,7 @@ pub(crate) fn judge_import<'p, F: RibFamily>(
         ImportIntent::OriginValidation => {
             let from = RouteSource::Node(key.name());
             origin.judge(net.into(), next_hop.addr, from)?;
+            judge_originator(facts.cluster, net.into(), attrs)?;
             Ok(None)
         }
         ImportIntent::Filter(filter) => {
@@ -64,9 +65,23 @@ pub(crate) fn judge_import<'p, F: RibFamily>(
                 .into_result()?;
             if facts.installs {
                 origin.judge(net.into(), next_hop.addr, RouteSource::Configured)?;
+                judge_originator(facts.cluster, net.into(), attrs)?;
             }
             Ok(edits)
         }
+    }
+}
+
+/// A reflected route names who originated it (RFC 4456 8): of a pod subnet, only its owner can have.
+fn judge_originator(cluster: &Cluster, net: IpNet, attrs: Attrs<'_>) -> Result<(), RejectReason> {
+    let (Some(originator), Some(owner)) = (attrs.originator_id(), cluster.origin().owner_of(net))
+    else {
+        return Ok(());
+    };
+    if cluster.router_id(&owner.node) == Some(originator) {
+        Ok(())
+    } else {
+        Err(RejectReason::OriginatorNotOwner)
     }
 }
 
@@ -211,6 +226,25 @@ impl Exports {
 }
 
 impl Slot {
+    /// How a route is reflected: as it came, next hop included (RFC 4456 10), if a filter does not say otherwise.
+    pub(crate) fn reflect<F: RibFamily>(
+        &self,
+        net: F::Net,
+        attrs: Attrs<'_>,
+    ) -> Result<ExportAction<'_>, RejectReason> {
+        let edits = match &self.policy.filter {
+            ExportFilter::None => None,
+            ExportFilter::Missing => return Err(RejectReason::NotAdvertised),
+            ExportFilter::Filter(filter) => filter
+                .judge::<F>(net, attrs, PeerType::Internal)
+                .into_result()?,
+        };
+        Ok(ExportAction {
+            edits,
+            next_hop: ExportNextHop::Unchanged,
+        })
+    }
+
     pub(crate) fn new(policy: &dunlin_intent::ExportPolicy) -> Slot {
         let mut merged = BTreeMap::new();
         if let ExportFilter::Filter(filter) = &policy.filter {
@@ -260,6 +294,12 @@ impl Slot {
     }
 }
 
+/// Whether a learned route that the rules of BGP let pass is reflected: only a reflector passes it from an internal peer
+/// to another.
+pub(crate) fn is_reflected(from: PeerType, to: PeerType) -> bool {
+    from == PeerType::Internal && to == PeerType::Internal
+}
+
 /// First the one, then the other, which has the last word on single values.
 fn merge(first: &AttrEdits, second: &AttrEdits) -> AttrEdits {
     let mut merged = first.clone();
@@ -290,6 +330,9 @@ impl ExportPolicy for Exports {
             let kind = self.originated.kind(net.into());
             Some(kind.ok_or(RejectReason::NotAdvertised)?)
         } else {
+            if is_reflected(source.peer_type, group.encoding.peer_type) {
+                return slot.reflect::<F>(net, attrs);
+            }
             None
         };
         let edits = slot.judge::<F>(ours, net, attrs, group.encoding.peer_type)?;

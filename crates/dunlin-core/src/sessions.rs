@@ -43,6 +43,12 @@ impl Core {
         for &member in &members {
             self.take_over_intent(member, &intent);
         }
+        if before.reflector_client != intent.reflector_client {
+            self.reflect_otherwise(id);
+            for &member in &members {
+                self.reflect_otherwise(member);
+            }
+        }
         if before.policy.import != intent.policy.import {
             self.rejudge_peer(id);
             for member in members {
@@ -61,6 +67,20 @@ impl Core {
     fn take_over_intent(&mut self, id: PeerId, intent: &Arc<PeerIntent>) {
         if let Some(peer) = self.peers.get_mut(id) {
             peer.intent = intent.clone();
+        }
+    }
+
+    /// The peer has become a client of ours or is one no longer (RFC 4456): nothing its OPEN said has changed, but who is
+    /// told of its routes, and what it is told.
+    fn reflect_otherwise(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(id) else {
+            return;
+        };
+        if let (Some(routing), Some(source), Some(up)) = (&mut self.routing, peer.source, &peer.up)
+        {
+            let info = source_info(id, &up.negotiated, peer.intent.reflector_client);
+            routing.rib.update_source(source, info);
+            self.regroup_due = true;
         }
     }
 
@@ -249,7 +269,7 @@ impl Core {
             sent: 0,
             written: 0,
         });
-        let info = source_info(id, &negotiated);
+        let info = source_info(id, &negotiated, peer.intent.reflector_client);
         let source = match peer.source {
             Some(source) => {
                 routing.rib.update_source(source, info);
@@ -455,7 +475,7 @@ fn stale_time(restart_time_secs: u16) -> Duration {
     Duration::from_secs(u64::from(restart_time_secs))
 }
 
-fn source_info(id: PeerId, negotiated: &Negotiated) -> SourceInfo {
+fn source_info(id: PeerId, negotiated: &Negotiated, reflector_client: bool) -> SourceInfo {
     SourceInfo {
         peer: Some(id),
         peer_type: negotiated.peer_type,
@@ -464,7 +484,7 @@ fn source_info(id: PeerId, negotiated: &Negotiated) -> SourceInfo {
         remote_asn: negotiated.remote_asn,
         local_asn: negotiated.local_asn,
         allow_own_as: 0,
-        reflector_client: false,
+        reflector_client,
     }
 }
 
@@ -490,7 +510,7 @@ fn group_key(
             four_octet_as: negotiated.four_octet_as,
             extended_message: negotiated.extended_message,
         },
-        reflector_client: false,
+        reflector_client: peer.intent.reflector_client,
         families: negotiated.families,
         own_next_hop: PerFamily {
             v4: own.v4.map(NextHop::new),

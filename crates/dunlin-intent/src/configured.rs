@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use dunlin_net::{Afi, IpNet};
 
 use crate::fact::{PeerAsn, PeerFact};
-use crate::intent::{Auth, Remote, RemoteAsn, SessionIntent};
+use crate::intent::{AddPath, Auth, Remote, RemoteAsn, SessionIntent};
 use crate::problem::{ObjectKind, ObjectRef, Problem};
 use crate::settings::{
     DEFAULT_PORT, Faults, Settings, asn_fault, graceful_restart, host_bits_fault, port_fault,
@@ -65,6 +65,7 @@ pub(crate) fn session(
                 graceful_restart: graceful_restart(restart, false),
                 auth: Auth::None,
                 ebgp_multihop: fact.ebgp_multihop,
+                add_path: AddPath::default(),
             },
         )),
         _ => None,

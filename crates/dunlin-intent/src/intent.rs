@@ -173,6 +173,8 @@ pub struct PeerIntent {
     pub policy: PolicyIntent,
     /// The BFD session beside it, if there is to be one: a change does not reset the BGP session.
     pub bfd: Option<BfdIntent>,
+    /// We reflect routes between it and other internal peers (RFC 4456): a change does not reset the session.
+    pub reflector_client: bool,
 }
 
 /// How fast the failure of a peer is noticed (RFC 5880).
@@ -211,6 +213,8 @@ pub struct SessionIntent {
     pub auth: Auth,
     /// The TTL toward an external peer that is not on a link of ours; none means 1 for external peers.
     pub ebgp_multihop: Option<u8>,
+    /// Several paths for one prefix (RFC 7911), in every family.
+    pub add_path: AddPath,
 }
 
 impl SessionIntent {
@@ -221,6 +225,23 @@ impl SessionIntent {
             RemoteAsn::Exactly(_) | RemoteAsn::External => PeerType::External,
         }
     }
+}
+
+/// In which directions several paths for one prefix are offered (RFC 7911 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AddPath {
+    /// We can send them.
+    pub send: bool,
+    /// We can receive them.
+    pub receive: bool,
+}
+
+impl AddPath {
+    /// Both ways: between a reflector and whoever speaks with it.
+    pub const BOTH: AddPath = AddPath {
+        send: true,
+        receive: true,
+    };
 }
 
 /// Where a peer is.

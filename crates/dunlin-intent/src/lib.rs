@@ -37,9 +37,10 @@ pub use fact::{
 };
 pub use filters::MAX_FILTER_RULES;
 pub use intent::{
-    Auth, BfdIntent, Change, DrainCause, ExportFilter, ExportPolicy, GracefulRestart, ImportPolicy,
-    LocalIntent, NextHopMode, OriginKind, Origination, PeerIntent, PeerKey, PodEgress,
-    PolicyIntent, Remote, RemoteAsn, RouteInstallation, ServiceClass, SessionIntent, Timers,
+    AddPath, Auth, BfdIntent, Change, DrainCause, ExportFilter, ExportPolicy, GracefulRestart,
+    ImportPolicy, LocalIntent, NextHopMode, OriginKind, Origination, PeerIntent, PeerKey,
+    PodEgress, PolicyIntent, Remote, RemoteAsn, RouteInstallation, ServiceClass, SessionIntent,
+    Timers,
 };
 pub use origin::{OriginValidation, Owner, Protected, RouteSource};
 pub use problem::{ObjectKind, ObjectRef, Problem, Reason};

@@ -9,7 +9,7 @@ use super::segvec::SegVec;
 use super::source::{SourceId, SourceInfo};
 use crate::attrs::{Attrs, Digest, WellKnown};
 use crate::batch::NextHop;
-use crate::policy::PeerType;
+use crate::policy::{PeerType, RejectReason};
 
 /// The number of an attribute set; below [`AttrTable::LIMIT`].
 pub(super) type AttrId = u32;
@@ -37,6 +37,19 @@ impl DecisionKey {
     pub(super) const REFLECTION_LOOP: u8 = 2;
     pub(super) const NO_EXPORT: u8 = 4;
     pub(super) const NO_ADVERTISE: u8 = 8;
+    pub(super) const OWN_ORIGINATOR: u8 = 16;
+
+    /// Why a route with these flags is not used wherever it leads (RFC 4271 9.1.2, RFC 4456 8).
+    #[inline]
+    pub(super) fn refusal(&self) -> Option<RejectReason> {
+        const LOOPS: [(u8, RejectReason); 3] = [
+            (DecisionKey::AS_LOOP, RejectReason::AsLoop),
+            (DecisionKey::OWN_ORIGINATOR, RejectReason::OwnOriginator),
+            (DecisionKey::REFLECTION_LOOP, RejectReason::ReflectionLoop),
+        ];
+        let (_, reason) = LOOPS.iter().find(|(flag, _)| self.flags & flag != 0)?;
+        Some(*reason)
+    }
 
     pub(super) fn new(attrs: Attrs<'_>, source: &SourceInfo, us: &Identity) -> DecisionKey {
         let digest = Digest::of(attrs);
@@ -53,10 +66,13 @@ impl DecisionKey {
             if own > usize::from(source.allow_own_as) {
                 flags |= Self::AS_LOOP;
             }
-            let ours = digest.originator_id == Some(us.router_id)
-                || attrs.cluster_list().any(|id| id == us.cluster_id);
-            if ours && source.peer_type == PeerType::Internal {
-                flags |= Self::REFLECTION_LOOP;
+            if source.peer_type == PeerType::Internal {
+                if digest.originator_id == Some(us.router_id) {
+                    flags |= Self::OWN_ORIGINATOR;
+                }
+                if attrs.cluster_list().any(|id| id == us.cluster_id) {
+                    flags |= Self::REFLECTION_LOOP;
+                }
             }
         }
         DecisionKey {

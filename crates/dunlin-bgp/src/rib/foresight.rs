@@ -101,11 +101,8 @@ impl Store {
     ) -> Result<(Cow<'a, [u8]>, DecisionKey), RejectReason> {
         let info = &self.sources.get(path.source).info;
         let set = self.attrs.get(path.attrs);
-        if set.key.flags & DecisionKey::AS_LOOP != 0 {
-            return Err(RejectReason::AsLoop);
-        }
-        if set.key.flags & DecisionKey::REFLECTION_LOOP != 0 {
-            return Err(RejectReason::ReflectionLoop);
+        if let Some(reason) = set.key.refusal() {
+            return Err(reason);
         }
         if info.is_local() {
             let stays = policy

@@ -2,7 +2,7 @@
 
 use dunlin_net::{Afi, PerFamily};
 
-use super::attrset::{AttrId, DecisionKey};
+use super::attrset::AttrId;
 use super::group::Groups;
 use super::source::{SourceId, SourceInfo};
 use super::table::{NONE, NetId, Path, RibFamily, Table};
@@ -45,11 +45,8 @@ impl Store {
     ) -> Result<AttrId, RejectReason> {
         let info = &self.sources.get(source).info;
         let set = self.attrs.get(id);
-        if set.key.flags & DecisionKey::AS_LOOP != 0 {
-            return Err(RejectReason::AsLoop);
-        }
-        if set.key.flags & DecisionKey::REFLECTION_LOOP != 0 {
-            return Err(RejectReason::ReflectionLoop);
+        if let Some(reason) = set.key.refusal() {
+            return Err(reason);
         }
         let edits = if info.is_local() {
             None

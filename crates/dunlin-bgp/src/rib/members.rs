@@ -1,6 +1,6 @@
 //! Peers that join and leave export groups, what they can take, and what they are told anew.
 
-use dunlin_net::{Afi, PeerId, V4, V6};
+use dunlin_net::{Afi, PeerId, PerFamily, V4, V6};
 
 use super::group::{Group, GroupId, GroupKey, Member, Out, set_of};
 use super::source::SourceId;
@@ -105,6 +105,32 @@ impl Rib {
             }
         }
         group.membership_changed();
+    }
+
+    /// A source has another router id, which reflected routes name as ORIGINATOR_ID: whoever was told of them is told anew.
+    pub(super) fn retell_source(&mut self, source: SourceId) {
+        let attrs = &self.store.attrs;
+        for group in self.groups.iter_mut() {
+            let mut told = PerFamily::<Vec<NetId>>::default();
+            for afi in Afi::ALL {
+                let of_source = |&(_, out): &(NetId, u32)| attrs.get(set_of(out)).source == source;
+                let out = group.out.get(afi).iter().filter(of_source);
+                told.get_mut(afi).extend(out.map(|(id, _)| id));
+            }
+            if told.v4.is_empty() && told.v6.is_empty() {
+                continue;
+            }
+            for member in group.members.iter_mut() {
+                if member.source == Some(source) {
+                    continue;
+                }
+                for afi in Afi::ALL {
+                    let lag = member.lag().get_mut(afi);
+                    told.get(afi).iter().for_each(|&id| lag.changed(id, true));
+                }
+            }
+            group.membership_changed();
+        }
     }
 
     /// The export policy of a group, or facts it depends on, changed: all is looked at again.

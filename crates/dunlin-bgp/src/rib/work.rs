@@ -45,9 +45,34 @@ impl Rib {
             return;
         };
         if slot.info != info {
+            let who = |info: &SourceInfo| (info.peer_type, info.reflector_client, info.router_id);
+            let told_otherwise = who(&slot.info) != who(&info);
+            let renamed = slot.info.router_id != info.router_id;
             slot.info = info.clone();
             self.store.attrs.rekey(source, &info);
             self.rejudge_source(source);
+            if told_otherwise {
+                self.reexport_source::<V4>(source);
+                self.reexport_source::<V6>(source);
+            }
+            if renamed {
+                self.retell_source(source);
+            }
+        }
+    }
+
+    /// Who may be told of a source's routes, or what is told of where they came from, has changed.
+    fn reexport_source<F: RibFamily>(&mut self, source: SourceId) {
+        let editor = self.editor::<F>();
+        let Some(slot) = editor.store.sources.find(source) else {
+            return;
+        };
+        for block in slot.blocks(F::AFI) {
+            for id in editor.table.block(block) {
+                if editor.table.path_of(id, source).is_some() {
+                    editor.groups.mark(F::AFI, id);
+                }
+            }
         }
     }
 

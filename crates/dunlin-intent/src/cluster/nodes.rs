@@ -12,7 +12,7 @@ use crate::claims::{Age, Standing, Touched};
 use crate::configured::unicast_fault;
 use crate::fact::{NodeFact, TopologyMode};
 use crate::intent::{
-    Auth, DrainCause, ExportFilter, ExportPolicy, ImportPolicy, NextHopMode, OriginKind,
+    AddPath, Auth, DrainCause, ExportFilter, ExportPolicy, ImportPolicy, NextHopMode, OriginKind,
     PeerIntent, PeerKey, PolicyIntent, Remote, RemoteAsn, SessionIntent,
 };
 use crate::origin::{Owner, Protected};
@@ -417,6 +417,7 @@ impl Cluster {
                 },
             },
             bfd: self.bfd(settings.bfd_profile.as_ref()),
+            reflector_client: false,
         })
     }
 
@@ -434,6 +435,7 @@ impl Cluster {
                 Some(at) => self.auth(at),
             },
             ebgp_multihop: None,
+            add_path: AddPath::default(),
         }
     }
 }

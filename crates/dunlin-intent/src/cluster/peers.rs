@@ -226,6 +226,7 @@ impl Cluster {
             session,
             policy,
             bfd: self.bfd(configured.fact.bfd_profile.as_ref()),
+            reflector_client: false,
         })
     }
 

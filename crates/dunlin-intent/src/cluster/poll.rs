@@ -81,6 +81,11 @@ impl Cluster {
     pub(super) fn settle(&mut self) {
         let displaced = self.router_ids.settle();
         self.dirty.local |= displaced.contains(&self.own);
+        for name in &displaced {
+            // What is reflected of a Node's subnets names its router id.
+            let subnets = self.nodes.get(name).map(|node| node.subnets.clone());
+            self.dirty.owners.extend(subnets.into_iter().flatten());
+        }
         self.dirty.nodes.extend(displaced);
         if std::mem::take(&mut self.dirty.local) {
             self.evaluate_local();

@@ -441,12 +441,6 @@ impl Harness {
         info.reflector_client = client;
         self.rib.update_source(id, info.clone());
         self.naive.sources.insert(id, info);
-        // What a source is decides what of it is told: the core says so to the groups.
-        for &peer in self.members.keys() {
-            if let Some(group) = self.rib.group_of(PeerId(peer.into())) {
-                self.rib.reexport(group);
-            }
-        }
     }
 
     pub(super) fn settle(&mut self) {
