@@ -10,6 +10,7 @@ mod bfd;
 mod core;
 mod delivery;
 mod drain;
+mod established;
 mod gate;
 mod local;
 mod peer_config;

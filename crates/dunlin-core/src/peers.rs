@@ -127,9 +127,15 @@ impl Peer {
         }
     }
 
-    /// Whether it may announce what no Node owns.
+    /// Whether it may announce what no Node owns, or what other nodes own.
     pub(crate) fn imports_from_outside(&self) -> bool {
-        matches!(self.policy().import, ImportPolicy::Filter(_))
+        let import = &self.policy().import;
+        matches!(import, ImportPolicy::Filter(_) | ImportPolicy::Fabric(_))
+    }
+
+    /// Whether other nodes' pod subnets may come by it.
+    pub(crate) fn is_fabric(&self) -> bool {
+        matches!(self.policy().import, ImportPolicy::Fabric(_))
     }
 
     /// Whether it is told routes learned from others: by its filter, or since we reflect them.
@@ -138,12 +144,14 @@ impl Peer {
             || matches!(self.policy().export.filter, ExportFilter::Filter(_))
     }
 
-    /// Whether it could announce a prefix that no Node owns, and be believed.
-    pub(crate) fn may_announce(&self, net: IpNet) -> bool {
-        match (&self.policy().import, net) {
-            (ImportPolicy::Filter(filter), IpNet::V4(net)) => filter.may_accept::<V4>(net),
-            (ImportPolicy::Filter(filter), IpNet::V6(net)) => filter.may_accept::<V6>(net),
-            _ => false,
+    /// Whether it could announce a prefix that is the pod subnet of another node, or that no Node owns, and be believed.
+    pub(crate) fn may_announce(&self, net: IpNet, is_pod_subnet: bool) -> bool {
+        let Some(filter) = self.policy().import.filter() else {
+            return self.is_fabric() && is_pod_subnet;
+        };
+        match net {
+            IpNet::V4(net) => filter.may_accept::<V4>(net),
+            IpNet::V6(net) => filter.may_accept::<V6>(net),
         }
     }
 

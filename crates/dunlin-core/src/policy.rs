@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin_bgp::attrs::Attrs;
 use dunlin_bgp::batch::NextHop;
-use dunlin_bgp::policy::{AttrEdits, FilterRule, PeerType, RejectReason, Verdict};
+use dunlin_bgp::policy::{AttrEdits, Filter, FilterRule, PeerType, RejectReason, Verdict};
 use dunlin_bgp::rib::{
     ExportAction, ExportNextHop, ExportPolicy, GroupKey, ImportPolicy, RibFamily, SourceInfo,
 };
@@ -48,26 +48,23 @@ pub(crate) fn judge_import<'p, F: RibFamily>(
     import: &'p ImportIntent,
     key: &PeerKey,
     facts: &Import<'_>,
-    (source, net, attrs, next_hop): Asked<'_, F>,
+    asked: Asked<'_, F>,
 ) -> Result<Option<&'p AttrEdits>, RejectReason> {
-    let origin = facts.cluster.origin();
+    let (_, net, attrs, next_hop) = asked;
     match import {
         ImportIntent::Nothing(reason) => Err(*reason),
         ImportIntent::OriginValidation => {
             let from = RouteSource::Node(key.name());
+            let origin = facts.cluster.origin();
             origin.judge(net.into(), next_hop.addr, from)?;
             judge_originator(facts.cluster, net.into(), attrs)?;
             Ok(None)
         }
         ImportIntent::Filter(filter) => {
-            let edits = filter
-                .judge::<F>(net, attrs, source.peer_type)
-                .into_result()?;
-            if facts.installs {
-                origin.judge(net.into(), next_hop.addr, RouteSource::Configured)?;
-                judge_originator(facts.cluster, net.into(), attrs)?;
-            }
-            Ok(edits)
+            judge_outside::<F>(Some(filter), RouteSource::Configured, facts, asked)
+        }
+        ImportIntent::Fabric(filter) => {
+            judge_outside::<F>(filter.as_deref(), RouteSource::Fabric, facts, asked)
         }
     }
 }
@@ -83,6 +80,29 @@ fn judge_originator(cluster: &Cluster, net: IpNet, attrs: Attrs<'_>) -> Result<(
     } else {
         Err(RejectReason::OriginatorNotOwner)
     }
+}
+
+/// The same for a router outside. Without a filter it may deliver pod subnets.
+fn judge_outside<'p, F: RibFamily>(
+    filter: Option<&'p Filter>,
+    from: RouteSource<'_>,
+    facts: &Import<'_>,
+    (source, net, attrs, next_hop): Asked<'_, F>,
+) -> Result<Option<&'p AttrEdits>, RejectReason> {
+    let origin = facts.cluster.origin();
+    let edits = match filter {
+        Some(filter) => {
+            let verdict = filter.judge::<F>(net, attrs, source.peer_type);
+            verdict.into_result()?
+        }
+        None if origin.owner_of(net.into()).is_none() => return Err(RejectReason::NotAPodSubnet),
+        None => None,
+    };
+    if facts.installs {
+        origin.judge(net.into(), next_hop.addr, from)?;
+        judge_originator(facts.cluster, net.into(), attrs)?;
+    }
+    Ok(edits)
 }
 
 /// Export policies by number. Node peers share one; each `BGPPeer` has its own, shared by those who come from its range.

@@ -12,12 +12,12 @@ use dunlin_dataplane::KernelEvent;
 use dunlin_dataplane::fib::{Fib, Hop, RouteChange, RouteEvent, RouteState, Wanted};
 use dunlin_dataplane::links::{LinkChange, Links};
 use dunlin_dataplane::mark;
-use dunlin_intent::{LocalIntent, OriginKind, Origination, PeerKey, RouteInstallation};
+use dunlin_intent::{Cluster, LocalIntent, OriginKind, Origination, PeerKey, RouteInstallation};
 use dunlin_net::{Family, Instant, IpNet, PeerId, PerFamily, V4, V6};
 
 use crate::core::Core;
-use crate::gate::Claimant;
-use crate::peers::Peers;
+use crate::gate::{Claimant, Gate};
+use crate::peers::{Peer, Peers};
 use crate::policy::{Exports, Import, Reexport};
 
 /// Octets of UPDATEs encoded at a time.
@@ -192,7 +192,7 @@ impl Core {
         routing.settle_next_hops(&self.links);
         if installs {
             let (gate, peers, cluster) = (&self.gate, &self.peers, &self.cluster);
-            let release = |net| gate.releases(claimant(cluster, peers, net));
+            let release = |net| releases(gate, cluster, peers, net);
             routing.settle_fib::<V4>(&mut self.fib, release);
             routing.settle_fib::<V6>(&mut self.fib, release);
         }
@@ -422,20 +422,18 @@ impl Core {
         if self.local.is_none() || !self.read_back || !self.gate.is_synced() {
             return;
         }
-        let claimant = claimant(&self.cluster, &self.peers, net);
         let Some(route) = self.fib.route(net) else {
             return;
         };
         if route.state != RouteState::Stale {
             return;
         }
-        let free = match claimant {
+        let free = match claimant(&self.cluster, &self.peers, net) {
             // What the filter of nobody who is awaited lets in was not announced by any of them.
-            Claimant::Outside => !self.gate.outside().any(|id| {
-                let peer = self.peers.get(id);
-                peer.is_some_and(|peer| peer.may_announce(net))
+            Claimant::Outside => !awaits(&self.gate, &self.peers, |peer| {
+                peer.may_announce(net, false)
             }),
-            _ => self.gate.releases(claimant),
+            _ => releases(&self.gate, &self.cluster, &self.peers, net),
         };
         if free {
             self.fib.release(net);
@@ -459,8 +457,21 @@ impl Core {
     }
 }
 
+/// Whether any router outside is awaited that is as asked.
+fn awaits(gate: &Gate, peers: &Peers, is: impl Fn(&Peer) -> bool) -> bool {
+    gate.outside().any(|id| peers.get(id).is_some_and(&is))
+}
+
+/// Whether the restart gate lets go of a prefix that nobody wants. A pod subnet may also come by the fabric.
+fn releases(gate: &Gate, cluster: &Cluster, peers: &Peers, net: IpNet) -> bool {
+    let claimant = claimant(cluster, peers, net);
+    let by_fabric = |peer: &Peer| peer.is_fabric() && peer.may_announce(net, true);
+    let outside = claimant == Claimant::Outside;
+    gate.releases(claimant) && (outside || !awaits(gate, peers, by_fabric))
+}
+
 /// Who could still announce a prefix.
-fn claimant(cluster: &dunlin_intent::Cluster, peers: &Peers, net: IpNet) -> Claimant {
+fn claimant(cluster: &Cluster, peers: &Peers, net: IpNet) -> Claimant {
     match cluster.origin().owner_of(net) {
         None => Claimant::Outside,
         Some(owner) => match peers.node(&owner.node) {

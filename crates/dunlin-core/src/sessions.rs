@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_bgp::batch::{NextHop, RouteBatch};
-use dunlin_bgp::policy::PeerType;
-use dunlin_bgp::rib::{GroupKey, SourceInfo};
+use dunlin_bgp::batch::RouteBatch;
 use dunlin_bgp::session::{
     Command, ConnId, DownReason, FsmState, Negotiated, SessionEvent, StaleInfo, Stop,
 };
-use dunlin_bgp::wire::ExportEncoding;
 use dunlin_intent::{PeerIntent, PeerKey};
 use dunlin_net::{Afi, Instant, PeerId, PerFamily};
 
 use crate::core::Core;
+use crate::established::{group_key, source_info};
 use crate::peer_config::peer_config;
 use crate::peers::{Peer, Refused, Up};
 use crate::policy::Import;
@@ -43,10 +41,12 @@ impl Core {
         for &member in &members {
             self.take_over_intent(member, &intent);
         }
-        if before.reflector_client != intent.reflector_client {
-            self.reflect_otherwise(id);
+        if before.reflector_client != intent.reflector_client
+            || before.policy.allow_own_as != intent.policy.allow_own_as
+        {
+            self.know_otherwise(id);
             for &member in &members {
-                self.reflect_otherwise(member);
+                self.know_otherwise(member);
             }
         }
         if before.policy.import != intent.policy.import {
@@ -70,15 +70,15 @@ impl Core {
         }
     }
 
-    /// The peer has become a client of ours or is one no longer (RFC 4456): nothing its OPEN said has changed, but who is
-    /// told of its routes, and what it is told.
-    fn reflect_otherwise(&mut self, id: PeerId) {
+    /// The peer has become a client of ours or is one no longer (RFC 4456), or our AS may stand in its paths: nothing its OPEN
+    /// said has changed, but which of its routes are taken, who is told of them, and what it is told.
+    fn know_otherwise(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get(id) else {
             return;
         };
         if let (Some(routing), Some(source), Some(up)) = (&mut self.routing, peer.source, &peer.up)
         {
-            let info = source_info(id, &up.negotiated, peer.intent.reflector_client);
+            let info = source_info(id, &up.negotiated, &peer.intent);
             routing.rib.update_source(source, info);
             self.regroup_due = true;
         }
@@ -269,7 +269,7 @@ impl Core {
             sent: 0,
             written: 0,
         });
-        let info = source_info(id, &negotiated, peer.intent.reflector_client);
+        let info = source_info(id, &negotiated, &peer.intent);
         let source = match peer.source {
             Some(source) => {
                 routing.rib.update_source(source, info);
@@ -473,48 +473,4 @@ impl Core {
 
 fn stale_time(restart_time_secs: u16) -> Duration {
     Duration::from_secs(u64::from(restart_time_secs))
-}
-
-fn source_info(id: PeerId, negotiated: &Negotiated, reflector_client: bool) -> SourceInfo {
-    SourceInfo {
-        peer: Some(id),
-        peer_type: negotiated.peer_type,
-        router_id: negotiated.remote_router_id,
-        remote_addr: negotiated.remote.ip(),
-        remote_asn: negotiated.remote_asn,
-        local_asn: negotiated.local_asn,
-        allow_own_as: 0,
-        reflector_client,
-    }
-}
-
-/// Toward nodes our next hops are the Node's addresses; toward a router outside, the address that it speaks with comes
-/// first, since that is one it can reach.
-fn group_key(
-    policy: u32,
-    negotiated: &Negotiated,
-    peer: &Peer,
-    next_hops: PerFamily<Option<std::net::IpAddr>>,
-) -> GroupKey {
-    let mut own = next_hops;
-    if !peer.key().is_node() {
-        let local = negotiated.local.ip().to_canonical();
-        *own.get_mut(Afi::of(local)) = Some(local);
-    }
-    GroupKey {
-        policy,
-        encoding: ExportEncoding {
-            peer_type: negotiated.peer_type,
-            local_asn: negotiated.local_asn,
-            prepend_local_asn: negotiated.peer_type == PeerType::External,
-            four_octet_as: negotiated.four_octet_as,
-            extended_message: negotiated.extended_message,
-        },
-        reflector_client: peer.intent.reflector_client,
-        families: negotiated.families,
-        own_next_hop: PerFamily {
-            v4: own.v4.map(NextHop::new),
-            v6: own.v6.map(NextHop::new),
-        },
-    }
 }

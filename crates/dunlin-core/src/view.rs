@@ -5,6 +5,7 @@ mod explain;
 mod frontends;
 mod frontends_explained;
 mod neighbors;
+mod next_hops;
 mod pools;
 mod report;
 mod routes;

@@ -132,6 +132,16 @@ fn what_open_says_resets_a_session_and_what_it_does_not_say_does_not() {
             strings(["importFilter: all (1 rule) to -"])
         )
     );
+    assert_eq!(
+        changed(|fact| {
+            fact.fabric = Some(true);
+            fact.allow_own_as = Some(2);
+        }),
+        (
+            SessionEffect::Policy,
+            strings(["fabric: false to true", "allowOwnAS: 0 to 2"])
+        )
+    );
 }
 
 #[test]

@@ -86,8 +86,6 @@ fn unsupported(fact: &PeerFact, faults: &mut Faults) {
             "spec.gracefulRestart.longLivedStaleSeconds",
         ),
         (fact.max_prefixes.is_some(), "spec.maxPrefixes"),
-        (fact.fabric == Some(true), "spec.fabric"),
-        (fact.allow_own_as.is_some_and(|n| n > 0), "spec.allowOwnAS"),
     ] {
         if given {
             faults.unsupported(

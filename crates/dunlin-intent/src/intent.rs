@@ -308,6 +308,8 @@ pub enum Auth {
 pub struct PolicyIntent {
     /// What is learned.
     pub import: ImportPolicy,
+    /// How often our AS may stand in the path of what is learned.
+    pub allow_own_as: u8,
     /// What is told.
     pub export: ExportPolicy,
 }
@@ -319,8 +321,22 @@ pub enum ImportPolicy {
     OriginValidation,
     /// What this filter accepts and [`crate::OriginValidation::judge`] lets through.
     Filter(Arc<Filter>),
+    /// From a router of the fabric: what this filter accepts, or other nodes' pod subnets where there is none, and
+    /// [`crate::OriginValidation::judge`] lets through. Pod subnets come by that router.
+    Fabric(Option<Arc<Filter>>),
     /// Nothing, for this reason.
     Nothing(RejectReason),
+}
+
+impl ImportPolicy {
+    /// The filter of a router outside.
+    pub fn filter(&self) -> Option<&Arc<Filter>> {
+        match self {
+            ImportPolicy::Filter(filter) => Some(filter),
+            ImportPolicy::Fabric(filter) => filter.as_ref(),
+            ImportPolicy::OriginValidation | ImportPolicy::Nothing(_) => None,
+        }
+    }
 }
 
 /// What is told to a peer.

@@ -24,6 +24,8 @@ pub enum RouteSource<'a> {
     Node(&'a str),
     /// The session with a `BGPPeer`, after its import filter.
     Configured,
+    /// The session with a `BGPPeer` that is a router of the fabric, after its import filter.
+    Fabric,
 }
 
 /// What an address is protected as; the reason a route that captures it is rejected for.
@@ -92,7 +94,8 @@ impl OriginValidation {
     ///
     /// From a node: a prefix equal to one of a Node's pod subnets with an address of that Node as next hop. From a
     /// configured peer (after its filter): anything that does not lie within another Node's pod subnet, unless it
-    /// is that Node who is the next hop, nor within a range of service addresses: where those are, this node knows by
+    /// is that Node who is the next hop or the route is for exactly that subnet, comes from a router of the fabric and
+    /// does not name a third Node as next hop; nor within a range of service addresses: where those are, this node knows by
     /// itself, and our own announcements come back. From nobody: what lies within our own pod subnets, and what would capture
     /// the traffic to a protected address, which is a prefix that contains the address and is longer than the
     /// on-link subnet it is reached by. A default route is longer than none and captures nothing.
@@ -117,7 +120,8 @@ impl OriginValidation {
         }
         match (from, self.owners.longest_covering(net)) {
             (_, Some((subnet, owner))) if subnet == net => {
-                if owner.addresses.contains(&next_hop) {
+                let by_fabric = from == RouteSource::Fabric && !self.is_node_address(next_hop);
+                if by_fabric || owner.addresses.contains(&next_hop) {
                     Ok(())
                 } else {
                     Err(RejectReason::NextHopNotOwner)
@@ -126,12 +130,12 @@ impl OriginValidation {
             (RouteSource::Node(_), _) if self.is_service_address(net) => {
                 Err(RejectReason::ServiceAddress)
             }
-            (RouteSource::Node(_), _) => Err(RejectReason::NotAPodSubnet),
-            (RouteSource::Configured, Some(_)) => Err(RejectReason::NextHopNotOwner),
-            (RouteSource::Configured, None) if self.is_service_address(net) => {
-                Err(RejectReason::WithinServiceRange)
+            (RouteSource::Node(_), _) | (RouteSource::Fabric, Some(_)) => {
+                Err(RejectReason::NotAPodSubnet)
             }
-            (RouteSource::Configured, None) => Ok(()),
+            (RouteSource::Configured, Some(_)) => Err(RejectReason::NextHopNotOwner),
+            (_, None) if self.is_service_address(net) => Err(RejectReason::WithinServiceRange),
+            (RouteSource::Configured | RouteSource::Fabric, None) => Ok(()),
         }
     }
 
@@ -160,6 +164,11 @@ impl OriginValidation {
             };
             from = next_addr(link.broadcast()).filter(|next| *next <= last)?;
         }
+    }
+
+    fn is_node_address(&self, addr: IpAddr) -> bool {
+        let kinds = self.addresses.get(&addr);
+        kinds.is_some_and(|kinds| kinds.contains_key(&Protected::Node))
     }
 
     /// Whether a prefix contains the address of any Node.

@@ -175,7 +175,8 @@ fn peer() -> impl Strategy<Value = Fact> {
                     password,
                     import_filter: filter.map(|n| format!("f{n}")),
                     export_filter: filter.map(|n| format!("f{n}")),
-                    fabric: (unbuilt && n == 2).then_some(true),
+                    ttl_security_hops: (unbuilt && n == 2).then_some(1),
+                    fabric: (n == 1).then_some(true),
                     ..PeerFact::default()
                 })
             },

@@ -23,6 +23,9 @@ pub trait OtherPolicy: ImportPolicy {
 
     /// What kind of session the routes of a source would come by.
     fn peer_type(&self, source: &SourceInfo) -> PeerType;
+
+    /// How often our AS might stand in the paths of a source.
+    fn allow_own_as(&self, source: &SourceInfo) -> u8;
 }
 
 /// A prefix now and under another import policy.
@@ -101,7 +104,17 @@ impl Store {
     ) -> Result<(Cow<'a, [u8]>, DecisionKey), RejectReason> {
         let info = &self.sources.get(path.source).info;
         let set = self.attrs.get(path.attrs);
-        if let Some(reason) = set.key.refusal() {
+        let allow_own_as = policy.allow_own_as(info);
+        let key = if info.is_local() || allow_own_as == info.allow_own_as {
+            set.key
+        } else {
+            let source = SourceInfo {
+                allow_own_as,
+                ..info.clone()
+            };
+            DecisionKey::new(Attrs::new(&set.bytes), &source, &self.attrs.us)
+        };
+        if let Some(reason) = key.refusal() {
             return Err(reason);
         }
         if info.is_local() {

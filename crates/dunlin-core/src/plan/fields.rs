@@ -111,14 +111,14 @@ pub(super) fn policy(fields: &mut Fields, both: [&PeerIntent; 2]) {
         bfd.as_ref().map(profile)
     });
     let both = both.map(|intent| &intent.policy);
-    fields.compare(
-        "importFilter",
-        both.map(|p| &p.import),
-        |import| match import {
-            ImportPolicy::OriginValidation | ImportPolicy::Nothing(_) => None,
-            ImportPolicy::Filter(filter) => Some(rules(&filter.name, filter.rules.len())),
-        },
+    fields.compare("importFilter", both.map(|p| p.import.filter()), |filter| {
+        filter.map(|filter| rules(&filter.name, filter.rules.len()))
+    });
+    fields.plain(
+        "fabric",
+        both.map(|p| matches!(p.import, ImportPolicy::Fabric(_))),
     );
+    fields.plain("allowOwnAS", both.map(|p| p.allow_own_as));
     fields.compare(
         "exportFilter",
         both.map(|p| &p.export.filter),

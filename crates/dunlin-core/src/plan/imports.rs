@@ -14,8 +14,8 @@ use super::Party;
 use super::bounded::{Kept, Shift};
 use crate::policy::{Import, judge_import};
 
-/// What would be learned from a peer, and by which kind of session.
-type Judge<'a> = (&'a PeerKey, &'a ImportIntent, PeerType);
+/// What would be learned from a peer, by which kind of session, and how often our AS might stand in a path.
+type Judge<'a> = (&'a PeerKey, &'a ImportIntent, PeerType, u8);
 
 /// What would be learned from each peer that is there now; none where its session would end.
 pub(super) struct Imports<'a> {
@@ -41,7 +41,7 @@ impl ImportPolicy for Imports<'_> {
         next_hop: &NextHop,
     ) -> Result<Option<&AttrEdits>, RejectReason> {
         let peer = source.peer.and_then(|id| self.peers.get(&id));
-        let Some((key, import, _)) = peer.copied().flatten() else {
+        let Some((key, import, ..)) = peer.copied().flatten() else {
             return Err(RejectReason::NoImportFilter);
         };
         judge_import::<F>(import, key, &self.facts, (source, net, attrs, next_hop))
@@ -56,7 +56,13 @@ impl OtherPolicy for Imports<'_> {
     fn peer_type(&self, source: &SourceInfo) -> PeerType {
         let peer = source.peer.and_then(|id| self.peers.get(&id));
         let judge = peer.copied().flatten();
-        judge.map_or(source.peer_type, |(.., peer_type)| peer_type)
+        judge.map_or(source.peer_type, |(_, _, peer_type, _)| peer_type)
+    }
+
+    fn allow_own_as(&self, source: &SourceInfo) -> u8 {
+        let peer = source.peer.and_then(|id| self.peers.get(&id));
+        let judge = peer.copied().flatten();
+        judge.map_or(source.allow_own_as, |(.., allowed)| allowed)
     }
 }
 
@@ -77,13 +83,17 @@ impl<'a> super::Draft<'a> {
             let ends = party.effect() == Some(SessionEffect::Ends);
             let after = party.after.filter(|_| !ends);
             let now = &peer.intent.policy.import;
-            imports.differ |= after.is_none_or(|after| after.policy.import != *now);
+            imports.differ |= after.is_none_or(|after| {
+                let allowed = peer.intent.policy.allow_own_as;
+                after.policy.import != *now || after.policy.allow_own_as != allowed
+            });
             let resets = party.effect() == Some(SessionEffect::Resets);
             let up = peer.up.as_ref().filter(|_| !resets);
             let judged_by = after.map(|after| {
                 let intended = after.session.peer_type();
                 let peer_type = up.map_or(intended, |up| up.negotiated.peer_type);
-                (party.key, &after.policy.import, peer_type)
+                let allowed = after.policy.allow_own_as;
+                (party.key, &after.policy.import, peer_type, allowed)
             });
             imports.differ |= resets;
             imports.peers.insert(peer.id, judged_by);

@@ -161,6 +161,7 @@ impl Core {
             });
         }
         self.delivery_problems(&mut problems);
+        self.next_hop_problems(&mut problems);
         for problem in self.cluster.problems() {
             problems.push(object_problem(problem));
         }

@@ -410,6 +410,7 @@ impl Cluster {
             session: self.node_session(settings, local, remote),
             policy: PolicyIntent {
                 import: ImportPolicy::OriginValidation,
+                allow_own_as: 0,
                 export: ExportPolicy {
                     originated,
                     filter: ExportFilter::None,

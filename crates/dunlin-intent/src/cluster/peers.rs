@@ -231,9 +231,12 @@ impl Cluster {
     }
 
     fn configured_policy(&self, fact: &PeerFact, faults: &mut Faults) -> PolicyIntent {
+        let fabric = fact.fabric == Some(true);
         let import = match &fact.import_filter {
+            None if fabric => ImportPolicy::Fabric(None),
             None => ImportPolicy::Nothing(RejectReason::NoImportFilter),
             Some(name) => match self.filters.get(name).and_then(|f| f.compiled.clone()) {
+                Some(filter) if fabric => ImportPolicy::Fabric(Some(filter)),
                 Some(filter) => ImportPolicy::Filter(filter),
                 None => {
                     self.report_missing(name, "spec.importFilter", "nothing is learned", faults);
@@ -253,6 +256,7 @@ impl Cluster {
         };
         PolicyIntent {
             import,
+            allow_own_as: fact.allow_own_as.unwrap_or(0),
             export: ExportPolicy {
                 originated: self.advertised(fact),
                 filter,

@@ -184,7 +184,7 @@ fn a_value_that_makes_no_sense_refuses_the_peer() {
 #[test]
 fn a_field_that_is_not_built_refuses_the_peer_by_name() {
     type Change = fn(&mut PeerFact);
-    let table: [(Change, &str); 6] = [
+    let table: [(Change, &str); 4] = [
         (|f| f.local_asn = Some(Asn(1)), "spec.localASN"),
         (|f| f.ttl_security_hops = Some(1), "spec.ttlSecurity"),
         (
@@ -195,8 +195,6 @@ fn a_field_that_is_not_built_refuses_the_peer_by_name() {
             |f| f.max_prefixes = Some(MaxPrefixesFact::default()),
             "spec.maxPrefixes",
         ),
-        (|f| f.fabric = Some(true), "spec.fabric"),
-        (|f| f.allow_own_as = Some(1), "spec.allowOwnAS"),
     ];
     for (change, field) in table {
         assert_eq!(faults(change), [(Reason::Unsupported, field.to_owned())]);
@@ -209,11 +207,6 @@ fn a_field_that_is_not_built_refuses_the_peer_by_name() {
         unnumbered,
         [(Reason::Unsupported, "spec.interface".to_owned())]
     );
-    // Saying that it is off asks for nothing.
-    accepted(|f| {
-        f.fabric = Some(false);
-        f.allow_own_as = Some(0);
-    });
 }
 
 #[test]

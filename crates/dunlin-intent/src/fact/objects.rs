@@ -139,7 +139,7 @@ pub struct PeerFact {
     pub max_prefixes: Option<MaxPrefixesFact>,
     /// The next hop of what is told.
     pub next_hop: Option<NextHopMode>,
-    /// An L3 fabric's router; not built yet.
+    /// A router of an L3 fabric: other nodes' pod subnets may come by it.
     pub fabric: Option<bool>,
     /// How often our own AS may be in a path; not built yet.
     pub allow_own_as: Option<u8>,

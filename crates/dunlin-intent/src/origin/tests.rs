@@ -10,6 +10,7 @@ fn addr(text: &str) -> IpAddr {
 
 const NODE: RouteSource<'_> = RouteSource::Node("n2");
 const ROUTER: RouteSource<'_> = RouteSource::Configured;
+const FABRIC: RouteSource<'_> = RouteSource::Fabric;
 
 /// We are n1 (192.0.2.1, 10.244.1.0/24); n2 (192.0.2.2, 198.51.100.2) has 10.244.2.0/24 and fd00:2::/64; a router is at 203.0.113.9.
 fn tables() -> OriginValidation {
@@ -29,6 +30,7 @@ fn tables() -> OriginValidation {
     origin.set_owner(net("10.244.1.0/24"), owner("n1", &["192.0.2.1"]));
     origin.set_owner(net("10.244.2.0/24"), owner("n2", &n2));
     origin.set_owner(net("fd00:2::/64"), owner("n2", &n2));
+    origin.set_owner(net("10.244.3.0/24"), owner("n3", &["192.0.2.3"]));
     for node in ["192.0.2.1", "192.0.2.2", "198.51.100.2", "2001:db8::2"] {
         origin.protect(addr(node), Protected::Node);
     }
@@ -51,7 +53,7 @@ fn routes_are_judged_as_the_rules_say() {
         ("10.244.2.0/24", "192.0.2.3", NODE, Err(NextHopNotOwner)),
         ("10.244.2.0/25", "192.0.2.2", NODE, Err(NotAPodSubnet)),
         ("10.244.2.0/23", "192.0.2.2", NODE, Err(NotAPodSubnet)),
-        ("10.244.3.0/24", "192.0.2.2", NODE, Err(NotAPodSubnet)),
+        ("10.244.4.0/24", "192.0.2.2", NODE, Err(NotAPodSubnet)),
         ("0.0.0.0/0", "192.0.2.2", NODE, Err(NotAPodSubnet)),
         ("10.244.1.0/24", "192.0.2.2", NODE, Err(WithinOwnPodSubnet)),
         (
@@ -109,6 +111,26 @@ fn routes_are_judged_as_the_rules_say() {
             Err(CoversApiServer),
         ),
         ("128.0.0.0/1", "203.0.113.9", ROUTER, Err(CoversNodeAddress)),
+        // From a router of the fabric: other Nodes' pod subnets too, but as they are and not by way of a third Node.
+        ("10.244.2.0/24", "203.0.113.9", FABRIC, Ok(())),
+        ("10.244.2.0/24", "192.0.2.2", FABRIC, Ok(())),
+        ("fd00:2::/64", "2001:db8::9", FABRIC, Ok(())),
+        ("10.244.3.0/24", "192.0.2.2", FABRIC, Err(NextHopNotOwner)),
+        ("10.244.2.0/25", "203.0.113.9", FABRIC, Err(NotAPodSubnet)),
+        ("10.244.0.0/16", "203.0.113.9", FABRIC, Ok(())),
+        ("10.244.2.0/24", "192.0.2.1", FABRIC, Err(NextHopIsSelf)),
+        (
+            "10.244.1.0/24",
+            "203.0.113.9",
+            FABRIC,
+            Err(WithinOwnPodSubnet),
+        ),
+        (
+            "192.0.2.0/24",
+            "203.0.113.9",
+            FABRIC,
+            Err(CoversNodeAddress),
+        ),
         // Bits beyond the length change nothing.
         ("10.244.2.9/24", "192.0.2.2", NODE, Ok(())),
     ] {

@@ -72,9 +72,10 @@ pub(super) struct Spec {
     max_prefixes: Option<MaxPrefixesSpec>,
     /// Self announces routes with the node as next hop; Unchanged keeps that of learned routes. Default Self.
     next_hop: Option<NextHopSpec>,
-    /// Not built yet: true is a problem of the object.
+    /// The peer is a router of an L3 fabric: other nodes' pod subnets may come by it, with the router as next hop, and without
+    /// an importFilter these alone. Default false.
     fabric: Option<bool>,
-    /// Not built yet: more than 0 is a problem of the object.
+    /// How often our AS may stand in the AS path of what is learned, for fabrics whose racks share one AS. Default 0: never.
     #[serde(rename = "allowOwnAS")]
     #[schemars(range(max = 10))]
     allow_own_as: Option<u8>,

@@ -10,22 +10,30 @@ use dunlin_lab::netns::Netns;
 use dunlin_lab::plan::Plan;
 use dunlin_lab::process::{ProcessId, start_daemon};
 
+use crate::bed::AGENT;
 use crate::support;
 
-/// The agent of node 1.
+/// The agent of a node.
 pub(crate) struct Agent {
+    node: u16,
     netns: Netns,
     directory: PathBuf,
     program: PathBuf,
 }
 
 impl Agent {
-    /// Prepares its directories.
+    /// Prepares the directories of that of node 1.
     pub(crate) fn new(netns: Netns, directory: PathBuf) -> Result<Agent> {
+        Agent::of(AGENT, netns, directory)
+    }
+
+    /// Prepares its directories.
+    pub(crate) fn of(node: u16, netns: Netns, directory: PathBuf) -> Result<Agent> {
         for name in ["manifests", "state", "cni", "protocols"] {
             fs::create_dir_all(directory.join(name))?;
         }
         Ok(Agent {
+            node,
             netns,
             directory,
             program: support::dunlin(),
@@ -51,7 +59,7 @@ impl Agent {
                 command.env_remove(key);
             }
         }
-        command.args(["agent", "--node-name", &Plan::node_name(1)]);
+        command.args(["agent", "--node-name", &Plan::node_name(self.node)]);
         command
             .arg("--cluster")
             .arg(format!("dir:{}", self.manifests().display()));
@@ -72,11 +80,15 @@ impl Agent {
 
     /// The one session with an address; of a `peerRange`, the one accepted.
     pub(crate) fn neighbor(&self) -> Result<Neighbor> {
+        let mut all = self.neighbors()?.into_iter();
+        all.find(|neighbor| neighbor.address.is_some())
+            .context("the agent has no neighbor")
+    }
+
+    /// All sessions.
+    pub(crate) fn neighbors(&self) -> Result<Vec<Neighbor>> {
         match self.ask(&Query::Neighbors)? {
-            Answer::Neighbors(all) => all
-                .into_iter()
-                .find(|neighbor| neighbor.address.is_some())
-                .context("the agent has no neighbor"),
+            Answer::Neighbors(all) => Ok(all),
             other => bail!("{other:?}"),
         }
     }

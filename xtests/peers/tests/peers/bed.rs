@@ -27,7 +27,7 @@ use crate::wire::Wire;
 pub(crate) const AGENT: u16 = 1;
 pub(crate) const DAEMON: u16 = 2;
 
-const END_PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const END_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Cease, Connection Collision Resolution (RFC 4486).
 const COLLISION: (u8, u8) = (6, 7);
@@ -253,7 +253,7 @@ impl Drop for Bed {
 }
 
 /// Every process here leads a group of its own, with those it started (OpenBGPD is three).
-fn signal_group(process: ProcessId, signal: Signal) -> Result<()> {
+pub(crate) fn signal_group(process: ProcessId, signal: Signal) -> Result<()> {
     ensure!(process.is_alive(), "it does not run");
     let pid = Pid::from_raw(process.pid).context("a process id")?;
     kill_process_group(pid, signal).context("cannot send a signal")

@@ -8,6 +8,7 @@ mod bed;
 mod check;
 mod cut;
 mod daemon;
+mod fabric;
 mod scenario;
 #[path = "../../../../crates/dunlin-lab/tests/support/mod.rs"]
 mod support;
@@ -65,10 +66,16 @@ fn trials(directory: &Path) -> Result<Vec<Trial>> {
             trials.push(trial.with_ignored_flag(lacks));
         }
     }
+    trials.extend(fabric::trials());
     Ok(trials)
 }
 
 fn run(kind: Kind, scenario: &Scenario) -> Result<()> {
+    run_with(kind, || Bed::new(kind, scenario)?.run(scenario))
+}
+
+/// Runs a test where the daemon is installed.
+fn run_with(kind: Kind, test: impl FnOnce() -> Result<()>) -> Result<()> {
     if let Err(lack) = able(kind) {
         if std::env::var_os("DUNLIN_ALLOW_SKIP").is_some() {
             eprintln!("skipped: {lack:#}");
@@ -76,7 +83,7 @@ fn run(kind: Kind, scenario: &Scenario) -> Result<()> {
         }
         return Err(lack.context("this test must not be skipped (DUNLIN_ALLOW_SKIP=1 lets it)"));
     }
-    Bed::new(kind, scenario)?.run(scenario)
+    test()
 }
 
 fn able(kind: Kind) -> Result<()> {

@@ -355,7 +355,7 @@ fn a_node_is_no_router() {
 #[test]
 fn a_refused_peer_is_not_had_and_stops_no_other() {
     let cluster = with([
-        router(|f| f.fabric = Some(true)),
+        router(|f| f.ttl_security_hops = Some(1)),
         router(|f| {
             f.name = "other".to_owned();
             f.peer_address = Some(addr("192.0.2.253"));

@@ -1,0 +1,57 @@
+//! What the RIB is told of a session that is Established.
+
+use std::net::IpAddr;
+
+use dunlin_bgp::batch::NextHop;
+use dunlin_bgp::policy::PeerType;
+use dunlin_bgp::rib::{GroupKey, SourceInfo};
+use dunlin_bgp::session::Negotiated;
+use dunlin_bgp::wire::ExportEncoding;
+use dunlin_intent::PeerIntent;
+use dunlin_net::{Afi, PeerId, PerFamily};
+
+use crate::peers::Peer;
+
+pub(crate) fn source_info(id: PeerId, negotiated: &Negotiated, intent: &PeerIntent) -> SourceInfo {
+    SourceInfo {
+        peer: Some(id),
+        peer_type: negotiated.peer_type,
+        router_id: negotiated.remote_router_id,
+        remote_addr: negotiated.remote.ip(),
+        remote_asn: negotiated.remote_asn,
+        local_asn: negotiated.local_asn,
+        allow_own_as: intent.policy.allow_own_as,
+        reflector_client: intent.reflector_client,
+    }
+}
+
+/// Toward nodes our next hops are the Node's addresses; toward a router outside, the address that it speaks with comes
+/// first, since that is one it can reach.
+pub(crate) fn group_key(
+    policy: u32,
+    negotiated: &Negotiated,
+    peer: &Peer,
+    next_hops: PerFamily<Option<IpAddr>>,
+) -> GroupKey {
+    let mut own = next_hops;
+    if !peer.key().is_node() {
+        let local = negotiated.local.ip().to_canonical();
+        *own.get_mut(Afi::of(local)) = Some(local);
+    }
+    GroupKey {
+        policy,
+        encoding: ExportEncoding {
+            peer_type: negotiated.peer_type,
+            local_asn: negotiated.local_asn,
+            prepend_local_asn: negotiated.peer_type == PeerType::External,
+            four_octet_as: negotiated.four_octet_as,
+            extended_message: negotiated.extended_message,
+        },
+        reflector_client: peer.intent.reflector_client,
+        families: negotiated.families,
+        own_next_hop: PerFamily {
+            v4: own.v4.map(NextHop::new),
+            v6: own.v6.map(NextHop::new),
+        },
+    }
+}

@@ -1,0 +1,339 @@
+//! A network of two racks, a subnet for each link, routed by FRR: a spine (AS 65000), two top-of-rack switches of rack 1
+//! (AS 65011 and 65012), to both of which node 1 has a link, and one of rack 2 (AS 65021) with node 2.
+//!
+//!     pod 1 – n1 =(eth0)= tor1a – spine – tor2 =(eth0)= n2 – pod 2
+//!               =(eth1)= tor1b –'
+
+mod frr;
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use dunlin_lab::iproute::{output, text_of};
+use dunlin_lab::netns::Netns;
+use dunlin_lab::plan::Plan;
+use dunlin_lab::probe::icmp;
+use dunlin_lab::process::{ProcessId, wait_until_ended};
+use dunlin_net::Afi;
+use libtest_mimic::{Failed, Trial};
+use rustix::process::Signal;
+
+use crate::agent::{Agent, tail};
+use crate::bed::{END_PATIENCE, signal_group};
+use crate::check::until_ok;
+use crate::daemon::Kind;
+use crate::support::{Scratch, Spaces};
+use frr::Router;
+
+/// In the order of the namespaces.
+const NODES: [usize; 2] = [0, 1];
+const PODS: [usize; 2] = [2, 3];
+const TOR1A: usize = 4;
+const TOR1B: usize = 5;
+const TOR2: usize = 6;
+const SPINE: usize = 7;
+
+/// A link: its two ends as namespace, interface and host number, and the subnet 10.X.Y.0/24.
+type Link = ([(usize, &'static str, u8); 2], (u8, u8));
+
+const LINKS: [Link; 6] = [
+    ([(NODES[0], "eth0", 11), (TOR1A, "node", 1)], (1, 1)),
+    ([(NODES[0], "eth1", 11), (TOR1B, "node", 1)], (1, 2)),
+    ([(NODES[1], "eth0", 11), (TOR2, "node", 1)], (2, 1)),
+    ([(TOR1A, "uplink", 2), (SPINE, "tor1a", 1)], (9, 1)),
+    ([(TOR1B, "uplink", 2), (SPINE, "tor1b", 1)], (9, 2)),
+    ([(TOR2, "uplink", 2), (SPINE, "tor2", 1)], (9, 3)),
+];
+
+/// How long a ping may take.
+const ANSWER: Duration = Duration::from_secs(2);
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let test = || run().map_err(|error| Failed::from(format!("{error:#}")));
+    vec![Trial::test("two-racks::frr", test)]
+}
+
+fn run() -> Result<()> {
+    crate::run_with(Kind::Frr, || {
+        let mut fabric = Fabric::new()?;
+        let done = fabric.play();
+        done.map_err(|error| {
+            let logs: Vec<_> = fabric.agents.iter().map(|a| tail(&a.log(), 20)).collect();
+            error.context(logs.join("\n---\n"))
+        })
+    })
+}
+
+struct Fabric {
+    agents: Vec<Agent>,
+    routers: Vec<Router>,
+    running: Vec<ProcessId>,
+    spaces: Spaces,
+    _scratch: Scratch,
+}
+
+fn pod(node: u16) -> IpAddr {
+    let subnet = Plan::pod_cidr(node, Afi::Ipv4);
+    match subnet.network() {
+        IpAddr::V4(first) => Ipv4Addr::from(u32::from(first) + 2).into(),
+        other => other,
+    }
+}
+
+fn gateway(node: u16) -> IpAddr {
+    match Plan::pod_cidr(node, Afi::Ipv4).network() {
+        IpAddr::V4(first) => Ipv4Addr::from(u32::from(first) + 1).into(),
+        other => other,
+    }
+}
+
+impl Fabric {
+    fn new() -> Result<Fabric> {
+        let scratch = Scratch::new("two-racks");
+        let spaces = Spaces::new("racks", 8);
+        for space in spaces.iter() {
+            space.sysctls(&[("net/ipv4/ip_forward", "1")])?;
+        }
+        for at in 0..8 {
+            spaces.ip(at, &["link set lo up"]);
+        }
+        for (ends, (x, y)) in LINKS {
+            let [(a, a_name, a_host), (b, b_name, b_host)] = ends;
+            let other = spaces[b].name().to_owned();
+            let make = format!("link add {a_name} type veth peer name {b_name} netns {other}");
+            let up = |name: &str| format!("link set {name} up");
+            let addr = |host: u8, name: &str| format!("addr add 10.{x}.{y}.{host}/24 dev {name}");
+            spaces.ip(a, &[&make, &addr(a_host, a_name), &up(a_name)]);
+            spaces.ip(b, &[&addr(b_host, b_name), &up(b_name)]);
+        }
+        // What the nodes need of the network besides: to each other, for their own session.
+        let by_both = "route add 10.0.0.0/8 nexthop via 10.1.1.1 nexthop via 10.1.2.1";
+        spaces.ip(NODES[0], &[by_both]);
+        spaces.ip(NODES[1], &["route add 10.0.0.0/8 via 10.2.1.1"]);
+        for (number, (node, pod_space)) in (1..).zip(NODES.into_iter().zip(PODS)) {
+            let other = spaces[pod_space].name().to_owned();
+            let make = format!("link add pod type veth peer name eth0 netns {other}");
+            let (address, gateway) = (pod(number), gateway(number));
+            let own = format!("addr add {gateway}/32 dev pod");
+            let to_pod = format!("route add {address}/32 dev pod");
+            spaces.ip(node, &[&make, "link set pod up", &own, &to_pod]);
+            let own = format!("addr add {address}/32 dev eth0");
+            let to_gateway = format!("route add {gateway}/32 dev eth0");
+            let default = format!("route add default via {gateway}");
+            spaces.ip(
+                pod_space,
+                &["link set eth0 up", &own, &to_gateway, &default],
+            );
+        }
+        let routers = vec![
+            Router::new(
+                &spaces[TOR1A],
+                &scratch.0.join("tor1a"),
+                &frr::tor(65011, "10.1.1.11", "10.9.1.1"),
+            )?,
+            Router::new(
+                &spaces[TOR1B],
+                &scratch.0.join("tor1b"),
+                &frr::tor(65012, "10.1.2.11", "10.9.2.1"),
+            )?,
+            Router::new(
+                &spaces[TOR2],
+                &scratch.0.join("tor2"),
+                &frr::tor(65021, "10.2.1.11", "10.9.3.1"),
+            )?,
+            Router::new(&spaces[SPINE], &scratch.0.join("spine"), &frr::spine())?,
+        ];
+        let mut agents = Vec::new();
+        for (number, node) in (1u16..).zip(NODES) {
+            let directory = scratch.0.join(Plan::node_name(number));
+            agents.push(Agent::of(number, spaces[node].clone(), directory)?);
+        }
+        Ok(Fabric {
+            agents,
+            routers,
+            running: Vec::new(),
+            spaces,
+            _scratch: scratch,
+        })
+    }
+
+    /// Gives every agent a file.
+    fn put(&self, file: &str, text: &str) -> Result<()> {
+        for agent in &self.agents {
+            let hidden = agent.manifests().join(".coming");
+            fs::write(&hidden, text)?;
+            fs::rename(hidden, agent.manifests().join(file))?;
+        }
+        Ok(())
+    }
+
+    fn play(&mut self) -> Result<()> {
+        self.put("nodes.yaml", &nodes())?;
+        for agent in &self.agents {
+            self.running.push(agent.start()?);
+        }
+        for router in &mut self.routers {
+            router.start()?;
+        }
+        // The nodes have a session, and yet no way: the other's address is on no link.
+        until_ok(|| self.has_problem("NextHopNotOnLink"))?;
+        ensure!(gateways(&self.spaces[NODES[0]], 2)?.is_empty(), "a route");
+
+        self.put("fabric.yaml", &peers("fabric: true"))?;
+        // The racks' nodes share an AS, which stands in the path.
+        until_ok(|| self.path_reason(0, 2, "tor-1a", "our AS is in its path"))?;
+        let flaps = self.flaps()?;
+        self.put("fabric.yaml", &peers("fabric: true\n  allowOwnAS: 1"))?;
+        self.settles(&["10.1.1.1", "10.1.2.1"])?;
+        ensure!(self.flaps()? == flaps, "a session was reset");
+        ensure!(self.has_problem("NextHopNotOnLink").is_err(), "a problem");
+        let hops = icmp::trace(&self.spaces[PODS[0]], pod(2), 8, ANSWER)?;
+        ensure!(hops.len() == 6, "by {hops:?}");
+        let second: IpAddr = hops[1];
+        let by_tor = ["10.1.1.1", "10.1.2.1"].map(|hop| hop.parse::<IpAddr>());
+        ensure!(by_tor.contains(&Ok(second)), "by {hops:?}");
+
+        // One uplink of the rack dies, then the other comes to do it all.
+        self.spaces.ip(TOR1A, &["link set uplink down"]);
+        self.settles(&["10.1.2.1"])?;
+        self.spaces.ip(TOR1A, &["link set uplink up"]);
+        self.settles(&["10.1.1.1", "10.1.2.1"])?;
+        // A switch dies.
+        self.routers[1].kill()?;
+        self.settles(&["10.1.1.1"])?;
+        self.routers[1].start()?;
+        self.settles(&["10.1.1.1", "10.1.2.1"])?;
+        // The node's link to a switch dies: here the kernel itself takes the next hop away.
+        self.spaces.ip(TOR1B, &["link set node down"]);
+        self.settles(&["10.1.1.1"])?;
+        self.spaces.ip(TOR1B, &["link set node up"]);
+        self.settles(&["10.1.1.1", "10.1.2.1"])?;
+        self.restarts()
+    }
+
+    /// An agent that comes back keeps the routes that it has by the fabric, until that has spoken.
+    fn restarts(&mut self) -> Result<()> {
+        let mut watch = dunlin_lab::routes::RouteWatch::open(&self.spaces[NODES[0]])?;
+        signal_group(self.running[0], Signal::KILL)?;
+        let deadline = Instant::now() + END_PATIENCE;
+        ensure!(
+            wait_until_ended(self.running[0], deadline),
+            "it did not end"
+        );
+        self.running[0] = self.agents[0].start()?;
+        self.settles(&["10.1.1.1", "10.1.2.1"])?;
+        until_ok(|| {
+            ensure!(self.agents[0].status()?.gate.open, "the gate is closed");
+            Ok(())
+        })?;
+        let to: ipnet::IpNet = Plan::pod_cidr(2, Afi::Ipv4);
+        let events = watch.events()?;
+        let gone = events.iter().any(|event| {
+            event.route.prefix == to && event.change == dunlin_lab::routes::Change::Deleted
+        });
+        ensure!(!gone, "the route was deleted");
+        Ok(())
+    }
+
+    /// Waits until node 1's route to node 2's pods has these gateways, and node 2's one its own, and pods reach each other.
+    fn settles(&self, by: &[&str]) -> Result<()> {
+        until_ok(|| {
+            let found = gateways(&self.spaces[NODES[0]], 2)?;
+            ensure!(found == by, "node 1 has {found:?}");
+            let found = gateways(&self.spaces[NODES[1]], 1)?;
+            ensure!(found == ["10.2.1.1"], "node 2 has {found:?}");
+            icmp::ping(&self.spaces[PODS[0]], pod(2), ANSWER)?;
+            icmp::ping(&self.spaces[PODS[1]], pod(1), ANSWER)?;
+            Ok(())
+        })
+    }
+
+    fn has_problem(&self, reason: &str) -> Result<()> {
+        let problems = self.agents[0].status()?.problems;
+        let found = problems.iter().any(|problem| problem.reason == reason);
+        ensure!(found, "{problems:?}");
+        Ok(())
+    }
+
+    fn path_reason(&self, agent: usize, node: u16, from: &str, words: &str) -> Result<()> {
+        let net = Plan::pod_cidr(node, Afi::Ipv4);
+        let routes = self.agents[agent].routes()?;
+        let of_net = routes.iter().filter(|route| route.prefix == net);
+        let paths: Vec<_> = of_net.flat_map(|route| &route.paths).collect();
+        let said = paths.iter().any(|path| {
+            let reason = path.reason.as_deref().unwrap_or_default();
+            path.from == from && reason.contains(words)
+        });
+        ensure!(said, "{paths:?}");
+        Ok(())
+    }
+
+    /// How often each session went down.
+    fn flaps(&self) -> Result<Vec<(String, u64)>> {
+        let all = self.agents[0].neighbors()?;
+        let of = |neighbor: &dunlin_api::Neighbor| (neighbor.name.clone(), neighbor.flaps);
+        Ok(all.iter().map(of).collect())
+    }
+}
+
+impl Drop for Fabric {
+    fn drop(&mut self) {
+        let of_routers = self.routers.iter().flat_map(Router::processes);
+        for process in self.running.iter().copied().chain(of_routers) {
+            let _ = signal_group(process, Signal::KILL);
+            wait_until_ended(process, Instant::now() + END_PATIENCE);
+        }
+    }
+}
+
+/// The gateways of a node's route to another's pods.
+fn gateways(node: &Netns, other: u16) -> Result<Vec<String>> {
+    let net = Plan::pod_cidr(other, Afi::Ipv4).to_string();
+    let text = output(node, &["-4", "route", "show", &net, "proto", "68"])?;
+    let mut words = text.split_whitespace();
+    let mut found = Vec::new();
+    while let Some(word) = words.next() {
+        // A next hop whose link is down does not count.
+        if word == "via"
+            && let Some(gateway) = words.next()
+        {
+            found.push(gateway.to_owned());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn nodes() -> String {
+    let node = |number: u16, address: &str| {
+        let (name, net) = (Plan::node_name(number), Plan::pod_cidr(number, Afi::Ipv4));
+        format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {{rack: r{number}}}}}\n\
+             spec: {{podCIDRs: [\"{net}\"]}}\n\
+             status: {{addresses: [{{type: InternalIP, address: {address}}}]}}\n---\n"
+        )
+    };
+    node(1, "10.1.1.11") + &node(2, "10.2.1.11")
+}
+
+fn peers(fields: &str) -> String {
+    let peer = |name: &str, rack: &str, address: &str, asn: u32| {
+        format!(
+            "apiVersion: dunlin.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: {name}}}\nspec:\n  \
+             nodeSelector: {{matchLabels: {{rack: {rack}}}}}\n  peerAddress: {address}\n  peerASN: {asn}\n  \
+             addressFamilies: [IPv4]\n  {fields}\n---\n"
+        )
+    };
+    peer("tor-1a", "r1", "10.1.1.1", 65011)
+        + &peer("tor-1b", "r1", "10.1.2.1", 65012)
+        + &peer("tor-2", "r2", "10.2.1.1", 65021)
+        + "apiVersion: dunlin.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: {name: pods}\n\
+           spec: {podCIDRs: {}}\n"
+}
+
+/// What a command of a router's console says.
+fn said(command: &mut std::process::Command) -> Result<String> {
+    text_of(command)
+}

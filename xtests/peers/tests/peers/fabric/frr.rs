@@ -1,0 +1,111 @@
+//! FRR as a switch of the fabric: zebra and bgpd.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use dunlin_lab::netns::Netns;
+use dunlin_lab::process::{ProcessId, start_daemon, wait_until_ended};
+use dunlin_lab::router::frr_user;
+use rustix::process::Signal;
+
+use super::said;
+use crate::bed::{END_PATIENCE, signal_group};
+use crate::check::until_ok;
+
+/// One switch.
+pub(super) struct Router {
+    netns: Netns,
+    directory: PathBuf,
+    running: Vec<ProcessId>,
+}
+
+/// A top-of-rack switch: one node, one spine.
+pub(super) fn tor(asn: u32, node: &str, spine: &str) -> String {
+    format!(
+        "frr defaults datacenter\nhostname tor\nip prefix-list PODS seq 10 permit 10.244.0.0/16 le 26\n\
+         route-map PODS permit 10\n match ip address prefix-list PODS\nexit\n\
+         router bgp {asn}\n neighbor {node} remote-as 64512\n neighbor {spine} remote-as 65000\n \
+         bgp bestpath as-path multipath-relax\n address-family ipv4 unicast\n  redistribute connected\n  \
+         neighbor {node} route-map PODS in\n  neighbor {node} route-map PODS out\n \
+         exit-address-family\nexit\n"
+    )
+}
+
+/// The spine: all top-of-rack switches.
+pub(super) fn spine() -> String {
+    "frr defaults datacenter\nhostname spine\nrouter bgp 65000\n \
+     neighbor 10.9.1.2 remote-as 65011\n neighbor 10.9.2.2 remote-as 65012\n neighbor 10.9.3.2 remote-as 65021\n \
+     bgp bestpath as-path multipath-relax\n address-family ipv4 unicast\n  redistribute connected\n \
+     exit-address-family\nexit\n"
+        .to_owned()
+}
+
+impl Router {
+    /// Writes its configuration. What it says of policy, FRR's profile `datacenter` does not ask for.
+    pub(super) fn new(netns: &Netns, directory: &Path, bgpd: &str) -> Result<Router> {
+        fs::create_dir_all(directory)?;
+        fs::write(directory.join("bgpd.conf"), bgpd)?;
+        fs::write(directory.join("zebra.conf"), "hostname switch\n")?;
+        // The daemons give up root at once and read and write everything as their own user.
+        let (user, group) = frr_user().context("there is no user `frr`")?;
+        for name in ["", "bgpd.conf", "zebra.conf"] {
+            chown(directory.join(name), Some(user), Some(group))?;
+        }
+        Ok(Router {
+            netns: netns.clone(),
+            directory: directory.to_owned(),
+            running: Vec::new(),
+        })
+    }
+
+    /// Starts both daemons.
+    pub(super) fn start(&mut self) -> Result<()> {
+        self.running = vec![self.launch("zebra")?];
+        let socket = self.directory.join("zserv.api");
+        until_ok(|| {
+            ensure!(socket.exists(), "zebra makes no socket");
+            Ok(())
+        })?;
+        self.running.push(self.launch("bgpd")?);
+        until_ok(|| {
+            let mut command = Command::new("/usr/bin/vtysh");
+            command.arg("--vty_socket").arg(&self.directory);
+            said(command.args(["-d", "bgpd", "-c", "show bgp summary"])).map(|_| ())
+        })
+    }
+
+    fn launch(&self, name: &str) -> Result<ProcessId> {
+        let mut command = self.netns.command(format!("/usr/lib/frr/{name}"));
+        // Port 0: no TCP console.
+        command.args(["-P", "0", "--log", "stdout"]);
+        command.arg("--vty_socket").arg(&self.directory);
+        command.arg("-z").arg(self.directory.join("zserv.api"));
+        command
+            .arg("-f")
+            .arg(self.directory.join(format!("{name}.conf")));
+        command
+            .arg("-i")
+            .arg(self.directory.join(format!("{name}.pid")));
+        start_daemon(&mut command, &self.directory.join("log"), true)
+    }
+
+    /// Ends both daemons at once, as if the power went.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        for process in std::mem::take(&mut self.running) {
+            signal_group(process, Signal::KILL)?;
+            let deadline = Instant::now() + END_PATIENCE;
+            ensure!(wait_until_ended(process, deadline), "it did not end");
+        }
+        let _ = fs::remove_file(self.directory.join("zserv.api"));
+        Ok(())
+    }
+
+    /// Its processes.
+    pub(super) fn processes(&self) -> Vec<ProcessId> {
+        self.running.clone()
+    }
+}
