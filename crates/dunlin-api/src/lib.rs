@@ -43,8 +43,8 @@ pub use status::{
     SessionCounts, Status,
 };
 pub use tables::{
-    AdvertisedTo, Advertisement, FamilyCounts, Neighbor, NeighborCounters, Node, NotificationSeen,
-    Path, Route, RouteState,
+    AdvertisedTo, Advertisement, FamilyCounts, Neighbor, NeighborCounters, NeighborLimit, Node,
+    NotificationSeen, Path, Route, RouteState,
 };
 
 #[cfg(test)]

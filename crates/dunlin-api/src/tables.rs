@@ -59,6 +59,29 @@ pub struct Neighbor {
     /// The BFD session beside it, if there is to be one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bfd: Option<NeighborBfd>,
+    /// How many prefixes it may announce, if that is limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_prefixes: Option<NeighborLimit>,
+}
+
+/// How many prefixes a peer may announce, of each family.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct NeighborLimit {
+    /// How many.
+    pub limit: u32,
+    /// From so many on it is a problem.
+    pub warning: u32,
+    /// How long the session is held down once it has announced more; absent where that ends no session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart_after_seconds: Option<u64>,
+    /// The families in which it announces as many as are a problem.
+    pub near: Vec<Afi>,
+    /// How often the session was ended for it.
+    pub exceeded: u64,
+    /// How much longer the session is held down for it, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_down_seconds: Option<u64>,
 }
 
 /// A NOTIFICATION as shown.

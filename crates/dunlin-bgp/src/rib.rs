@@ -111,6 +111,7 @@ impl Rib {
     /// An empty RIB.
     pub fn new(config: RibConfig) -> Rib {
         let us = Identity {
+            asn: config.local_asn,
             router_id: config.router_id,
             cluster_id: config.cluster_id,
         };

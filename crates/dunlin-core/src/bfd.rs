@@ -171,9 +171,11 @@ fn wanted(
         Err(_) => None,
     };
     let session = &peer.intent.session;
-    let hops = match (session.peer_type(), session.ebgp_multihop, on_link) {
-        (PeerType::External, Some(_), _) => Hops::Multi,
-        (PeerType::External, None, _) | (PeerType::Internal, _, Some(_)) => Hops::Single,
+    let behind_routers =
+        session.ebgp_multihop.is_some() || session.ttl_security_hops.is_some_and(|hops| hops > 1);
+    let hops = match (session.peer_type(), behind_routers, on_link) {
+        (PeerType::External, true, _) => Hops::Multi,
+        (PeerType::External, false, _) | (PeerType::Internal, _, Some(_)) => Hops::Single,
         (PeerType::Internal, _, None) => before.map_or(Hops::Multi, |config| config.hops),
     };
     let source = session.local_address;

@@ -17,6 +17,7 @@ mod peer_config;
 mod peers;
 mod plan;
 mod policy;
+mod received;
 mod revisions;
 mod routes;
 mod sessions;

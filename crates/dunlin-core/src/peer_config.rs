@@ -89,6 +89,9 @@ pub(crate) fn peer_config(
 }
 
 fn ttl(intent: &PeerIntent) -> session::Ttl {
+    if let Some(hops) = intent.session.ttl_security_hops {
+        return session::Ttl::Security { hops };
+    }
     match (intent.session.peer_type(), intent.session.ebgp_multihop) {
         (PeerType::External, None) => session::Ttl::Hops(1),
         (PeerType::External, Some(hops)) => session::Ttl::Hops(hops),

@@ -10,6 +10,7 @@ use dunlin_intent::{ExportFilter, ImportPolicy, PeerIntent, PeerKey, PolicyInten
 use dunlin_net::{Afi, Instant, IpNet, PeerId, PerFamily, V4, V6};
 
 use crate::peer_config::NotTried;
+use crate::received::Announced;
 
 /// A peer: a node, a configured router, a range, or somebody who came from a range.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub(crate) struct Peer {
     pub(crate) stale_until: Option<Instant>,
     /// When it is no longer waited for though no End-of-RIB came: it cannot send one.
     pub(crate) complete_at: Option<Instant>,
+    pub(crate) announced: Announced,
 }
 
 /// Why a peer is not even tried.
@@ -86,6 +88,7 @@ impl Peer {
             source: None,
             stale_until: None,
             complete_at: None,
+            announced: Announced::default(),
         }
     }
 
@@ -103,6 +106,15 @@ impl Peer {
             Some(addr) => format!("{}/{addr}", self.key().name()),
             None => self.key().name().to_owned(),
         }
+    }
+
+    /// Why it is down, or was last.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        let excess = self.announced.excess.as_ref().map(ToString::to_string);
+        let refused = self.refused.as_ref().map(Refused::text);
+        refused
+            .or(excess)
+            .or_else(|| self.reason.as_ref().map(ToString::to_string))
     }
 
     /// `node`, `external` or `range`.

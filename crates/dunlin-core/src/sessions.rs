@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_bgp::batch::RouteBatch;
 use dunlin_bgp::session::{
     Command, ConnId, DownReason, FsmState, Negotiated, SessionEvent, StaleInfo, Stop,
 };
@@ -14,7 +13,6 @@ use crate::core::Core;
 use crate::established::{group_key, source_info};
 use crate::peer_config::peer_config;
 use crate::peers::{Peer, Refused, Up};
-use crate::policy::Import;
 
 /// The most octets of UPDATEs that wait in a session to be written.
 const CREDIT_BYTES: usize = 1 << 20;
@@ -53,6 +51,11 @@ impl Core {
             self.rejudge_peer(id);
             for member in members {
                 self.rejudge_peer(member);
+            }
+        }
+        if before.max_prefixes != intent.max_prefixes {
+            for id in std::iter::once(id).chain(self.peers.of_range(&key)) {
+                self.on_limit_changed(now, id);
             }
         }
         if before.session.remote != intent.session.remote {
@@ -210,7 +213,7 @@ impl Core {
                 conn,
                 negotiated,
             } => self.on_up(now, peer, conn, negotiated),
-            SessionEvent::Routes { peer, conn, batch } => self.on_routes(peer, conn, &batch),
+            SessionEvent::Routes { peer, conn, batch } => self.on_routes(now, peer, conn, &batch),
             SessionEvent::RefreshRequested { peer, conn, afi } => {
                 if self.peers.established(peer, conn).is_some()
                     && let Some(routing) = &mut self.routing
@@ -302,6 +305,7 @@ impl Core {
             let key = group_key(policy, &negotiated, peer, routing.next_hops);
             routing.rib.join(id, source, &key, CREDIT_BYTES);
         }
+        self.begin_counting(id);
     }
 
     /// What we name as next hop has changed: sessions that live on are told everything anew with it, once they have been
@@ -332,47 +336,6 @@ impl Core {
         }
     }
 
-    fn on_routes(&mut self, id: PeerId, conn: ConnId, batch: &RouteBatch) {
-        let installs = self.installs();
-        let source = match self.peers.established(id, conn) {
-            Some(peer) => peer.source,
-            None => return,
-        };
-        let (Some(routing), Some(source)) = (&mut self.routing, source) else {
-            return;
-        };
-        let import = Import {
-            cluster: &self.cluster,
-            peers: &self.peers,
-            installs,
-        };
-        let applied = routing.rib.apply(&import, source, batch);
-        for afi in Afi::ALL {
-            if *applied.end_of_rib.get(afi) {
-                self.on_end_of_rib(id, afi);
-            }
-        }
-    }
-
-    fn on_end_of_rib(&mut self, id: PeerId, afi: Afi) {
-        let Some(peer) = self.peers.get_mut(id) else {
-            return;
-        };
-        if peer.stale_until.is_some()
-            && let (Some(routing), Some(source)) = (&mut self.routing, peer.source)
-        {
-            routing.rib.sweep_stale(source, afi);
-        }
-        let Some(up) = &mut peer.up else { return };
-        *up.end_of_rib.get_mut(afi) = true;
-        if up.is_complete() {
-            peer.stale_until = None;
-            peer.complete_at = None;
-            let key = peer.key().clone();
-            self.on_peer_complete(id, &key);
-        }
-    }
-
     fn on_down(
         &mut self,
         now: Instant,
@@ -385,6 +348,7 @@ impl Core {
             return;
         };
         peer.up = None;
+        peer.announced.near = PerFamily::default();
         self.bfd.dirty |= peer.intent.bfd.is_some();
         self.announcing.on_down(id);
         peer.complete_at = None;

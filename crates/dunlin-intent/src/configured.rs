@@ -1,16 +1,26 @@
 //! A `BGPPeer` by itself: what is wrong with it, and the session it asks for.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use dunlin_net::{Afi, IpNet};
+use dunlin_net::{Afi, Asn, IpNet};
 
-use crate::fact::{PeerAsn, PeerFact};
-use crate::intent::{AddPath, Auth, Remote, RemoteAsn, SessionIntent};
+use crate::fact::{MaxPrefixesAction, MaxPrefixesFact, PeerAsn, PeerFact};
+use crate::intent::{AddPath, Auth, MaxPrefixes, Remote, RemoteAsn, SessionIntent};
 use crate::problem::{ObjectKind, ObjectRef, Problem};
 use crate::settings::{
     DEFAULT_PORT, Faults, Settings, asn_fault, graceful_restart, host_bits_fault, port_fault,
     restart_secs, timers,
 };
+
+/// From which share of `maxPrefixes` on the number is a problem.
+const DEFAULT_WARNING_PERCENT: u8 = 75;
+
+/// How long a session is held down that announced more than `maxPrefixes`: long enough for somebody to look.
+const DEFAULT_RESTART_AFTER_SECS: u32 = 300;
+
+/// A day.
+const MAX_RESTART_AFTER_SECS: u32 = 86_400;
 
 /// Where a `BGPPeer` is, without its port: sessions are told apart by address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +41,11 @@ pub(crate) fn session(
         faults.invalid("spec.nodeSelector", fault);
     }
     let place = place(fact, &mut faults);
+    let local_asn = fact.local_asn.unwrap_or(settings.asn);
     let remote_asn = remote_asn(fact, settings, &mut faults);
+    check_local_asn(fact, settings, remote_asn, &mut faults);
+    check_ttl_security(fact, &mut faults);
+    check_max_prefixes(fact.max_prefixes.as_ref(), &mut faults);
     if let Some(port) = fact.port {
         faults.check("spec.port", port_fault(port));
         if fact.peer_range.is_some() {
@@ -58,7 +72,7 @@ pub(crate) fn session(
                     Place::Range(net) => Remote::Range(net),
                 },
                 local_address: fact.source_address,
-                local_asn: settings.asn,
+                local_asn,
                 remote_asn,
                 families,
                 timers,
@@ -66,6 +80,7 @@ pub(crate) fn session(
                 auth: Auth::None,
                 ebgp_multihop: fact.ebgp_multihop,
                 add_path: AddPath::default(),
+                ttl_security_hops: fact.ttl_security_hops,
             },
         )),
         _ => None,
@@ -79,13 +94,10 @@ pub(crate) fn session(
 fn unsupported(fact: &PeerFact, faults: &mut Faults) {
     for (given, field) in [
         (fact.interface.is_some(), "spec.interface"),
-        (fact.local_asn.is_some(), "spec.localASN"),
-        (fact.ttl_security_hops.is_some(), "spec.ttlSecurity"),
         (
             fact.graceful_restart.long_lived_stale_secs.is_some(),
             "spec.gracefulRestart.longLivedStaleSeconds",
         ),
-        (fact.max_prefixes.is_some(), "spec.maxPrefixes"),
     ] {
         if given {
             faults.unsupported(
@@ -166,6 +178,107 @@ fn remote_asn(fact: &PeerFact, settings: &Settings, faults: &mut Faults) -> Opti
         }
     }
     remote_asn
+}
+
+/// The AS that this peer takes us for has to make it an external one, of neither of our two numbers.
+fn check_local_asn(
+    fact: &PeerFact,
+    settings: &Settings,
+    remote_asn: Option<RemoteAsn>,
+    faults: &mut Faults,
+) {
+    let Some(local) = fact.local_asn else {
+        return;
+    };
+    if !faults.check("spec.localASN", asn_fault(local)) || local == settings.asn {
+        return;
+    }
+    match remote_asn {
+        Some(RemoteAsn::Exactly(Asn(remote))) if remote == local.0 => faults.invalid(
+            "spec.localASN",
+            format!("{local} is the peer's own AS: what it tells would be told as from within; give another number"),
+        ),
+        Some(RemoteAsn::Exactly(remote)) if remote == settings.asn => faults.invalid(
+            "spec.localASN",
+            format!("is for peers outside AS {remote}, which is that of the cluster and of this peer: remove it"),
+        ),
+        _ => {}
+    }
+}
+
+fn check_ttl_security(fact: &PeerFact, faults: &mut Faults) {
+    let Some(hops) = fact.ttl_security_hops else {
+        return;
+    };
+    if !(1..=254).contains(&hops) {
+        faults.invalid(
+            "spec.ttlSecurity.hops",
+            format!("{hops} is no number of links: give 1 to 254"),
+        );
+    }
+    if fact.ebgp_multihop.is_some() {
+        faults.invalid(
+            "spec.ttlSecurity",
+            "its packets leave with TTL 255, and ebgpMultihop asks for another: give one of the two",
+        );
+    }
+}
+
+fn check_max_prefixes(fact: Option<&MaxPrefixesFact>, faults: &mut Faults) {
+    let Some(fact) = fact else { return };
+    match fact.limit {
+        None => faults.invalid(
+            "spec.maxPrefixes.limit",
+            "is missing: give how many prefixes of each family the router may announce",
+        ),
+        Some(0) => faults.invalid(
+            "spec.maxPrefixes.limit",
+            "0 would end every session that announces anything: give at least 1, or an importFilter that accepts nothing",
+        ),
+        Some(_) => {}
+    }
+    if let Some(percent) = fact.warning_percent
+        && !(1..=100).contains(&percent)
+    {
+        faults.invalid(
+            "spec.maxPrefixes.warningPercent",
+            format!("{percent} is no share of the limit: give 1 to 100"),
+        );
+    }
+    let Some(secs) = fact.restart_after_secs else {
+        return;
+    };
+    if !(1..=MAX_RESTART_AFTER_SECS).contains(&secs) {
+        faults.invalid(
+            "spec.maxPrefixes.restartAfterSeconds",
+            format!("{secs} s: give 1 to {MAX_RESTART_AFTER_SECS}"),
+        );
+    }
+    if fact.action == Some(MaxPrefixesAction::Warn) {
+        faults.invalid(
+            "spec.maxPrefixes.restartAfterSeconds",
+            "has no meaning with action Warn, which ends no session: remove it",
+        );
+    }
+}
+
+/// What a fact that [`session`] has found no fault with asks for.
+pub(crate) fn max_prefixes(fact: &MaxPrefixesFact) -> Option<MaxPrefixes> {
+    let limit = fact.limit?;
+    let percent = fact.warning_percent.unwrap_or(DEFAULT_WARNING_PERCENT);
+    // At most the limit, as the share is at most all of it.
+    let warning = u64::from(limit) * u64::from(percent.min(100)) / 100;
+    let secs = fact
+        .restart_after_secs
+        .unwrap_or(DEFAULT_RESTART_AFTER_SECS);
+    Some(MaxPrefixes {
+        limit,
+        warning: u32::try_from(warning).unwrap_or(limit).max(1),
+        restart_after: match fact.action.unwrap_or_default() {
+            MaxPrefixesAction::Reset => Some(Duration::from_secs(secs.into())),
+            MaxPrefixesAction::Warn => None,
+        },
+    })
 }
 
 fn check_source(fact: &PeerFact, place: Option<Place>, faults: &mut Faults) {

@@ -14,8 +14,8 @@ use dunlin_net::IpNet;
 
 pub use objects::{
     AdvertisementFact, Attributes, BfdProfileFact, ConfigurationFact, FilterFact, FilterRuleFact,
-    GracefulRestartFact, MaxPrefixesFact, PeerAsn, PeerFact, PodEgressFact, Prepend,
-    ReflectorsFact, ServiceAddressKind, ServicesFact, TimersFact, TopologyMode,
+    GracefulRestartFact, MaxPrefixesAction, MaxPrefixesFact, PeerAsn, PeerFact, PodEgressFact,
+    Prepend, ReflectorsFact, ServiceAddressKind, ServicesFact, TimersFact, TopologyMode,
 };
 pub use secret::{Secret, SecretFact, SecretRef};
 pub use service::{

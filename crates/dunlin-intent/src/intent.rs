@@ -175,6 +175,19 @@ pub struct PeerIntent {
     pub bfd: Option<BfdIntent>,
     /// We reflect routes between it and other internal peers (RFC 4456): a change does not reset the session.
     pub reflector_client: bool,
+    /// How many prefixes it may announce: a change resets the session only if it announces more already.
+    pub max_prefixes: Option<MaxPrefixes>,
+}
+
+/// How many prefixes a peer may announce, in each family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MaxPrefixes {
+    /// How many: at least 1.
+    pub limit: u32,
+    /// From so many on it is a problem: at least 1, at most the limit.
+    pub warning: u32,
+    /// For how long the session is held down after the peer has announced more. None: it stays up.
+    pub restart_after: Option<Duration>,
 }
 
 /// How fast the failure of a peer is noticed (RFC 5880).
@@ -215,6 +228,9 @@ pub struct SessionIntent {
     pub ebgp_multihop: Option<u8>,
     /// Several paths for one prefix (RFC 7911), in every family.
     pub add_path: AddPath,
+    /// GTSM (RFC 5082): packets of the peer that come from further than this many hops are dropped; at least 1. Not together
+    /// with `ebgp_multihop`.
+    pub ttl_security_hops: Option<u8>,
 }
 
 impl SessionIntent {

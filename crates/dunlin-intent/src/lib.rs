@@ -29,18 +29,18 @@ pub use cluster::{
 pub use fact::{
     AddressRange, AdvertisementFact, Attributes, BfdProfileFact, Choice, ConfigurationFact,
     EndpointFact, EndpointPortFact, EndpointSliceFact, Fact, FilterFact, FilterRuleFact,
-    GracefulRestartFact, IngressFact, IpFamilyPolicy, Key, Kind, Malformed, MaxPrefixesFact,
-    NamespaceFact, NamespacedName, NodeFact, PeerAsn, PeerFact, PodEgressFact, PoolFact, Prepend,
-    Protocol, ReflectorsFact, Secret, SecretFact, SecretRef, ServiceAddressKind, ServiceCidrFact,
-    ServiceFact, ServicePortFact, ServiceType, ServicesFact, SourceEvent, TimersFact, Timestamp,
-    TopologyMode, TrafficDistribution, TrafficPolicy,
+    GracefulRestartFact, IngressFact, IpFamilyPolicy, Key, Kind, Malformed, MaxPrefixesAction,
+    MaxPrefixesFact, NamespaceFact, NamespacedName, NodeFact, PeerAsn, PeerFact, PodEgressFact,
+    PoolFact, Prepend, Protocol, ReflectorsFact, Secret, SecretFact, SecretRef, ServiceAddressKind,
+    ServiceCidrFact, ServiceFact, ServicePortFact, ServiceType, ServicesFact, SourceEvent,
+    TimersFact, Timestamp, TopologyMode, TrafficDistribution, TrafficPolicy,
 };
 pub use filters::MAX_FILTER_RULES;
 pub use intent::{
     AddPath, Auth, BfdIntent, Change, DrainCause, ExportFilter, ExportPolicy, GracefulRestart,
-    ImportPolicy, LocalIntent, NextHopMode, OriginKind, Origination, PeerIntent, PeerKey,
-    PodEgress, PolicyIntent, Remote, RemoteAsn, RouteInstallation, ServiceClass, SessionIntent,
-    Timers,
+    ImportPolicy, LocalIntent, MaxPrefixes, NextHopMode, OriginKind, Origination, PeerIntent,
+    PeerKey, PodEgress, PolicyIntent, Remote, RemoteAsn, RouteInstallation, ServiceClass,
+    SessionIntent, Timers,
 };
 pub use origin::{OriginValidation, Owner, Protected, RouteSource};
 pub use problem::{ObjectKind, ObjectRef, Problem, Reason};

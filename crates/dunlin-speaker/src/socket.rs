@@ -35,6 +35,8 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<Option<mio::net::TcpListene
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // How far a connection comes from is read off its SYN (RFC 5082). Where that cannot be, such connections are refused.
+    let _ = set_option(socket.as_raw_fd(), libc::IPPROTO_TCP, TCP_SAVE_SYN, &1_i32);
     // The answers to SYNs come from here: with 255 they also pass a peer that checks the TTL (RFC 5082).
     set_ttl(&socket, Afi::of(addr.ip()), 255)?;
     match socket.bind(&SockAddr::from(addr)) {
@@ -103,8 +105,53 @@ pub(crate) fn secure(
     config: &PeerConfig,
 ) -> Result<Secured, TransportError> {
     apply(&stream, remote, config)?;
+    if let Ttl::Security { hops } = config.transport.ttl {
+        // From here on the kernel drops what comes from further, but something may have come before.
+        match syn_ttl(&stream, Afi::of(remote)) {
+            Some(ttl) if ttl >= min_ttl(hops) => {}
+            Some(_) => return Err(TransportError::TooFar { hops }),
+            None => return Err(TransportError::DistanceUnknown),
+        }
+    }
     stream.set_nodelay(true).map_err(settings_error)?;
     Ok(Secured(stream))
+}
+
+/// Not in `libc`: `linux/tcp.h`.
+const TCP_SAVE_SYN: i32 = 27;
+const TCP_SAVED_SYN: i32 = 28;
+
+/// The TTL (hop limit) that the SYN of an accepted connection came with. None where the kernel does not have it, as when it
+/// answered with a SYN cookie.
+fn syn_ttl(socket: &impl AsRawFd, afi: Afi) -> Option<u8> {
+    // IP and TCP headers with all their options: the kernel gives them whole or not at all.
+    let mut header = [0_u8; 256];
+    let mut len = libc::socklen_t::try_from(header.len()).ok()?;
+    // SAFETY: the kernel writes at most `len` octets to `header`; both live through the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            TCP_SAVED_SYN,
+            header.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    let header = header.get(..usize::try_from(len).ok()?)?;
+    if result != 0 {
+        return None;
+    }
+    let version = header.first()? >> 4;
+    match (afi, version) {
+        (Afi::Ipv4, 4) => header.get(8).copied(),
+        (Afi::Ipv6, 6) => header.get(7).copied(),
+        _ => None,
+    }
+}
+
+/// The least TTL of packets that left with 255 and came over this many links.
+fn min_ttl(hops: u8) -> u8 {
+    255 - (hops.max(1) - 1)
 }
 
 /// Applies the transport settings of a peer to a socket of its own, living or not yet connected.
@@ -118,7 +165,7 @@ pub(crate) fn apply(
         let (ttl, min_ttl) = match config.transport.ttl {
             Ttl::System => (None, 0),
             Ttl::Hops(hops) => (Some(hops.max(1)), 0),
-            Ttl::Security { hops } => (Some(255), 255 - (hops.max(1) - 1)),
+            Ttl::Security { hops } => (Some(255), min_ttl(hops)),
         };
         if let Some(ttl) = ttl {
             set_ttl(socket, afi, ttl)?;

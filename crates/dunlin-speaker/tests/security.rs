@@ -3,9 +3,13 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use dunlin_bgp::session::{DownReason, FsmState, Password, SessionEvent, TransportError, Ttl};
+use dunlin_bgp::session::{
+    Command, DownReason, FsmState, Password, Remote, SessionEvent, TransportError, Ttl,
+};
+use dunlin_net::{PeerId, RouterId};
+use support::netns::{Netns, in_netns, run};
 use support::*;
 
 #[test]
@@ -89,14 +93,93 @@ fn ttl_security_lets_near_peers_in_and_sends_with_255() {
     let mut config = far.config(left.addr);
     config.transport.ttl = Ttl::Hops(64);
     far.set(4, config);
-    // Its OPEN may have come before the connection was this peer's; nothing after it does.
-    eventually("a connection is made", || {
-        left.state(3) >= FsmState::OpenSent
-    });
-    let end = Instant::now() + Duration::from_secs(2);
-    while Instant::now() < end {
-        assert_ne!(left.state(3), FsmState::Established);
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    refused_as_too_far(&mut left, 3, 1);
     assert_eq!(left.state(1), FsmState::Established);
+    assert!(!left.any_down());
+}
+
+/// The peer dials over and over, and none of its connections gets anywhere.
+fn refused_as_too_far(node: &mut Node, peer: u32, hops: u8) {
+    let too_far = DownReason::Transport(TransportError::TooFar { hops });
+    node.wait("a reason", |event| match event {
+        SessionEvent::State {
+            peer: of,
+            reason: Some(reason),
+            ..
+        } if of.0 == peer && *reason == too_far => Some(()),
+        _ => None,
+    });
+    assert!(node.state(peer) < FsmState::OpenSent);
+}
+
+/// A dials B over a router between them, in both families: two links, which is one too many for some.
+#[test]
+fn ttl_security_counts_the_links_to_a_peer_in_both_families() {
+    in_netns(&["/sbin/ip"], || {
+        let router = Netns::beside();
+        let far = Netns::new();
+        router.link_to(&far, "east", "theirs");
+        run("ip address add 10.9.1.1/24 dev ours");
+        run("ip address add fd09:1::1/64 dev ours nodad");
+        router.run("ip address add 10.9.1.2/24 dev theirs");
+        router.run("ip address add fd09:1::2/64 dev theirs nodad");
+        router.run("ip address add 10.9.2.2/24 dev east");
+        router.run("ip address add fd09:2::2/64 dev east nodad");
+        far.run("ip address add 10.9.2.1/24 dev theirs");
+        far.run("ip address add fd09:2::1/64 dev theirs nodad");
+        router.run("sysctl -qw net.ipv4.ip_forward=1");
+        router.run("sysctl -qw net.ipv6.conf.all.forwarding=1");
+        run("ip route add default via 10.9.1.2");
+        run("ip route add default via fd09:1::2");
+        far.run("ip route add default via 10.9.2.2");
+        far.run("ip route add default via fd09:2::2");
+        for (near, there) in [("10.9.1.1", "10.9.2.1"), ("fd09:1::1", "fd09:2::1")] {
+            let mut left = Node::at(near);
+            let there = there.to_owned();
+            let mut right = far.enter(move || Node::at(&there));
+            let config = |node: &Node, addr, hops, passive| {
+                let mut config = node.config(addr);
+                // Of an IPv6 address the other would get the same.
+                config.router_id = RouterId([10, 0, 0, 1 + u8::from(passive)].into());
+                config.passive = passive;
+                config.transport.ttl = Ttl::Security { hops };
+                config
+            };
+            // It sends with 255 and two links take one from it: 254 comes.
+            let to_left = config(&right, left.addr, 2, false);
+            right.set(1, to_left);
+            let to_right = config(&left, right.addr, 1, true);
+            left.set(1, to_right);
+            refused_as_too_far(&mut left, 1, 1);
+            let to_right = config(&left, right.addr, 2, true);
+            left.set(1, to_right);
+            left.wait_up(1);
+            right.wait_up(1);
+            // From a range, too.
+            let mut ranged = config(&left, right.addr, 2, true);
+            ranged.remote = Remote::Range {
+                prefix: if near.contains(':') {
+                    "fd09:2::/64"
+                } else {
+                    "10.9.2.0/24"
+                }
+                .parse()
+                .unwrap(),
+                max_peers: 4,
+            };
+            left.handle.command(Command::RemovePeer { peer: PeerId(1) });
+            left.set(2, ranged.clone());
+            right.wait_down(1);
+            right.wait_up(1);
+            // Made stricter, it drops what the living session sends from too far.
+            ranged.transport.ttl = Ttl::Security { hops: 1 };
+            ranged.timers.hold_time_secs = 3;
+            left.set(2, ranged);
+            right.wait_down(1);
+            eventually("its connections are refused", || {
+                right.handle.report().peers[0].stats.dials > 4
+            });
+            assert!(right.state(1) < FsmState::Established);
+        }
+    });
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use dunlin_api::{CniState, Metrics, Neighbor, Status};
+use dunlin_api::{CniState, Metrics, Neighbor, NeighborLimit, Status};
 use dunlin_net::Afi;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -256,7 +256,32 @@ impl<'a> Out<'a> {
             each(|n| n.counters.attributes_discarded),
         )?;
         self.neighbor_notifications(&labelled)?;
-        self.neighbor_routes(&labelled)
+        self.neighbor_routes(&labelled)?;
+        self.neighbor_limits(&labelled)
+    }
+
+    fn neighbor_limits(&mut self, neighbors: &[(Labels<'_>, &Neighbor)]) -> fmt::Result {
+        let each = |value: fn(&NeighborLimit) -> u64| {
+            let limited = neighbors
+                .iter()
+                .filter_map(|(labels, n)| Some((labels.clone(), n.max_prefixes.as_ref()?)));
+            limited.map(move |(labels, limit)| (labels, value(limit)))
+        };
+        self.gauges(
+            "dunlin_neighbor_max_prefixes",
+            "The most prefixes of each family that an external peer may announce, where that is limited",
+            each(|limit| limit.limit.into()),
+        )?;
+        self.gauges(
+            "dunlin_neighbor_max_prefixes_near",
+            "Families in which an external peer has come near its limit",
+            each(|limit| limit.near.len() as u64),
+        )?;
+        self.counters(
+            "dunlin_neighbor_max_prefixes_exceeded",
+            "Times the session was ended because the peer announced too many prefixes",
+            each(|limit| limit.exceeded),
+        )
     }
 
     fn neighbor_notifications(&mut self, neighbors: &[(Labels<'_>, &Neighbor)]) -> fmt::Result {

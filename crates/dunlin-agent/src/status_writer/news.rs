@@ -1,7 +1,7 @@
 //! What is worth an Event, from how the node stood when it was last looked at to how it stands now. So there is nothing to
 //! queue, what came and went in between is told once, and no more is told than there are slots to look in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin_api::NodeReport;
 use dunlin_kube::events::{EventReason, Notice, NoticeObject};
@@ -24,6 +24,8 @@ struct Stood {
 pub(super) struct News {
     sessions: Option<BTreeMap<(bool, String), Stood>>,
     route_failures: bool,
+    /// Whose peers were near a limit, in the words of the problem.
+    near: Option<BTreeSet<String>>,
 }
 
 /// What happened to sessions, by peer.
@@ -83,8 +85,24 @@ impl News {
             }
         }
         self.sessions = Some(now);
+        self.limits(report, &node, &mut notices);
         self.routes(report, &node, &mut notices);
         notices
+    }
+
+    /// What came near a limit since the last look, the first time all that is.
+    fn limits(&mut self, report: &NodeReport, node: &NoticeObject, notices: &mut Vec<Notice>) {
+        let reason = EventReason::NearMaxPrefixes;
+        let problems = report.status.problems.iter();
+        let near: BTreeSet<String> = problems
+            .filter(|problem| problem.reason == reason.as_str())
+            .map(|problem| problem.message.clone())
+            .collect();
+        let before = self.near.replace(near.clone()).unwrap_or_default();
+        let new: Vec<String> = near.difference(&before).cloned().collect();
+        if let Some(message) = named(&new) {
+            notices.push(notice(node.clone(), reason, "Peer", message));
+        }
     }
 
     fn routes(&mut self, report: &NodeReport, node: &NoticeObject, notices: &mut Vec<Notice>) {

@@ -1,7 +1,7 @@
 //! Interned attribute sets: canonical bytes, next hop and source under one `u32`, counted, with what the decision
 //! process compares already taken out of the bytes.
 
-use dunlin_net::RouterId;
+use dunlin_net::{Asn, RouterId};
 use hashbrown::HashTable;
 
 use super::hops::Hops;
@@ -62,7 +62,10 @@ impl DecisionKey {
             flags |= Self::NO_ADVERTISE;
         }
         if !source.is_local() {
-            let own = attrs.as_path().count(source.local_asn);
+            let mut own = attrs.as_path().count(source.local_asn);
+            if us.asn != source.local_asn {
+                own += attrs.as_path().count(us.asn);
+            }
             if own > usize::from(source.allow_own_as) {
                 flags |= Self::AS_LOOP;
             }
@@ -91,6 +94,7 @@ impl DecisionKey {
 /// Who we are, for loop checks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Identity {
+    pub(super) asn: Asn,
     pub(super) router_id: RouterId,
     pub(super) cluster_id: RouterId,
 }

@@ -28,6 +28,8 @@ pub trait ImportPolicy {
 pub struct Applied {
     /// End-of-RIB of these families came.
     pub end_of_rib: PerFamily<bool>,
+    /// A prefix of this family was one more than the source may have ([`Rib::set_limit`]); nothing was taken from there on.
+    pub over_limit: Option<Afi>,
 }
 
 /// The last edits applied within one statement, and what they made of its attributes.
@@ -144,6 +146,7 @@ impl<F: RibFamily> Editor<'_, F> {
         }
     }
 
+    /// False if the source may not have one more, and nothing was done.
     fn announce<'p, P: ImportPolicy>(
         &mut self,
         policy: &'p P,
@@ -151,14 +154,21 @@ impl<F: RibFamily> Editor<'_, F> {
         net: F::Net,
         attrs: AttrId,
         last: &mut LastEdit<'p>,
-    ) {
-        let used = self.store.judge::<F, P>(policy, source, net, attrs, last);
+    ) -> bool {
         let id = self.table.find_or_add(net);
+        let present = self.table.path_of(id, source);
+        let slot = self.store.sources.get_mut(source);
+        let epoch = slot.epoch;
+        let known = present.is_some_and(|number| self.table.path(number).epoch == epoch);
+        if !known && !slot.take_fresh(F::AFI) {
+            self.groups.forget_if_unused(self.table, id);
+            return false;
+        }
+        let used = self.store.judge::<F, P>(policy, source, net, attrs, last);
         let before = self.best(id);
         let lead = before.and(self.table.paths(id).next()).map(|lead| lead.0);
-        let epoch = self.store.sources.get(source).epoch;
         let path = Path::new(source, epoch, attrs, used);
-        match self.table.path_of(id, source) {
+        match present {
             Some(number) => {
                 let old = *self.table.path(number);
                 let same = old.attrs == attrs && old.verdict() == used;
@@ -166,7 +176,7 @@ impl<F: RibFamily> Editor<'_, F> {
                     if let Ok(used) = used {
                         self.store.attrs.release(&mut self.store.hops, used);
                     }
-                    return;
+                    return true;
                 }
                 self.store.attrs.retain(attrs);
                 let was = old.used().is_some();
@@ -190,6 +200,7 @@ impl<F: RibFamily> Editor<'_, F> {
                 self.settle(id, before, best);
             }
         }
+        true
     }
 
     fn withdraw(&mut self, source: SourceId, net: F::Net) {
@@ -211,8 +222,8 @@ impl<F: RibFamily> Editor<'_, F> {
             Some(lead) if !self.store.attrs.uses_med() && !old.best => Some(lead),
             _ => self.store.decide(self.table, id),
         };
-        let sources = &mut self.store.sources;
-        sources.get_mut(old.source).count_out(F::AFI, id);
+        let source = self.store.sources.get_mut(old.source);
+        source.count_out(F::AFI, id, old.epoch);
         self.store
             .count_accepted(F::AFI, old.source, old.used().is_some(), false);
         self.settle(id, before, best);
@@ -287,11 +298,18 @@ impl Rib {
         }
         for item in &batch.items {
             match item {
-                BatchItem::Announce { afi: Afi::Ipv4, .. } => {
-                    self.apply_announce::<dunlin_net::V4, P>(policy, source, batch, item);
-                }
-                BatchItem::Announce { afi: Afi::Ipv6, .. } => {
-                    self.apply_announce::<dunlin_net::V6, P>(policy, source, batch, item);
+                BatchItem::Announce { afi, .. } => {
+                    let taken =
+                        match afi {
+                            Afi::Ipv4 => self
+                                .apply_announce::<dunlin_net::V4, P>(policy, source, batch, item),
+                            Afi::Ipv6 => self
+                                .apply_announce::<dunlin_net::V6, P>(policy, source, batch, item),
+                        };
+                    if !taken {
+                        applied.over_limit = Some(*afi);
+                        return applied;
+                    }
                 }
                 BatchItem::Withdraw {
                     afi: Afi::Ipv4,
@@ -317,7 +335,7 @@ impl Rib {
         source: SourceId,
         batch: &RouteBatch,
         item: &BatchItem,
-    ) {
+    ) -> bool {
         let BatchItem::Announce {
             attrs,
             hash,
@@ -326,13 +344,14 @@ impl Rib {
             ..
         } = item
         else {
-            return;
+            return true;
         };
         let bytes = batch.attr_bytes.get(range(attrs)).unwrap_or_default();
         let nets = F::nlri(batch).get(range(nlri)).unwrap_or_default();
-        self.announce_all::<F, P>(policy, source, (bytes, *hash), next_hop, nets);
+        self.announce_all::<F, P>(policy, source, (bytes, *hash), next_hop, nets)
     }
 
+    /// False if the source may not have all of them; the rest was left.
     fn announce_all<F: RibFamily, P: ImportPolicy>(
         &mut self,
         policy: &P,
@@ -340,7 +359,7 @@ impl Rib {
         (bytes, hash): (&[u8], u64),
         next_hop: &NextHop,
         nets: &[F::Net],
-    ) {
+    ) -> bool {
         let mut editor = self.editor::<F>();
         let info = &editor.store.sources.get(source).info;
         let id = editor.store.attrs.acquire(
@@ -351,10 +370,10 @@ impl Rib {
             next_hop,
         );
         let mut last = None;
-        for &net in nets {
-            editor.announce(policy, source, net, id, &mut last);
-        }
+        let mut nets = nets.iter();
+        let taken = nets.all(|&net| editor.announce(policy, source, net, id, &mut last));
         editor.store.attrs.release(&mut editor.store.hops, id);
+        taken
     }
 
     fn apply_withdraw<F: RibFamily>(

@@ -24,7 +24,7 @@ pub struct SourceInfo {
     pub remote_addr: IpAddr,
     /// The peer's AS.
     pub remote_asn: Asn,
-    /// Our AS toward the peer; its presence in a path is a loop.
+    /// Our AS toward the peer; its presence in a path is a loop, as is that of our AS itself.
     pub local_asn: Asn,
     /// How often our AS may stand in a path all the same (fabrics where racks share one AS).
     pub allow_own_as: u8,
@@ -62,6 +62,8 @@ pub struct SourceCounts {
     pub accepted: u32,
     /// Of these, best path of their prefix.
     pub best: u32,
+    /// Of those received, announced by the present session: what a limit is about.
+    pub fresh: u32,
 }
 
 /// A source and where its paths are.
@@ -75,6 +77,10 @@ pub(super) struct Source {
     /// Paths of epochs in `oldest..live` are to be removed and count for nothing already.
     pub(super) live: PerFamily<u8>,
     pub(super) counts: PerFamily<SourceCounts>,
+    /// Prefixes announced in the present epoch: neither stale nor waiting to be removed.
+    pub(super) fresh: PerFamily<u32>,
+    /// The most of those that are taken.
+    pub(super) limit: u32,
     /// Paths per block of prefix ids: two octets for a thousand prefixes of the table, so that work over a source
     /// with few prefixes does not scan the table.
     pub(super) blocks: PerFamily<Vec<u16>>,
@@ -90,9 +96,27 @@ impl Source {
             oldest: PerFamily::default(),
             live: PerFamily::default(),
             counts: PerFamily::default(),
+            fresh: PerFamily::default(),
+            limit: u32::MAX,
             blocks: PerFamily::default(),
             leaving: false,
         }
+    }
+
+    /// Paths there are now belong to the past: what comes from here on counts anew.
+    pub(super) fn begin_epoch(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.fresh = PerFamily::default();
+    }
+
+    /// Counts a prefix of the present epoch that was not of it before. False if it is one too many, and not counted.
+    #[inline]
+    pub(super) fn take_fresh(&mut self, afi: Afi) -> bool {
+        let limit = self.limit;
+        let fresh = self.fresh.get_mut(afi);
+        let room = *fresh < limit;
+        *fresh += u32::from(room);
+        room
     }
 
     /// Whether a path of `epoch` is only waiting to be removed.
@@ -113,7 +137,10 @@ impl Source {
         blocks[block] += 1;
     }
 
-    pub(super) fn count_out(&mut self, afi: Afi, id: u32) {
+    pub(super) fn count_out(&mut self, afi: Afi, id: u32, epoch: u8) {
+        if epoch == self.epoch {
+            *self.fresh.get_mut(afi) -= 1;
+        }
         let counts = self.counts.get_mut(afi);
         counts.received -= 1;
         if counts.received == 0 {

@@ -3,6 +3,7 @@ mod decision;
 mod fixture;
 mod harness;
 mod history;
+mod limits;
 mod lookups;
 mod model;
 mod naive;

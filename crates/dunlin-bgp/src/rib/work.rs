@@ -35,7 +35,17 @@ impl Rib {
     /// How many routes of a source there are.
     pub fn source_counts(&self, source: SourceId, afi: Afi) -> SourceCounts {
         let source = self.store.sources.find(source);
-        source.map_or_else(SourceCounts::default, |source| *source.counts.get(afi))
+        source.map_or_else(SourceCounts::default, |source| SourceCounts {
+            fresh: *source.fresh.get(afi),
+            ..*source.counts.get(afi)
+        })
+    }
+
+    /// Takes no more than so many prefixes of each family from a source in one session; what it has of them stays.
+    pub fn set_limit(&mut self, source: SourceId, limit: Option<u32>) {
+        if let Some(slot) = self.store.sources.find_mut(source) {
+            slot.limit = limit.unwrap_or(u32::MAX);
+        }
     }
 
     /// Notes what a new session found out about a source. Its paths are decided again, and judged again by
@@ -106,7 +116,7 @@ impl Rib {
             return;
         };
         let epoch = slot.epoch;
-        slot.epoch = epoch.wrapping_add(1);
+        slot.begin_epoch();
         for afi in Afi::ALL {
             *slot.live.get_mut(afi) = epoch;
         }
@@ -126,7 +136,7 @@ impl Rib {
         let Some(slot) = self.store.sources.find_mut(source) else {
             return;
         };
-        slot.epoch = slot.epoch.wrapping_add(1);
+        slot.begin_epoch();
         for afi in Afi::ALL {
             *slot.live.get_mut(afi) = slot.epoch;
         }

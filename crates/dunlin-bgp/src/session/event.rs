@@ -402,6 +402,19 @@ pub enum TransportError {
     /// TTL, TCP MD5 or another setting could not be applied; the connection was never used.
     #[error("the transport settings could not be applied (os error {0})")]
     Settings(i32),
+    /// The peer dialled from further away than ttlSecurity allows (RFC 5082); the connection was never used.
+    #[error(
+        "a connection came from more than {hops} links away, which ttlSecurity forbids: does the peer send with TTL 255, and is it so near?"
+    )]
+    TooFar {
+        /// How far away it may be.
+        hops: u8,
+    },
+    /// It is not known how far the peer dialled from, so ttlSecurity forbids the connection, which was never used.
+    #[error(
+        "how far a connection came from is not known, and ttlSecurity has to know: is the node under a SYN flood?"
+    )]
+    DistanceUnknown,
     /// Anything else, with the system's error number.
     #[error("os error {0}")]
     Os(i32),

@@ -129,6 +129,11 @@ impl Peer {
         ConnId(self.last_conn)
     }
 
+    /// Until when it is held back after failures, or by the core.
+    pub(super) fn held_until(&self) -> Option<Instant> {
+        self.damping.deadline()
+    }
+
     /// Whether it has any connection or dial.
     pub fn has_connections(&self) -> bool {
         !self.conns.is_empty()

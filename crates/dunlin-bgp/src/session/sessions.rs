@@ -392,9 +392,12 @@ impl Sessions {
             if hosted.peer.has_connections() {
                 origin.forget_at = None;
             } else {
-                let at = *origin
-                    .forget_at
-                    .get_or_insert_with(|| origin.linger.after(now));
+                let held = hosted.peer.held_until().filter(|_| origin.told);
+                let linger = origin.linger;
+                let at = origin.forget_at.get_or_insert_with(|| linger.after(now));
+                // As long as it is held back it is known: else it would come anew.
+                *at = (*at).max(held.unwrap_or(*at));
+                let at = *at;
                 if at <= now {
                     self.forget(peer);
                     return;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use dunlin_api::FieldChange;
 use dunlin_bgp::policy::{AttrEdits, CommunityValue};
 use dunlin_intent::{
-    Auth, BfdIntent, ExportFilter, GracefulRestart, ImportPolicy, NextHopMode, PeerIntent, Remote,
-    RemoteAsn, SessionIntent,
+    Auth, BfdIntent, ExportFilter, GracefulRestart, ImportPolicy, MaxPrefixes, NextHopMode,
+    PeerIntent, Remote, RemoteAsn, SessionIntent,
 };
 
 /// Collects differences.
@@ -98,6 +98,7 @@ pub(super) fn session(fields: &mut Fields, both: [&SessionIntent; 2]) {
         },
     );
     fields.optional("ebgpMultihop", both.map(|s| s.ebgp_multihop));
+    fields.optional("ttlSecurity.hops", both.map(|s| s.ttl_security_hops));
 }
 
 pub(super) fn restart(gr: &GracefulRestart) -> String {
@@ -109,6 +110,9 @@ pub(super) fn restart(gr: &GracefulRestart) -> String {
 pub(super) fn policy(fields: &mut Fields, both: [&PeerIntent; 2]) {
     fields.compare("bfdProfile", both.map(|p| p.bfd), |bfd| {
         bfd.as_ref().map(profile)
+    });
+    fields.compare("maxPrefixes", both.map(|p| p.max_prefixes), |max| {
+        max.as_ref().map(max_prefixes)
     });
     let both = both.map(|intent| &intent.policy);
     fields.compare("importFilter", both.map(|p| p.import.filter()), |filter| {
@@ -134,6 +138,17 @@ pub(super) fn policy(fields: &mut Fields, both: [&PeerIntent; 2]) {
     fields.compare("advertisements", both.map(|p| &p.export.originated), |_| {
         None
     });
+}
+
+fn max_prefixes(max: &MaxPrefixes) -> String {
+    let action = match max.restart_after {
+        Some(after) => format!("Reset for {} s", after.as_secs()),
+        None => "Warn".to_owned(),
+    };
+    format!(
+        "{}, a problem from {} on, then {action}",
+        max.limit, max.warning
+    )
 }
 
 fn profile(bfd: &BfdIntent) -> String {

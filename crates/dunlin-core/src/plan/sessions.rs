@@ -71,7 +71,9 @@ impl Draft<'_> {
                 let changes = !reasons.0.is_empty();
                 return changes.then(|| (SessionEffect::Changes, reasons.0, text(Some(*why))));
             }
-            (Ok(old), Ok(new)) if self.resets(party, old, new) => SessionEffect::Resets,
+            (Ok(old), Ok(new)) if self.resets(party, old, new) || self.exceeds(party, after) => {
+                SessionEffect::Resets
+            }
             (Ok(_), Ok(_)) if !reasons.0.is_empty() => SessionEffect::Changes,
             (Ok(_), Ok(_)) => SessionEffect::Policy,
         };
@@ -95,6 +97,14 @@ impl Draft<'_> {
     fn config(&self, wanted: &Wanted, intent: &PeerIntent) -> Option<Config> {
         let local = wanted.local.as_ref()?;
         Some(peer_config(intent, local.router_id, Restart::default()))
+    }
+
+    /// Whether the peer announces more already than it may then.
+    fn exceeds(&self, party: &Party<'_>, after: &PeerIntent) -> bool {
+        party
+            .peer
+            .and_then(|peer| self.core.family_in_excess(peer, after.max_prefixes))
+            .is_some()
     }
 
     /// Whether a session that is up ends because of what it stands on.

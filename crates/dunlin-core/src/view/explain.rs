@@ -284,6 +284,9 @@ impl Core {
         if let Some(bfd) = &neighbor.bfd {
             steps.push(super::bfd::explained(bfd, up));
         }
+        if let Some(limit) = &neighbor.max_prefixes {
+            steps.push(super::neighbors::limit_explained(limit));
+        }
         for counts in &neighbor.routes {
             let text = format!(
                 "{}: {} received, {} accepted, {} told",

@@ -1,9 +1,12 @@
-use dunlin_api::{FamilyCounts, Neighbor, NeighborCounters, NotificationSeen};
+use dunlin_api::{
+    FamilyCounts, Neighbor, NeighborCounters, NeighborLimit, NotificationSeen, Step, Verdict,
+};
 use dunlin_bgp::session::{Negotiated, PeerSnapshot};
 use dunlin_bgp::wire::Notification;
 use dunlin_intent::{Remote, RemoteAsn};
 use dunlin_net::{Afi, Instant};
 
+use super::explain::step;
 use super::{Seen, age_secs};
 use crate::core::Core;
 use crate::peers::Peer;
@@ -40,10 +43,8 @@ impl Core {
             keepalive_secs: session.timers.keepalive_secs,
             routes: self.family_counts(peer),
             stale: peer.stale_until.is_some(),
-            last_error: match (&peer.refused, &peer.reason) {
-                (Some(refused), _) => Some(refused.text()),
-                (None, reason) => reason.as_ref().map(ToString::to_string),
-            },
+            last_error: peer.last_error(),
+            max_prefixes: limit(seen.now, peer),
             bfd: self.neighbor_bfd(seen, peer),
             ..Neighbor::default()
         };
@@ -74,6 +75,41 @@ impl Core {
         });
         counts.collect()
     }
+}
+
+/// What is said of a limit, and what comes of it.
+pub(super) fn limit_explained(limit: &NeighborLimit) -> Step {
+    let then = match limit.restart_after_seconds {
+        Some(secs) => format!("more end the session for {secs} s"),
+        None => "more are a problem, and no more than that".to_owned(),
+    };
+    let text = format!("maxPrefixes: {} of each family; {then}", limit.limit);
+    match limit.held_down_seconds {
+        Some(secs) => {
+            let text = format!("{text}; exceeded, held down for {secs} s more");
+            step("session", Verdict::Stop, text)
+        }
+        None if !limit.near.is_empty() => step(
+            "session",
+            Verdict::Info,
+            format!("{text}; from {} on it is near", limit.warning),
+        ),
+        None => step("session", Verdict::Info, text),
+    }
+}
+
+fn limit(now: Instant, peer: &Peer) -> Option<NeighborLimit> {
+    let max = peer.intent.max_prefixes?;
+    let held = peer.announced.excess.map(|excess| excess.until.since(now));
+    let near = Afi::ALL.into_iter();
+    Some(NeighborLimit {
+        limit: max.limit,
+        warning: max.warning,
+        restart_after_seconds: max.restart_after.map(|after| after.as_secs()),
+        near: near.filter(|afi| *peer.announced.near.get(*afi)).collect(),
+        exceeded: peer.announced.exceeded,
+        held_down_seconds: held.map(|left| left.as_secs()),
+    })
 }
 
 fn negotiated(neighbor: &mut Neighbor, with: &Negotiated) {

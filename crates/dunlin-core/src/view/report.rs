@@ -72,10 +72,7 @@ impl Core {
             state: peer.state.to_string(),
             established: peer.is_established(),
             since_micros: peer.turned.as_micros(),
-            last_error: match (&peer.refused, &peer.reason) {
-                (Some(refused), _) => Some(refused.text()),
-                (None, reason) => reason.as_ref().map(ToString::to_string),
-            },
+            last_error: peer.last_error(),
             hold_time_secs: negotiated.map_or(timers.hold_time_secs, |with| with.hold_time_secs),
             keepalive_secs: negotiated
                 .map_or(timers.keepalive_secs, |with| with.keepalive_time_secs),

@@ -166,6 +166,7 @@ impl Core {
             problems.push(object_problem(problem));
         }
         self.peer_problems(&mut problems);
+        self.limit_problems(&mut problems);
         self.bfd_problems(seen.now, &mut problems);
         problems
     }
@@ -191,17 +192,47 @@ impl Core {
     fn peer_problems(&self, problems: &mut Vec<Problem>) {
         let down = |peer: &&&crate::peers::Peer| !peer.is_established() && !peer.is_range();
         for peer in self.peers.sorted().iter().filter(down).take(PROBLEMS_SHOWN) {
-            let why = match (&peer.refused, &peer.reason) {
-                (Some(refused), _) => refused.text(),
-                (None, Some(reason)) => reason.to_string(),
+            let Some(why) = peer.last_error() else {
                 // It has only just been tried for the first time.
-                (None, None) => continue,
+                continue;
             };
             problems.push(Problem {
                 object: peer.key().to_string(),
                 reason: "SessionDown".into(),
                 message: format!("the BGP session is {}: {why}", peer.state),
             });
+        }
+    }
+
+    /// Figures are left out: they change all the time, and `get neighbors` has them.
+    fn limit_problems(&self, problems: &mut Vec<Problem>) {
+        let mut shown = 0;
+        for peer in self.peers.sorted() {
+            let Some(max) = peer.intent.max_prefixes else {
+                continue;
+            };
+            for afi in Afi::ALL {
+                if !*peer.announced.near.get(afi) || shown == PROBLEMS_SHOWN {
+                    continue;
+                }
+                shown += 1;
+                let then = match max.restart_after {
+                    Some(after) => {
+                        format!("more end the session for {} s", after.as_secs())
+                    }
+                    None => "the session stays up, whatever comes".to_owned(),
+                };
+                problems.push(Problem {
+                    object: peer.key().to_string(),
+                    reason: "NearMaxPrefixes".into(),
+                    message: format!(
+                        "{} announces {} or more of the {} {afi} prefixes that maxPrefixes allows; {then}",
+                        peer.name(),
+                        max.warning,
+                        max.limit,
+                    ),
+                });
+            }
         }
     }
 

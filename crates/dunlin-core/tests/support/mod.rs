@@ -3,6 +3,7 @@
 pub(crate) mod bfd;
 mod delivery;
 mod fields;
+pub(crate) mod limits;
 pub(crate) mod many;
 pub(crate) mod plans;
 mod update;
@@ -10,12 +11,14 @@ mod update;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dunlin_api::{Answer, Query, Route, RouteFilter};
 use dunlin_bgp::policy::PeerType;
 use dunlin_bgp::session::{
     Command, ConnId, DownReason, Negotiated, PeerConfig, SessionEvent, TransportError,
 };
+use dunlin_bgp::wire::Notification;
 use dunlin_core::{Action, Core, CoreConfig, HealthPort, Input, Outside, Restart};
 use dunlin_dataplane::fib::BatchDone;
 use dunlin_dataplane::links::{Address, Link};
@@ -109,6 +112,10 @@ pub(crate) struct Bench {
     configs: BTreeMap<PeerId, Arc<PeerConfig>>,
     /// The peers that were told to stop.
     stopped: BTreeSet<PeerId>,
+    /// What sessions were ended with, and how long they are held down.
+    pub(crate) resets: Vec<(Notification, Duration)>,
+    /// How often a session was to be tried at once.
+    pub(crate) starts: usize,
     is_up: bool,
     sent: Vec<u8>,
     unwritten: usize,
@@ -156,6 +163,8 @@ impl Bench {
             peers: BTreeMap::new(),
             configs: BTreeMap::new(),
             stopped: BTreeSet::new(),
+            resets: Vec::new(),
+            starts: 0,
             is_up: false,
             sent: Vec::new(),
             unwritten: 0,
@@ -364,6 +373,12 @@ impl Bench {
             Action::Session(Command::Stop { peer, .. }) => {
                 self.stopped.insert(peer);
             }
+            Action::Session(Command::Reset {
+                notification,
+                idle_hold,
+                ..
+            }) => self.resets.push((notification, idle_hold)),
+            Action::Session(Command::Start { .. }) => self.starts += 1,
             Action::Session(Command::Send { bytes, .. }) => {
                 self.unwritten += bytes.len();
                 self.sent.extend_from_slice(&bytes);

@@ -419,6 +419,7 @@ impl Cluster {
             },
             bfd: self.bfd(settings.bfd_profile.as_ref()),
             reflector_client: false,
+            max_prefixes: None,
         })
     }
 
@@ -437,6 +438,7 @@ impl Cluster {
             },
             ebgp_multihop: None,
             add_path: AddPath::default(),
+            ttl_security_hops: None,
         }
     }
 }

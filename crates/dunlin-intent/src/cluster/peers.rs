@@ -8,7 +8,7 @@ use dunlin_bgp::policy::RejectReason;
 use dunlin_net::IpNet;
 
 use super::Cluster;
-use crate::configured::{Place, session};
+use crate::configured::{Place, max_prefixes, session};
 use crate::fact::{Kind, PeerFact};
 use crate::intent::{
     ExportFilter, ExportPolicy, ImportPolicy, PeerIntent, PeerKey, PolicyIntent, Remote,
@@ -227,6 +227,7 @@ impl Cluster {
             policy,
             bfd: self.bfd(configured.fact.bfd_profile.as_ref()),
             reflector_client: false,
+            max_prefixes: configured.fact.max_prefixes.as_ref().and_then(max_prefixes),
         })
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::fact::{GracefulRestartFact, MaxPrefixesFact, TimersFact};
+use crate::fact::{GracefulRestartFact, TimersFact};
 use crate::problem::Reason;
 use crate::selector::{Operator, Requirement, Selector};
 use dunlin_bgp::policy::PeerType;
@@ -184,16 +184,10 @@ fn a_value_that_makes_no_sense_refuses_the_peer() {
 #[test]
 fn a_field_that_is_not_built_refuses_the_peer_by_name() {
     type Change = fn(&mut PeerFact);
-    let table: [(Change, &str); 4] = [
-        (|f| f.local_asn = Some(Asn(1)), "spec.localASN"),
-        (|f| f.ttl_security_hops = Some(1), "spec.ttlSecurity"),
+    let table: [(Change, &str); 1] = [
         (
             |f| f.graceful_restart.long_lived_stale_secs = Some(1),
             "spec.gracefulRestart.longLivedStaleSeconds",
-        ),
-        (
-            |f| f.max_prefixes = Some(MaxPrefixesFact::default()),
-            "spec.maxPrefixes",
         ),
     ];
     for (change, field) in table {
@@ -220,4 +214,103 @@ fn a_malformed_field_is_told_once() {
         ];
     });
     assert_eq!(told.len(), 2, "{told:?}");
+}
+
+fn max(change: impl FnOnce(&mut MaxPrefixesFact)) -> impl FnOnce(&mut PeerFact) {
+    let mut max = MaxPrefixesFact {
+        limit: Some(1000),
+        ..MaxPrefixesFact::default()
+    };
+    change(&mut max);
+    |f| f.max_prefixes = Some(max)
+}
+
+#[test]
+fn a_limit_of_prefixes_says_when_it_is_near_and_what_then() {
+    let asked = |fact: MaxPrefixesFact| max_prefixes(&fact).expect("a limit");
+    let limit = |limit| MaxPrefixesFact {
+        limit: Some(limit),
+        ..MaxPrefixesFact::default()
+    };
+    let five_minutes = Some(Duration::from_secs(300));
+    let plain = asked(limit(1000));
+    assert_eq!(
+        (plain.limit, plain.warning, plain.restart_after),
+        (1000, 750, five_minutes)
+    );
+    // A share of little is not nothing, and one of much does not overflow.
+    assert_eq!(asked(limit(1)).warning, 1);
+    assert_eq!(asked(limit(u32::MAX)).warning, 3_221_225_471);
+    let all = asked(MaxPrefixesFact {
+        warning_percent: Some(100),
+        restart_after_secs: Some(1),
+        ..limit(u32::MAX)
+    });
+    assert_eq!(all.warning, u32::MAX);
+    assert_eq!(all.restart_after, Some(Duration::from_secs(1)));
+    let warn = asked(MaxPrefixesFact {
+        action: Some(MaxPrefixesAction::Warn),
+        ..limit(5)
+    });
+    assert_eq!(warn.restart_after, None);
+    accepted(max(|_| {}));
+    type Change = fn(&mut MaxPrefixesFact);
+    let refused: [(Change, &str); 6] = [
+        (|m| m.limit = None, "limit"),
+        (|m| m.limit = Some(0), "limit"),
+        (|m| m.warning_percent = Some(0), "warningPercent"),
+        (|m| m.warning_percent = Some(101), "warningPercent"),
+        (|m| m.restart_after_secs = Some(0), "restartAfterSeconds"),
+        (
+            |m| {
+                m.action = Some(MaxPrefixesAction::Warn);
+                m.restart_after_secs = Some(1);
+            },
+            "restartAfterSeconds",
+        ),
+    ];
+    for (change, field) in refused {
+        let field = format!("spec.maxPrefixes.{field}");
+        assert_eq!(faults(max(change)), [(Reason::Invalid, field)]);
+    }
+}
+
+#[test]
+fn ttl_security_is_a_distance_and_excludes_multihop() {
+    let session = accepted(|f| f.ttl_security_hops = Some(254));
+    assert_eq!(session.ttl_security_hops, Some(254));
+    for hops in [0, 255] {
+        let told = faults(|f| f.ttl_security_hops = Some(hops));
+        assert_eq!(
+            told,
+            [(Reason::Invalid, "spec.ttlSecurity.hops".to_owned())]
+        );
+    }
+    let both = faults(|f| {
+        f.ttl_security_hops = Some(2);
+        f.ebgp_multihop = Some(2);
+    });
+    assert_eq!(both, [(Reason::Invalid, "spec.ttlSecurity".to_owned())]);
+}
+
+#[test]
+fn a_local_as_is_another_than_the_peers() {
+    let session = accepted(|f| f.local_asn = Some(Asn(65100)));
+    assert_eq!(session.local_asn, Asn(65100));
+    assert_eq!(session.peer_type(), PeerType::External);
+    // The cluster's own says nothing new.
+    accepted(|f| f.local_asn = Some(Asn(64512)));
+    let refused = |change: fn(&mut PeerFact)| {
+        let told = faults(change);
+        assert_eq!(told, [(Reason::Invalid, "spec.localASN".to_owned())]);
+    };
+    refused(|f| f.local_asn = Some(Asn(0)));
+    refused(|f| {
+        f.peer_asn = Some(PeerAsn::Number(Asn(65100)));
+        f.local_asn = Some(Asn(65100));
+    });
+    refused(|f| {
+        f.peer_asn = Some(PeerAsn::Internal);
+        f.local_asn = Some(Asn(65100));
+    });
 }

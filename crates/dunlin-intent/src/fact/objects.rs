@@ -111,7 +111,7 @@ pub struct PeerFact {
     pub interface: Option<String>,
     /// The peer's AS. Required.
     pub peer_asn: Option<PeerAsn>,
-    /// Another AS number of ours toward this peer; not built yet.
+    /// Another AS number of ours toward this peer.
     pub local_asn: Option<Asn>,
     /// The address we dial from.
     pub source_address: Option<IpAddr>,
@@ -119,7 +119,7 @@ pub struct PeerFact {
     pub port: Option<u16>,
     /// The TTL of packets to an external peer that is not on a link of ours.
     pub ebgp_multihop: Option<u8>,
-    /// `ttlSecurity.hops`; not built yet.
+    /// `ttlSecurity.hops`: how far the peer's packets may come from.
     pub ttl_security_hops: Option<u8>,
     /// Timers of this peer.
     pub timers: TimersFact,
@@ -135,7 +135,7 @@ pub struct PeerFact {
     pub import_filter: Option<String>,
     /// The `BGPFilter` of what is told.
     pub export_filter: Option<String>,
-    /// `maxPrefixes`; not built yet.
+    /// How many prefixes the peer may announce.
     pub max_prefixes: Option<MaxPrefixesFact>,
     /// The next hop of what is told.
     pub next_hop: Option<NextHopMode>,
@@ -167,10 +167,24 @@ pub struct BfdProfileFact {
 /// `maxPrefixes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MaxPrefixesFact {
-    /// How many are accepted.
+    /// How many, in each family.
     pub limit: Option<u32>,
-    /// What happens then.
-    pub action: Option<String>,
+    /// `warningPercent`: from which share of the limit on the number is a problem.
+    pub warning_percent: Option<u8>,
+    /// What happens beyond.
+    pub action: Option<MaxPrefixesAction>,
+    /// `restartAfterSeconds`: how long the session is held down.
+    pub restart_after_secs: Option<u32>,
+}
+
+/// `maxPrefixes.action`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MaxPrefixesAction {
+    /// The session ends, and is held down for a while.
+    #[default]
+    Reset,
+    /// It is a problem and no more.
+    Warn,
 }
 
 /// `peerASN`.

@@ -7,6 +7,8 @@ pub enum EventReason {
     SessionEstablished,
     /// BGP sessions went down.
     SessionLost,
+    /// A peer announces nearly as many prefixes as it may.
+    NearMaxPrefixes,
     /// An object is refused, or something that it names is missing.
     ObjectRefused,
     /// An object names a Secret that is not there or holds no password.
@@ -29,9 +31,10 @@ pub enum EventReason {
 
 impl EventReason {
     /// All of them.
-    pub const ALL: [EventReason; 11] = [
+    pub const ALL: [EventReason; 12] = [
         EventReason::SessionEstablished,
         EventReason::SessionLost,
+        EventReason::NearMaxPrefixes,
         EventReason::ObjectRefused,
         EventReason::SecretMissing,
         EventReason::ObjectAccepted,
@@ -48,6 +51,7 @@ impl EventReason {
         match self {
             EventReason::SessionEstablished => "SessionEstablished",
             EventReason::SessionLost => "SessionLost",
+            EventReason::NearMaxPrefixes => "NearMaxPrefixes",
             EventReason::ObjectRefused => "ObjectRefused",
             EventReason::SecretMissing => "SecretMissing",
             EventReason::ObjectAccepted => "ObjectAccepted",
@@ -64,6 +68,7 @@ impl EventReason {
     pub fn is_warning(self) -> bool {
         match self {
             EventReason::SessionLost
+            | EventReason::NearMaxPrefixes
             | EventReason::ObjectRefused
             | EventReason::SecretMissing
             | EventReason::RouteInstallFailed
@@ -82,6 +87,7 @@ impl EventReason {
         match self {
             EventReason::SessionEstablished
             | EventReason::SessionLost
+            | EventReason::NearMaxPrefixes
             | EventReason::RouteInstallFailed
             | EventReason::StartedFromState
             | EventReason::NetworkAvailable => "Node",
@@ -101,6 +107,9 @@ impl EventReason {
             }
             EventReason::SessionLost => {
                 "BGP sessions that were up went down, and why: `kubectl get bgpnode NODE -o yaml` has the details."
+            }
+            EventReason::NearMaxPrefixes => {
+                "A peer announces nearly as many prefixes as its BGPPeer's maxPrefixes allows, or more where that ends no session."
             }
             EventReason::ObjectRefused => {
                 "The object, or a part of it, has no effect: the message names the field. Its condition Accepted is False."

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use dunlin_intent::{MaxPrefixesFact, NextHopMode, PeerAsn, PeerFact};
+use dunlin_intent::{MaxPrefixesAction, MaxPrefixesFact, NextHopMode, PeerAsn, PeerFact};
 use dunlin_net::{Afi, Asn};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
@@ -32,7 +32,8 @@ pub(super) struct Spec {
     #[serde(rename = "peerASN")]
     #[schemars(required)]
     peer_asn: Option<AsnSpec>,
-    /// Not built yet: giving it is a problem of the object.
+    /// Our AS number toward this router instead of that of the cluster, which the router never sees: what is told has this number
+    /// in its path, and a path with either of the two is a loop. Default that of the BGPConfiguration.
     #[serde(rename = "localASN")]
     #[schemars(range(min = 1), extend("x-kubernetes-validations" = cel::asn()))]
     local_asn: Option<u32>,
@@ -45,7 +46,7 @@ pub(super) struct Spec {
     /// The TTL toward an external router that is not on a link, 1 to 255. Default 1.
     #[schemars(range(min = 1))]
     ebgp_multihop: Option<u8>,
-    /// Not built yet: giving it is a problem of the object.
+    /// Packets that come from further than the router is are dropped (GTSM). Not with ebgpMultihop. Default any are taken.
     ttl_security: Option<TtlSecuritySpec>,
     /// Timers of this session. Default those of the BGPConfiguration.
     #[serde(default)]
@@ -68,7 +69,7 @@ pub(super) struct Spec {
     /// only advertisements are told.
     #[schemars(length(min = 1, max = cel::NAME_LEN))]
     export_filter: Option<String>,
-    /// Not built yet: giving it is a problem of the object.
+    /// How many prefixes the router may announce. Default any number.
     max_prefixes: Option<MaxPrefixesSpec>,
     /// Self announces routes with the node as next hop; Unchanged keeps that of learned routes. Default Self.
     next_hop: Option<NextHopSpec>,
@@ -99,6 +100,11 @@ fn spec_rules() -> serde_json::Value {
             Some(".ebgpMultihop"),
         ),
         (
+            "!has(self.ttlSecurity) || !has(self.ebgpMultihop)",
+            "its packets leave with TTL 255, and ebgpMultihop asks for another: give one of the two",
+            Some(".ttlSecurity"),
+        ),
+        (
             "!has(self.sourceAddress) || !has(self.peerAddress) || !isIP(self.sourceAddress) || \
              !isIP(self.peerAddress) || ip(self.sourceAddress).family() == ip(self.peerAddress).family()",
             "must be of the family of peerAddress",
@@ -116,16 +122,51 @@ struct TtlSecuritySpec {
     hops: u8,
 }
 
-/// How many prefixes are taken from the router.
+/// How many prefixes the router may announce, of each family. They are counted as they come, before any filter.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = max_prefixes_rules()))]
 struct MaxPrefixesSpec {
     /// How many.
-    #[schemars(range(min = 1))]
+    #[schemars(required, range(min = 1))]
     limit: Option<u32>,
-    /// What happens then.
-    #[schemars(length(max = 63))]
-    action: Option<String>,
+    /// From so many percent of the limit on the number is shown as a problem. Default 75.
+    #[schemars(range(min = 1, max = 100))]
+    warning_percent: Option<u8>,
+    /// What happens when more come. Reset ends the session, drops what the router announced, and holds the session down for
+    /// restartAfterSeconds; Warn only tells of it. Default Reset.
+    action: Option<MaxPrefixesActionSpec>,
+    /// How long the session is held down, 1 to 86400 seconds. Default 300.
+    #[schemars(range(min = 1, max = 86400))]
+    restart_after_seconds: Option<u32>,
+}
+
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+enum MaxPrefixesActionSpec {
+    Reset,
+    Warn,
+}
+
+fn max_prefixes_rules() -> serde_json::Value {
+    cel::rules(&[(
+        "!has(self.restartAfterSeconds) || !has(self.action) || self.action != 'Warn'",
+        "has no meaning with action Warn, which ends no session: remove it",
+        Some(".restartAfterSeconds"),
+    )])
+}
+
+impl From<MaxPrefixesSpec> for MaxPrefixesFact {
+    fn from(spec: MaxPrefixesSpec) -> MaxPrefixesFact {
+        MaxPrefixesFact {
+            limit: spec.limit,
+            warning_percent: spec.warning_percent,
+            action: spec.action.map(|action| match action {
+                MaxPrefixesActionSpec::Reset => MaxPrefixesAction::Reset,
+                MaxPrefixesActionSpec::Warn => MaxPrefixesAction::Warn,
+            }),
+            restart_after_secs: spec.restart_after_seconds,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
@@ -238,10 +279,7 @@ impl Spec {
             address_families: families,
             import_filter: self.import_filter,
             export_filter: self.export_filter,
-            max_prefixes: self.max_prefixes.map(|max| MaxPrefixesFact {
-                limit: max.limit,
-                action: max.action,
-            }),
+            max_prefixes: self.max_prefixes.map(Into::into),
             next_hop: self.next_hop.map(|mode| match mode {
                 NextHopSpec::SelfAddress => NextHopMode::SelfAddress,
                 NextHopSpec::Unchanged => NextHopMode::Unchanged,

@@ -91,6 +91,16 @@ impl Netns {
         self.run(&format!("ip link set {there} up"));
     }
 
+    /// A link from there to another.
+    pub(crate) fn link_to(&self, other: &Netns, here: &str, there: &str) {
+        let pid = other.pid();
+        self.run(&format!(
+            "ip link add {here} type veth peer name {there} netns {pid}"
+        ));
+        self.run(&format!("ip link set {here} up"));
+        other.run(&format!("ip link set {there} up"));
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.holder.id()
     }

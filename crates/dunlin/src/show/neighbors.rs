@@ -117,6 +117,24 @@ fn note(n: &Neighbor, up: bool) -> Cell {
         let why = why.unwrap_or("the peer has not been heard");
         return Cell::new(Tone::Warn, format!("BFD {}: {why}", bfd.state));
     }
+    if let Some(limit) = n
+        .max_prefixes
+        .as_ref()
+        .filter(|limit| !limit.near.is_empty())
+    {
+        let near: Vec<String> = n
+            .routes
+            .iter()
+            .filter(|counts| limit.near.contains(&counts.family))
+            .map(|counts| {
+                format!(
+                    "{} of {} {} prefixes",
+                    counts.received, limit.limit, counts.family
+                )
+            })
+            .collect();
+        return Cell::new(Tone::Warn, format!("{} (maxPrefixes)", near.join(", ")));
+    }
     let faults = n.counters.treated_as_withdraw + n.counters.attributes_discarded;
     if faults > 0 {
         return Cell::new(Tone::Warn, format!("{faults} faulty UPDATEs (RFC 7606)"));

@@ -62,6 +62,9 @@ pub(crate) struct Speaker {
     pub(crate) router_id: Option<Ipv4Addr>,
     /// The TCP MD5 password.
     pub(crate) password: Option<String>,
+    /// It sends with TTL 255 and takes nothing less (RFC 5082).
+    #[serde(default)]
+    pub(crate) ttl_security: bool,
     /// It watches the agent by BFD, three packets each so many milliseconds.
     pub(crate) bfd_millis: Option<u32>,
     /// It waits to be called.

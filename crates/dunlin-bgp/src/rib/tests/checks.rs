@@ -165,6 +165,12 @@ impl Harness {
                     .collect();
                 let counts = self.rib.source_counts(id, afi);
                 assert_eq!(counts.received as usize, of_source.len());
+                let fresh = self
+                    .naive
+                    .routes
+                    .iter()
+                    .filter(|(key, route)| key.1 == id && here(&key.0) && !route.stale);
+                assert_eq!(counts.fresh as usize, fresh.count());
                 let accepted = of_source
                     .iter()
                     .filter(|&&net| self.naive.accepted(&self.facts, net, id).is_some());

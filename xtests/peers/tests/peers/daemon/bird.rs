@@ -83,7 +83,7 @@ fn config(daemon: &Daemon) -> String {
         text,
         "protocol bgp peer {{\n  local {} as {};\n  neighbor {} {};\n  direct; hold time {}; {restart}\n  \
          connect delay time 1; connect retry time 2; error wait time 1, 2; error forget time 1;\n  \
-         enable as4 {};\n{}{}{bfd}{channels}}}\n",
+         enable as4 {};\n{}{}{}{bfd}{channels}}}\n",
         daemon.local(),
         speaker.asn,
         daemon.peer(),
@@ -92,6 +92,11 @@ fn config(daemon: &Daemon) -> String {
         if speaker.two_octet { "off" } else { "on" },
         password.unwrap_or_default(),
         if speaker.passive { "  passive;\n" } else { "" },
+        if speaker.ttl_security {
+            "  ttl security on;\n"
+        } else {
+            ""
+        },
     );
     text
 }

@@ -82,6 +82,9 @@ fn config(daemon: &Daemon) -> String {
     if let Some(password) = &speaker.password {
         let _ = writeln!(text, " neighbor {peer} password {password}");
     }
+    if speaker.ttl_security {
+        let _ = writeln!(text, " neighbor {peer} ttl-security hops 1");
+    }
     if speaker.bfd_millis.is_some() {
         let _ = writeln!(text, " neighbor {peer} bfd profile fast");
     }

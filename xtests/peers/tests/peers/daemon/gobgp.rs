@@ -65,6 +65,9 @@ fn config(daemon: &Daemon) -> String {
         (speaker.hold_secs / 3).max(1),
         speaker.passive,
     );
+    if speaker.ttl_security {
+        text += "[neighbors.ttl-security.config]\nenabled = true\nttl-min = 255\n";
+    }
     if let Some(secs) = speaker.graceful_restart_secs {
         let _ = write!(
             text,

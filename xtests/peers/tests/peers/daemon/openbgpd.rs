@@ -39,7 +39,13 @@ fn config(daemon: &Daemon) -> String {
     );
     if speaker.asn != speaker.peer_asn {
         // Else it puts its own address of the family, which it does not know, in the place of the next hop.
-        text += "  multihop 2\n  set nexthop no-modify\n";
+        text += "  set nexthop no-modify\n";
+        // It has the one or the other.
+        text += if speaker.ttl_security {
+            "  ttl-security yes\n"
+        } else {
+            "  multihop 2\n"
+        };
     }
     if speaker.two_octet {
         text += "  announce as-4byte no\n";

@@ -1,0 +1,45 @@
+//! What a router announces, takes back and keeps.
+
+use dunlin_api::SessionEffect;
+use dunlin_bgp::session::{DownReason, SessionEvent, StaleInfo, TransportError};
+use dunlin_core::{PlanStep, PlannedChange};
+use dunlin_intent::Fact;
+use dunlin_net::{Ipv4Net, PerFamily};
+
+use super::{Bench, CONN, update};
+
+impl Bench {
+    /// The router takes these prefixes back.
+    pub(crate) fn withdraws(&mut self, nets: &[&str]) {
+        let peer = self.router.expect("the router is wanted");
+        let nets: Vec<Ipv4Net> = nets.iter().map(|net| net.parse().unwrap()).collect();
+        let batch = update::withdraw(nets);
+        let conn = CONN;
+        self.session(SessionEvent::Routes { peer, conn, batch });
+    }
+
+    /// The router goes, to come back soon.
+    pub(crate) fn restarts(&mut self) {
+        let peer = self.router.expect("the router is wanted");
+        self.session(SessionEvent::Down {
+            peer,
+            conn: CONN,
+            reason: DownReason::Transport(TransportError::Eof),
+            stale: Some(StaleInfo {
+                restart_time_secs: 120,
+                families: PerFamily { v4: true, v6: true },
+            }),
+        });
+    }
+
+    /// How many sessions a plan of this says would be reset.
+    pub(crate) fn plan_resets(&self, fact: Fact) -> usize {
+        let change = PlannedChange::Apply(fact);
+        let plan = self.plan(vec![PlanStep { change, at: None }]);
+        let sessions = plan.sessions.items.into_iter();
+        sessions
+            .filter(|group| group.effect == SessionEffect::Resets)
+            .map(|group| group.peers.items.len())
+            .sum()
+    }
+}
