@@ -184,12 +184,10 @@ fn a_value_that_makes_no_sense_refuses_the_peer() {
 #[test]
 fn a_field_that_is_not_built_refuses_the_peer_by_name() {
     type Change = fn(&mut PeerFact);
-    let table: [(Change, &str); 1] = [
-        (
-            |f| f.graceful_restart.long_lived_stale_secs = Some(1),
-            "spec.gracefulRestart.longLivedStaleSeconds",
-        ),
-    ];
+    let table: [(Change, &str); 1] = [(
+        |f| f.graceful_restart.long_lived_stale_secs = Some(1),
+        "spec.gracefulRestart.longLivedStaleSeconds",
+    )];
     for (change, field) in table {
         assert_eq!(faults(change), [(Reason::Unsupported, field.to_owned())]);
     }

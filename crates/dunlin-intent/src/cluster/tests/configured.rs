@@ -355,7 +355,7 @@ fn a_node_is_no_router() {
 #[test]
 fn a_refused_peer_is_not_had_and_stops_no_other() {
     let cluster = with([
-        router(|f| f.ttl_security_hops = Some(1)),
+        router(|f| f.ttl_security_hops = Some(0)),
         router(|f| {
             f.name = "other".to_owned();
             f.peer_address = Some(addr("192.0.2.253"));
@@ -364,7 +364,7 @@ fn a_refused_peer_is_not_had_and_stops_no_other() {
     assert!(told(&cluster, "router").is_none() && told(&cluster, "other").is_some());
     assert_eq!(
         reasons(&cluster),
-        [problem("BGPPeer/router", Reason::Unsupported)]
+        [problem("BGPPeer/router", Reason::Invalid)]
     );
 }
 
