@@ -44,7 +44,7 @@ pub use status::{
 };
 pub use tables::{
     AdvertisedTo, Advertisement, FamilyCounts, Neighbor, NeighborCounters, NeighborLimit, Node,
-    NotificationSeen, Path, Route, RouteState,
+    NotificationSeen, Path, Route, RouteState, ToldPath,
 };
 
 #[cfg(test)]

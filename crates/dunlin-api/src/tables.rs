@@ -126,12 +126,15 @@ pub struct NeighborCounters {
 pub struct FamilyCounts {
     /// Which family.
     pub family: Afi,
-    /// Prefixes received.
+    /// Paths received: as many as prefixes, but where the session carries several of one (RFC 7911).
     pub received: u64,
     /// Of those, accepted.
     pub accepted: u64,
-    /// Prefixes told to the peer.
+    /// Paths told to the peer.
     pub advertised: u64,
+    /// Paths not taken, in all, since a prefix had as many as are taken from one peer.
+    #[serde(default)]
+    pub refused: u64,
     /// Whether End-of-RIB has come.
     pub end_of_rib_received: bool,
 }
@@ -180,6 +183,9 @@ pub struct Path {
     pub from: String,
     /// The neighbor's address.
     pub address: Option<IpAddr>,
+    /// The path identifier it came with (RFC 7911), where the session carries them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_id: Option<u32>,
     /// The next hop.
     pub next_hop: Option<IpAddr>,
     /// The interface it resolves to.
@@ -231,8 +237,23 @@ pub struct AdvertisedTo {
     pub advertised: bool,
     /// Why not.
     pub reason: Option<String>,
+    /// The next hop told; of several paths, that of the best.
+    pub next_hop: Option<IpAddr>,
+    /// The paths told, best first, where the session carries several of a prefix (RFC 7911).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<ToldPath>,
+}
+
+/// One of several paths of a prefix that are told to a neighbor.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ToldPath {
+    /// The path identifier.
+    pub id: u32,
     /// The next hop told.
     pub next_hop: Option<IpAddr>,
+    /// Whether it has been told.
+    pub advertised: bool,
 }
 
 /// A node of the cluster, as this agent sees it.

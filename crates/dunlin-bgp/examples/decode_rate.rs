@@ -102,6 +102,7 @@ fn encode<F: Sample>(sets: &[Vec<u8>]) -> Vec<u8> {
         prepend_local_asn: true,
         four_octet_as: true,
         extended_message: false,
+        add_path: PerFamily::default(),
     };
     let writer = UpdateWriter::new(&encoding);
     let mut out = Vec::with_capacity(32 << 20);
@@ -129,6 +130,7 @@ fn decode(mut stream: &[u8]) -> u32 {
         peer_type: PeerType::External,
         four_octet_as: true,
         families: PerFamily { v4: true, v6: true },
+        add_path: PerFamily::default(),
         extended_next_hop: false,
         enforce_first_as: Some(Asn(65_000)),
         hash_seed: 1,

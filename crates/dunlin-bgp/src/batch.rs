@@ -62,6 +62,8 @@ pub struct RouteBatch {
     pub items: Vec<BatchItem>,
     /// The prefixes that items of each family index.
     pub nlri: PerFamily<Vec<Ipv4Net>, Vec<Ipv6Net>>,
+    /// The path identifier of each prefix (RFC 7911 3), where the session carries them; else empty.
+    pub path_ids: PerFamily<Vec<u32>>,
 }
 
 impl RouteBatch {
@@ -90,6 +92,8 @@ impl RouteBatch {
         self.items.clear();
         self.nlri.v4.clear();
         self.nlri.v6.clear();
+        self.path_ids.v4.clear();
+        self.path_ids.v6.clear();
     }
 }
 

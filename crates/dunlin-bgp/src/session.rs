@@ -14,7 +14,7 @@ mod sessions;
 mod stats;
 
 pub use config::{
-    ConfigError, GracefulRestart, Offer, Password, PeerConfig, Remote, RemoteAsn, Timers,
+    AddPath, ConfigError, GracefulRestart, Offer, Password, PeerConfig, Remote, RemoteAsn, Timers,
     Transport, Ttl,
 };
 pub use event::{

@@ -70,6 +70,7 @@ fn key() -> GroupKey {
             prepend_local_asn: true,
             four_octet_as: true,
             extended_message: false,
+            add_path: PerFamily::default(),
         },
         reflector_client: false,
         families: PerFamily {

@@ -12,11 +12,15 @@ use dunlin_bgp::wire::{
 };
 use dunlin_net::{Afi, Asn, PerFamily, RouterId, V4, V6};
 
-fn context(four_octet_as: bool, peer_type: PeerType) -> DecodeContext {
+fn context(four_octet_as: bool, peer_type: PeerType, add_path: bool) -> DecodeContext {
     DecodeContext {
         peer_type,
         four_octet_as,
         families: PerFamily { v4: true, v6: true },
+        add_path: PerFamily {
+            v4: add_path,
+            v6: add_path,
+        },
         extended_next_hop: true,
         enforce_first_as: None,
         hash_seed: 1,
@@ -30,6 +34,7 @@ fn encoding(four_octet_as: bool, peer_type: PeerType) -> ExportEncoding {
         prepend_local_asn: peer_type == PeerType::External,
         four_octet_as,
         extended_message: true,
+        add_path: PerFamily::default(),
     }
 }
 
@@ -112,9 +117,9 @@ pub fn fuzz_notification(body: &[u8]) {
 
 /// The body of an UPDATE, from peers of every kind.
 pub fn fuzz_update(body: &[u8]) {
-    for four_octet_as in [true, false] {
+    for (four_octet_as, add_path) in [(true, false), (false, true), (true, true)] {
         for peer_type in [PeerType::Internal, PeerType::External] {
-            let ctx = context(four_octet_as, peer_type);
+            let ctx = context(four_octet_as, peer_type, add_path);
             let mut batch = RouteBatch::default();
             match decode_update(&ctx, body, &mut batch) {
                 Ok(judgement) => check_batch(&ctx, body, &judgement, &batch),
@@ -130,6 +135,8 @@ pub fn fuzz_update(body: &[u8]) {
 fn check_batch(ctx: &DecodeContext, body: &[u8], judgement: &UpdateJudgement, batch: &RouteBatch) {
     let told = batch.nlri.v4.len() + batch.nlri.v6.len();
     assert_eq!(told as u32, judgement.announced + judgement.withdrawn);
+    let ids = batch.path_ids.v4.len() + batch.path_ids.v6.len();
+    assert_eq!(ids, if ctx.add_path.v4 { told } else { 0 });
     assert!(told <= body.len() && batch.items.len() <= 4);
     assert!(batch.attr_bytes.len() <= 2 * body.len() + 16);
     let worst = judgement.findings.iter().map(|it| it.disposition).max();
@@ -190,7 +197,7 @@ fn check_canonical(ctx: &DecodeContext, bytes: &[u8]) {
     {
         return;
     }
-    let ctx = context(ctx.four_octet_as, PeerType::Internal);
+    let ctx = context(ctx.four_octet_as, PeerType::Internal, false);
     let mut batch = RouteBatch::default();
     let judgement = decode_update(&ctx, &stream[19..], &mut batch).expect("ours is good");
     assert_eq!(judgement.findings.as_slice(), []);
@@ -334,6 +341,11 @@ fn corpus() -> Vec<Vec<u8>> {
             let told = writer.announce::<V4>(&encoded, &next_hop, v4_nets, &mut out);
             assert_eq!(told, Ok(1));
             add(&out);
+            out = Vec::new();
+            let paths = (1..).zip(v4_nets);
+            let told = writer.announce_paths::<V4>(&encoded, &next_hop, paths, &mut out);
+            assert_eq!(told, Ok(1));
+            add(&out);
             (encoded, out) = (Vec::new(), Vec::new());
             encode_attrs::<V6>(&route, &encoding, &mut encoded);
             let told = writer.announce::<V6>(&encoded, &v6, v6_nets, &mut out);
@@ -341,6 +353,9 @@ fn corpus() -> Vec<Vec<u8>> {
             writer.withdraw::<V6>(v6_nets, &mut out);
             writer.withdraw::<V4>(v4_nets, &mut out);
             UpdateWriter::end_of_rib(Afi::Ipv6, &mut out);
+            add(&out);
+            out = Vec::new();
+            writer.withdraw_paths::<V6>((1..).zip(v6_nets), &mut out);
             add(&out);
         }
     }
@@ -401,11 +416,13 @@ fn the_corpus_itself_is_good() {
             .expect("it is whole");
         let good = match first.kind {
             MessageType::Open => Open::parse(first.body).is_ok(),
-            MessageType::Update => [true, false].into_iter().any(|four_octet_as| {
-                let ctx = context(four_octet_as, PeerType::Internal);
-                decode_update(&ctx, first.body, &mut RouteBatch::default())
-                    .is_ok_and(|judgement| judgement.findings.is_empty())
-            }),
+            MessageType::Update => [(true, false), (false, false), (true, true)]
+                .into_iter()
+                .any(|(four_octet_as, add_path)| {
+                    let ctx = context(four_octet_as, PeerType::Internal, add_path);
+                    decode_update(&ctx, first.body, &mut RouteBatch::default())
+                        .is_ok_and(|judgement| judgement.findings.is_empty())
+                }),
             _ => true,
         };
         assert!(good, "{message:x?}");

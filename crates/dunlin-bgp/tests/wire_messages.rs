@@ -235,16 +235,14 @@ fn an_open_says_what_was_offered() {
 }
 
 #[test]
-fn a_family_of_add_path_with_an_unknown_mode_is_ignored() {
+fn add_path_with_an_unknown_mode_is_as_good_as_not_understood() {
     let body = [
         4, 0xfd, 0xe9, 0, 90, 192, 0, 2, 1, 12, 2, 10, 69, 8, 0, 1, 1, 4, 0, 2, 1, 3,
     ];
     let open = Open::parse(&body).expect("it is good");
-    let family = AddPathFamily {
-        family: AfiSafi::unicast(Afi::Ipv6),
-        mode: AddPathMode::Both,
-    };
-    assert_eq!(open.capabilities, [Capability::AddPath(vec![family])]);
+    let value = vec![0, 1, 1, 4, 0, 2, 1, 3];
+    assert_eq!(open.capabilities, [Capability::Unknown { code: 69, value }]);
+    assert_eq!(open.add_path(AfiSafi::unicast(Afi::Ipv6)), None);
 }
 
 #[test]

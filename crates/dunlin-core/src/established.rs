@@ -46,6 +46,7 @@ pub(crate) fn group_key(
             prepend_local_asn: negotiated.peer_type == PeerType::External,
             four_octet_as: negotiated.four_octet_as,
             extended_message: negotiated.extended_message,
+            add_path: negotiated.sends_paths(),
         },
         reflector_client: peer.intent.reflector_client,
         families: negotiated.families,

@@ -71,6 +71,14 @@ pub(crate) fn peer_config(
         v4: wanted.families.contains(&Afi::Ipv4),
         v6: wanted.families.contains(&Afi::Ipv6),
     };
+    let add_path = session::AddPath {
+        send: wanted.add_path.send,
+        receive: wanted.add_path.receive,
+    };
+    config.add_path = PerFamily {
+        v4: add_path,
+        v6: add_path,
+    };
     config.graceful_restart = wanted.graceful_restart.map(|gr| session::GracefulRestart {
         restart_time_secs: gr.restart_secs,
         notification: gr.notification,

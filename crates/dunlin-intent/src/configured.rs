@@ -79,7 +79,7 @@ pub(crate) fn session(
                 graceful_restart: graceful_restart(restart, false),
                 auth: Auth::None,
                 ebgp_multihop: fact.ebgp_multihop,
-                add_path: AddPath::default(),
+                add_path: add_path(fact),
                 ttl_security_hops: fact.ttl_security_hops,
             },
         )),
@@ -88,6 +88,15 @@ pub(crate) fn session(
     match session {
         Some(session) if faults.problems.is_empty() => Ok(session),
         _ => Err(faults.problems),
+    }
+}
+
+/// A client is told all paths, and may tell all, unless said otherwise.
+fn add_path(fact: &PeerFact) -> AddPath {
+    let client = fact.reflector_client == Some(true);
+    AddPath {
+        send: fact.add_path.send.unwrap_or(client),
+        receive: fact.add_path.receive.unwrap_or(client),
     }
 }
 
@@ -166,6 +175,14 @@ fn remote_asn(fact: &PeerFact, settings: &Settings, faults: &mut Faults) -> Opti
             None
         }
     };
+    if fact.reflector_client == Some(true)
+        && remote_asn.is_some_and(|asn| asn != RemoteAsn::Exactly(settings.asn))
+    {
+        faults.invalid(
+            "spec.reflectorClient",
+            "has no meaning with a router of another AS: remove it",
+        );
+    }
     if let Some(ttl) = fact.ebgp_multihop {
         if ttl == 0 {
             faults.invalid("spec.ebgpMultihop", "0 is no TTL: give 1 to 255");

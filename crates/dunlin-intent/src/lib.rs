@@ -27,13 +27,13 @@ pub use cluster::{
     ServiceCounts, ServiceView, SubnetStanding, WithheldReason,
 };
 pub use fact::{
-    AddressRange, AdvertisementFact, Attributes, BfdProfileFact, Choice, ConfigurationFact,
-    EndpointFact, EndpointPortFact, EndpointSliceFact, Fact, FilterFact, FilterRuleFact,
-    GracefulRestartFact, IngressFact, IpFamilyPolicy, Key, Kind, Malformed, MaxPrefixesAction,
-    MaxPrefixesFact, NamespaceFact, NamespacedName, NodeFact, PeerAsn, PeerFact, PodEgressFact,
-    PoolFact, Prepend, Protocol, ReflectorsFact, Secret, SecretFact, SecretRef, ServiceAddressKind,
-    ServiceCidrFact, ServiceFact, ServicePortFact, ServiceType, ServicesFact, SourceEvent,
-    TimersFact, Timestamp, TopologyMode, TrafficDistribution, TrafficPolicy,
+    AddPathFact, AddressRange, AdvertisementFact, Attributes, BfdProfileFact, Choice,
+    ConfigurationFact, EndpointFact, EndpointPortFact, EndpointSliceFact, Fact, FilterFact,
+    FilterRuleFact, GracefulRestartFact, IngressFact, IpFamilyPolicy, Key, Kind, Malformed,
+    MaxPrefixesAction, MaxPrefixesFact, NamespaceFact, NamespacedName, NodeFact, PeerAsn, PeerFact,
+    PodEgressFact, PoolFact, Prepend, Protocol, ReflectorsFact, Secret, SecretFact, SecretRef,
+    ServiceAddressKind, ServiceCidrFact, ServiceFact, ServicePortFact, ServiceType, ServicesFact,
+    SourceEvent, TimersFact, Timestamp, TopologyMode, TrafficDistribution, TrafficPolicy,
 };
 pub use filters::MAX_FILTER_RULES;
 pub use intent::{

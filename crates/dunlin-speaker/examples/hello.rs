@@ -90,6 +90,7 @@ fn our_routes(negotiated: &Negotiated) -> (Vec<u8>, u32) {
         prepend_local_asn: negotiated.peer_type == PeerType::External,
         four_octet_as: negotiated.four_octet_as,
         extended_message: negotiated.extended_message,
+        add_path: negotiated.sends_paths(),
     };
     let mut bytes = Vec::new();
     let mut messages = 0;

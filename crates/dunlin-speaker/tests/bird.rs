@@ -179,6 +179,7 @@ fn announce<F: Family>(net: &str, next_hop: &str, agreed: &Negotiated, out: &mut
         prepend_local_asn: true,
         four_octet_as: agreed.four_octet_as,
         extended_message: agreed.extended_message,
+        add_path: agreed.sends_paths(),
     };
     let canonical = AttrBuilder::originated(Origin::Igp).build();
     let next_hop = NextHop::new(ip(next_hop));

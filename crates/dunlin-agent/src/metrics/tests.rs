@@ -64,6 +64,7 @@ fn full() -> Metrics {
             received: 7,
             accepted: 6,
             advertised: 5,
+            refused: 0,
             end_of_rib_received: true,
         }],
         ..Neighbor::default()

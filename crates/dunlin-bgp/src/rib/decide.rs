@@ -1,6 +1,6 @@
 //! The decision process (RFC 4271 9.1.2.2 with RFC 4456 9): which path of a prefix is the best, and which share its traffic.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::net::IpAddr;
 
 use dunlin_net::{Afi, Family};
@@ -35,6 +35,8 @@ pub enum DecisionStep {
     ClusterListLength,
     /// Another comes from a lower peer address (9.1.2.2 g).
     PeerAddress,
+    /// Another of the same peer has a lower path identifier (RFC 7911).
+    PathIdentifier,
 }
 
 /// What is compared of an eligible path.
@@ -49,6 +51,14 @@ pub(super) struct Candidate {
     router_id: u32,
     peer_addr: IpAddr,
     source: SourceId,
+    path_id: u32,
+}
+
+impl Candidate {
+    /// Whose route it is and where it leads: of paths that agree in both, the first is as good as all.
+    pub(super) fn way(&self) -> (u32, u32) {
+        (self.router_id, self.hop)
+    }
 }
 
 pub(super) type Candidates = SmallVec<[Candidate; 4]>;
@@ -89,8 +99,9 @@ fn tie_break(a: &Candidate, b: &Candidate) -> Step {
             x.cluster_len.cmp(&y.cluster_len),
             DecisionStep::ClusterListLength,
         ),
+        (address, DecisionStep::PeerAddress),
     ])
-    .unwrap_or((address, DecisionStep::PeerAddress))
+    .unwrap_or((a.path_id.cmp(&b.path_id), DecisionStep::PathIdentifier))
 }
 
 fn after_med(a: &Candidate, b: &Candidate) -> Step {
@@ -103,11 +114,6 @@ fn beats_without_med(a: &Candidate, b: &Candidate) -> bool {
         .unwrap_or_else(|| after_med(a, b))
         .0
         .is_lt()
-}
-
-/// Whether `b` takes `a` out of the race by MULTI_EXIT_DISC.
-fn med_loses(a: &Candidate, b: &Candidate) -> bool {
-    a.key.neighbor_asn == b.key.neighbor_asn && a.key.med > b.key.med
 }
 
 /// What became of each candidate: in order of `candidates`, `None` for the best one.
@@ -133,22 +139,10 @@ pub(super) fn rank(candidates: &[Candidate]) -> Ranking {
     for (at, candidate) in candidates.iter().enumerate() {
         lost[at] = before_med(lead, candidate).map(|step| step.1);
     }
-    let survivors = lost.clone();
-    let alive = |lost: &[Option<DecisionStep>]| -> SmallVec<[usize; 4]> {
-        (0..candidates.len())
-            .filter(|&at| lost[at].is_none())
-            .collect()
-    };
-    for &at in &alive(&survivors) {
-        let rivals = alive(&survivors);
-        if rivals
-            .iter()
-            .any(|&rival| med_loses(&candidates[at], &candidates[rival]))
-        {
-            lost[at] = Some(DecisionStep::Med);
-        }
-    }
-    let rest = alive(&lost);
+    lose_by_med(candidates, &mut lost);
+    let rest: SmallVec<[usize; 4]> = (0..candidates.len())
+        .filter(|&at| lost[at].is_none())
+        .collect();
     let best = rest.iter().copied().reduce(|a, b| {
         if after_med(&candidates[b], &candidates[a]).0.is_lt() {
             b
@@ -164,6 +158,42 @@ pub(super) fn rank(candidates: &[Candidate]) -> Ranking {
         }
     }
     Ranking { best, lost }
+}
+
+/// Takes those out of the race that have a rival through the same neighbouring AS with a lower MULTI_EXIT_DISC.
+fn lose_by_med(candidates: &[Candidate], lost: &mut [Option<DecisionStep>]) {
+    let mut least: SmallVec<[(u32, u32); 4]> = candidates
+        .iter()
+        .zip(lost.iter())
+        .filter(|(_, lost)| lost.is_none())
+        .map(|(candidate, _)| (candidate.key.neighbor_asn, candidate.key.med))
+        .collect();
+    least.sort_unstable();
+    least.dedup_by_key(|entry| entry.0);
+    for (candidate, lost) in candidates.iter().zip(lost) {
+        let rival = least.binary_search_by_key(&candidate.key.neighbor_asn, |entry| entry.0);
+        if lost.is_none() && rival.is_ok_and(|at| least[at].1 < candidate.key.med) {
+            *lost = Some(DecisionStep::Med);
+        }
+    }
+}
+
+/// All candidates, the best one first: those that share its traffic next, then those that lost later before those that
+/// lost earlier. The order does not depend on that of the candidates.
+pub(super) fn by_preference(candidates: &[Candidate]) -> SmallVec<[usize; 4]> {
+    let lost = rank(candidates).lost;
+    let mut order: SmallVec<[usize; 4]> = (0..candidates.len()).collect();
+    order.sort_unstable_by(|&a, &b| {
+        // Up to the interior cost all that share the traffic are equal.
+        let place = |at: usize| {
+            let step = lost[at].map(|step| step.min(DecisionStep::RouterId));
+            (step.is_some(), Reverse(step))
+        };
+        let (x, y) = (&candidates[a], &candidates[b]);
+        let step = || before_med(x, y).unwrap_or_else(|| after_med(x, y)).0;
+        place(a).cmp(&place(b)).then_with(step)
+    });
+    order
 }
 
 /// Which candidates share the traffic: those that lost to the best one only after the interior cost.
@@ -196,13 +226,20 @@ impl Store {
 
     /// The path as a candidate, if it is eligible.
     #[inline]
-    pub(super) fn candidate(&self, afi: Afi, number: u32, path: &Path) -> Option<Candidate> {
-        if !self.is_eligible(afi, path) {
+    pub(super) fn candidate<F: Family>(
+        &self,
+        table: &Table<F>,
+        number: u32,
+        path: &Path,
+    ) -> Option<Candidate> {
+        if !self.is_eligible(F::AFI, path) {
             return None;
         }
         let set = self.attrs.get(path.used()?);
         let peer_type = self.sources.get(path.source).info.peer_type;
-        Some(self.compared(number, path.source, peer_type, (set.hop, set.key)))
+        let path_id = table.path_id(number, path);
+        let route = (set.hop, set.key, path_id);
+        Some(self.compared(number, path.source, peer_type, route))
     }
 
     /// What is compared of a path from such a session, with these attributes.
@@ -212,7 +249,7 @@ impl Store {
         number: u32,
         source: SourceId,
         peer_type: PeerType,
-        (hop, key): (u32, DecisionKey),
+        (hop, key, path_id): (u32, DecisionKey, Option<u32>),
     ) -> Candidate {
         let info = &self.sources.get(source).info;
         let local = info.is_local();
@@ -230,13 +267,14 @@ impl Store {
             },
             peer_addr: info.remote_addr,
             source,
+            path_id: path_id.unwrap_or(0),
         }
     }
 
     pub(super) fn candidates<F: Family>(&self, table: &Table<F>, id: NetId) -> Candidates {
         table
             .paths(id)
-            .filter_map(|(number, path)| self.candidate(F::AFI, number, path))
+            .filter_map(|(number, path)| self.candidate(table, number, path))
             .collect()
     }
 
@@ -248,7 +286,7 @@ impl Store {
         }
         let mut best: Option<Candidate> = None;
         for (number, path) in table.paths(id) {
-            if let Some(candidate) = self.candidate(F::AFI, number, path) {
+            if let Some(candidate) = self.candidate(table, number, path) {
                 match &best {
                     Some(lead) if !beats_without_med(&candidate, lead) => {}
                     _ => best = Some(candidate),
@@ -274,11 +312,8 @@ impl Store {
             let eligible = self.is_eligible(F::AFI, table.path(number));
             return eligible.then_some(number);
         }
-        let lead_path = lead.and_then(|lead| self.candidate(F::AFI, lead, table.path(lead)));
-        match (
-            self.candidate(F::AFI, number, table.path(number)),
-            lead_path,
-        ) {
+        let lead_path = lead.and_then(|lead| self.candidate(table, lead, table.path(lead)));
+        match (self.candidate(table, number, table.path(number)), lead_path) {
             (Some(new), Some(lead)) if !beats_without_med(&new, &lead) => Some(lead.number),
             (Some(new), Some(_)) => Some(new.number),
             // A best path that stopped being eligible is found by the sweep that goes on; others may be next.

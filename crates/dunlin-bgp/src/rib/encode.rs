@@ -3,8 +3,8 @@
 use dunlin_net::{Afi, Family};
 
 use super::Store;
-use super::group::{GroupKey, KEEP_MED, OWN_NEXT_HOP, set_of};
-use super::table::{NetId, Table};
+use super::group::{Group, GroupKey, KEEP_MED, OWN_NEXT_HOP, set_of};
+use super::table::Table;
 use crate::attrs::Attrs;
 use crate::batch::NextHop;
 use crate::policy::PeerType;
@@ -49,37 +49,52 @@ impl Store {
         encode_attrs::<F>(&route, &key.encoding, buffer);
         let writer = UpdateWriter::new(&key.encoding);
         // Asked to write no prefix, the writer only says whether there is room for one.
-        let fits = writer.announce::<F>(buffer, &next_hop, None, &mut Vec::new());
+        let fits = match *key.encoding.add_path.get(F::AFI) {
+            false => writer.announce::<F>(buffer, &next_hop, None, &mut Vec::new()),
+            true => writer.announce_paths::<F>(buffer, &next_hop, None, &mut Vec::new()),
+        };
         fits.is_ok().then_some(next_hop)
     }
 
-    /// Appends UPDATEs that announce prefixes; false, and nothing is appended, if the attributes are too long.
+    /// Appends UPDATEs that announce entries of Adj-RIB-Out; false, and nothing is appended, if the attributes are too
+    /// long.
     pub(super) fn announce<F: Family>(
         &self,
-        key: &GroupKey,
+        group: &Group,
         out: u32,
         table: &Table<F>,
-        ids: impl Iterator<Item = NetId>,
-        scratch: &mut Vec<u8>,
-        bytes: &mut Vec<u8>,
+        ids: impl Iterator<Item = u32>,
+        (scratch, bytes): (&mut Vec<u8>, &mut Vec<u8>),
     ) -> bool {
+        let key = &group.key;
         let Some(next_hop) = self.attributes::<F>(key, out, scratch) else {
             return false;
         };
-        let nets = ids.map(|id| table.net(id));
-        UpdateWriter::new(&key.encoding)
-            .announce::<F>(scratch, &next_hop, nets, bytes)
-            .is_ok()
+        let writer = UpdateWriter::new(&key.encoding);
+        let written = match &group.out.get(F::AFI).paths {
+            None => {
+                let nets = ids.map(|id| table.net(id));
+                writer.announce::<F>(scratch, &next_hop, nets, bytes)
+            }
+            Some(paths) => {
+                let told = ids.map(|id| paths.told(id, table));
+                writer.announce_paths::<F>(scratch, &next_hop, told, bytes)
+            }
+        };
+        written.is_ok()
     }
 
-    /// Appends UPDATEs that withdraw prefixes.
+    /// Appends UPDATEs that withdraw entries of Adj-RIB-Out.
     pub(super) fn withdraw<F: Family>(
-        key: &GroupKey,
+        group: &Group,
         table: &Table<F>,
-        ids: impl Iterator<Item = NetId>,
+        ids: impl Iterator<Item = u32>,
         bytes: &mut Vec<u8>,
     ) {
-        let nets = ids.map(|id| table.net(id));
-        UpdateWriter::new(&key.encoding).withdraw::<F>(nets, bytes);
+        let writer = UpdateWriter::new(&group.key.encoding);
+        match &group.out.get(F::AFI).paths {
+            None => writer.withdraw::<F>(ids.map(|id| table.net(id)), bytes),
+            Some(paths) => writer.withdraw_paths::<F>(ids.map(|id| paths.told(id, table)), bytes),
+        };
     }
 }

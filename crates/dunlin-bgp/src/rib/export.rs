@@ -1,11 +1,15 @@
 //! What is told to whom: the rules of BGP, then the core's policy.
 
+use std::collections::BTreeMap;
+
 use dunlin_net::PeerId;
+use smallvec::SmallVec;
 
 use super::attrset::{AttrId, DecisionKey};
-use super::group::{GroupKey, KEEP_MED, OWN_NEXT_HOP, set_of};
+use super::decide::by_preference;
+use super::group::{Group, GroupKey, KEEP_MED, Member, OWN_NEXT_HOP, set_of};
 use super::source::SourceInfo;
-use super::table::{NetId, RibFamily, Table};
+use super::table::{NetId, Path, RibFamily, Table};
 use super::{Rib, Store};
 use crate::attrs::Attrs;
 use crate::batch::NextHop;
@@ -50,9 +54,14 @@ pub struct ExportView<'a> {
     pub attrs: Attrs<'a>,
     /// The next hop.
     pub next_hop: NextHop,
+    /// The identifier it is told with (RFC 7911), if the peer takes several paths.
+    pub path_id: Option<u32>,
     /// Whether the peer was told already, or its turn is still to come.
     pub told: bool,
 }
+
+/// A peer that takes several paths of a prefix is told at most so many, the best ones.
+pub const MAX_PATHS_TOLD: usize = if cfg!(test) { 3 } else { 64 };
 
 /// The last edits made, to which set, and what came of it.
 pub(super) type LastExport<'p> = Option<(AttrId, &'p AttrEdits, AttrId)>;
@@ -81,13 +90,55 @@ impl Store {
         id: NetId,
         last: &mut LastExport<'p>,
     ) -> Result<Option<u32>, RejectReason> {
-        let Some(best) = table.best(id) else {
+        match table.best(id) {
+            Some(best) => self.export_path(policy, key, (table, id), best, last),
+            None => Ok(None),
+        }
+    }
+
+    /// What a group that is told several paths of a prefix is to be told now, best first: path identifiers, and sets with
+    /// one use of each counted. An identifier is that of the path in the table, so it stays while the path does, and no
+    /// other path has it meanwhile. Of paths with the same originator and next hop only the best is told.
+    pub(super) fn export_paths<'p, F: RibFamily, P: ExportPolicy>(
+        &mut self,
+        policy: &'p P,
+        key: &GroupKey,
+        table: &Table<F>,
+        id: NetId,
+        last: &mut LastExport<'p>,
+    ) -> SmallVec<[(u32, u32); 4]> {
+        let candidates = self.candidates(table, id);
+        let mut told: SmallVec<[(u32, u32); 4]> = SmallVec::new();
+        let mut ways: SmallVec<[(u32, u32); 4]> = SmallVec::new();
+        for at in by_preference(&candidates) {
+            let candidate = &candidates[at];
+            if told.len() == MAX_PATHS_TOLD {
+                break;
+            }
+            if ways.contains(&candidate.way()) {
+                continue;
+            }
+            let path = table.path(candidate.number);
+            if let Ok(Some(out)) = self.export_path(policy, key, (table, id), path, last) {
+                told.push((candidate.number + 1, out));
+                ways.push(candidate.way());
+            }
+        }
+        told
+    }
+
+    fn export_path<'p, F: RibFamily, P: ExportPolicy>(
+        &mut self,
+        policy: &'p P,
+        key: &GroupKey,
+        (table, id): (&Table<F>, NetId),
+        path: &Path,
+        last: &mut LastExport<'p>,
+    ) -> Result<Option<u32>, RejectReason> {
+        let Some(used) = path.used() else {
             return Ok(None);
         };
-        let Some(used) = best.used() else {
-            return Ok(None);
-        };
-        let source = &self.sources.get(best.source).info;
+        let source = &self.sources.get(path.source).info;
         self.may_tell::<F>(key, used, source)?;
         let attrs = self.attrs.attrs(used);
         let action = policy.export::<F>(key, table.net(id), attrs, source)?;
@@ -148,50 +199,79 @@ pub(super) fn may_pass_on(
 }
 
 impl Rib {
-    /// What a peer is told of a prefix, or why it is not. `None` if the peer is in no group or nothing is known of the
-    /// prefix.
+    /// What a peer is told of a prefix: one path, or up to [`MAX_PATHS_TOLD`], best first; or why it is told nothing.
+    /// Nothing at all if the peer is in no group or nothing is known of the prefix.
     pub fn exported<F: RibFamily, P: ExportPolicy, R>(
         &mut self,
         policy: &P,
         peer: PeerId,
         net: F::Net,
-        show: impl FnOnce(Result<ExportView<'_>, RejectReason>) -> R,
-    ) -> Option<R> {
+        mut show: impl FnMut(Result<ExportView<'_>, RejectReason>) -> R,
+    ) -> Vec<R> {
         let table = F::table(&self.tables);
-        let group = self.groups.of(peer)?;
-        let member = group.member(peer)?;
-        let id = table.find(net)?;
-        let best = table.best(id)?;
-        if member.source == Some(best.source) {
-            return Some(show(Err(RejectReason::SplitHorizon)));
-        }
-        let key = &group.key;
-        match self.store.export::<F, P>(policy, key, table, id, &mut None) {
-            Err(reason) => Some(show(Err(reason))),
-            Ok(None) => None,
-            Ok(Some(out)) => {
-                let set = set_of(out);
-                if self
-                    .store
-                    .attributes::<F>(key, out, &mut Vec::new())
-                    .is_none()
-                {
-                    self.store.attrs.release(&mut self.store.hops, set);
-                    return Some(show(Err(RejectReason::AttrsTooLong)));
+        let Some(group) = self.groups.of(peer) else {
+            return Vec::new();
+        };
+        let (Some(member), Some(id)) = (group.member(peer), table.find(net)) else {
+            return Vec::new();
+        };
+        let Some(best) = table.best(id) else {
+            return Vec::new();
+        };
+        let (key, store) = (&group.key, &mut self.store);
+        let mut shown = Vec::new();
+        let mut reason = Err(RejectReason::SplitHorizon);
+        if let Some(paths) = &group.out.get(F::AFI).paths {
+            let entries: BTreeMap<u32, u32> = paths.of(id).map(|(at, id)| (id, at)).collect();
+            for (path_id, out) in store.export_paths::<F, P>(policy, key, table, id, &mut None) {
+                if member.source != Some(store.attrs.get(set_of(out)).source) {
+                    let entry = entries.get(&path_id).copied();
+                    let place = (entry, Some(path_id));
+                    shown.push(store.show_export::<F, R>((group, member), out, place, &mut show));
                 }
-                let lags = member
-                    .lag
-                    .as_ref()
-                    .is_some_and(|lag| lag.get(F::AFI).holds(id));
-                let view = ExportView {
-                    attrs: self.store.attrs.attrs(set),
-                    next_hop: self.store.next_hop_told(key, F::AFI, out)?,
-                    told: group.out.get(F::AFI).get(id) == out && !lags,
-                };
-                let shown = show(Ok(view));
-                self.store.attrs.release(&mut self.store.hops, set);
-                Some(shown)
+                store.attrs.release(&mut store.hops, set_of(out));
             }
         }
+        if shown.is_empty() && member.source != Some(best.source) {
+            reason = store.export::<F, P>(policy, key, table, id, &mut None);
+        }
+        match reason {
+            _ if !shown.is_empty() => {}
+            Err(reason) => shown.push(show(Err(reason))),
+            Ok(None) => {}
+            Ok(Some(out)) => {
+                let place = (Some(id), None);
+                shown.push(store.show_export::<F, R>((group, member), out, place, &mut show));
+                store.attrs.release(&mut store.hops, set_of(out));
+            }
+        }
+        shown
+    }
+}
+
+impl Store {
+    /// Shows what is told of one path; `entry` is the one in Adj-RIB-Out, if there is one yet.
+    fn show_export<F: RibFamily, R>(
+        &self,
+        (group, member): (&Group, &Member),
+        out: u32,
+        (entry, path_id): (Option<u32>, Option<u32>),
+        show: &mut impl FnMut(Result<ExportView<'_>, RejectReason>) -> R,
+    ) -> R {
+        let next_hop = self.attributes::<F>(&group.key, out, &mut Vec::new());
+        let Some(next_hop) = next_hop else {
+            return show(Err(RejectReason::AttrsTooLong));
+        };
+        let lag = member.lag.as_ref();
+        let told = |entry: u32| {
+            let lags = lag.is_some_and(|lag| lag.get(F::AFI).holds(entry));
+            group.out.get(F::AFI).get(entry) == out && !lags
+        };
+        show(Ok(ExportView {
+            attrs: self.attrs.attrs(set_of(out)),
+            next_hop,
+            path_id,
+            told: entry.is_some_and(told),
+        }))
     }
 }

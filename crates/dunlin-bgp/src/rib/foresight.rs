@@ -89,6 +89,7 @@ impl Chosen<'_> {
 /// A path with what another policy makes of it.
 struct Judged<'a> {
     number: u32,
+    path_id: Option<u32>,
     path: &'a Path,
     peer_type: PeerType,
     verdict: Result<(Cow<'a, [u8]>, DecisionKey), RejectReason>,
@@ -173,7 +174,12 @@ impl Store {
         let candidate = |one: &Judged<'_>| {
             let (_, key) = one.verdict.as_ref().ok()?;
             let hop = self.attrs.get(one.path.attrs).hop;
-            Some(self.compared(one.number, one.path.source, one.peer_type, (hop, *key)))
+            Some(self.compared(
+                one.number,
+                one.path.source,
+                one.peer_type,
+                (hop, *key, one.path_id),
+            ))
         };
         let candidates: Candidates = judged.iter().filter_map(candidate).collect();
         let ranking = rank(&candidates);
@@ -238,6 +244,7 @@ impl Rib {
                 let verdict = store.foresee::<F, P>(policy, net, path, peer_type);
                 Judged {
                     number,
+                    path_id: table.path_id(number, path),
                     path,
                     peer_type,
                     verdict,

@@ -8,6 +8,7 @@ use dunlin_net::{Afi, Family, PeerId, PerFamily};
 use super::attrset::{AttrId, AttrTable};
 use super::dirty::IdSet;
 use super::lag::Lag;
+use super::out_paths::OutPaths;
 use super::output::Output;
 use super::segvec::SegVec;
 use super::source::SourceId;
@@ -48,6 +49,12 @@ pub(super) fn set_of(out: u32) -> AttrId {
     out & (AttrTable::LIMIT - 1)
 }
 
+/// What an entry was told with.
+#[inline]
+pub(super) fn told_with(ids: &SegVec<u32>, id: u32) -> u32 {
+    if id < ids.len() { *ids.get(id) } else { UNTOLD }
+}
+
 /// A change taken from the dirty set, in order of encoding: announcements first, by source, then by attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Change {
@@ -55,14 +62,18 @@ pub(super) struct Change {
     /// Whose path is told now, or was told where it is withdrawn.
     pub(super) source: SourceId,
     pub(super) out: u32,
-    pub(super) id: NetId,
+    /// The entry in Adj-RIB-Out.
+    pub(super) id: u32,
 }
 
 /// Adj-RIB-Out of one family.
 #[derive(Debug, Default)]
 pub(super) struct Out {
-    /// What each prefix was told with: an attribute set with [`OWN_NEXT_HOP`], or [`UNTOLD`].
-    ids: SegVec<u32>,
+    /// What each entry was told with: an attribute set with [`OWN_NEXT_HOP`], or [`UNTOLD`]. An entry is a prefix, or
+    /// with `paths` a path of a prefix.
+    pub(super) ids: SegVec<u32>,
+    /// Where several paths of a prefix are told: which each entry is.
+    pub(super) paths: Option<OutPaths>,
     /// Prefixes whose telling may be out of date.
     pub(super) dirty: IdSet,
     /// Prefixes to withdraw once the restart gate opens.
@@ -75,16 +86,12 @@ pub(super) struct Out {
 
 impl Out {
     #[inline]
-    pub(super) fn get(&self, id: NetId) -> u32 {
-        if id < self.ids.len() {
-            *self.ids.get(id)
-        } else {
-            UNTOLD
-        }
+    pub(super) fn get(&self, id: u32) -> u32 {
+        told_with(&self.ids, id)
     }
 
     #[inline]
-    pub(super) fn set(&mut self, id: NetId, out: u32) {
+    pub(super) fn set(&mut self, id: u32, out: u32) {
         self.ids.grow_to(id + 1, UNTOLD);
         *self.ids.get_mut(id) = out;
     }
@@ -103,15 +110,19 @@ impl Out {
         }
     }
 
-    /// All that was told.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (NetId, u32)> + '_ {
+    /// All that was told, by entry.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         (0..self.ids.len())
             .map(|id| (id, *self.ids.get(id)))
             .filter(|&(_, out)| out != UNTOLD)
     }
 
     fn holds(&self, id: NetId) -> bool {
-        self.get(id) != UNTOLD || self.dirty.contains(id) || self.held.contains(id)
+        let told = match &self.paths {
+            None => self.get(id) != UNTOLD,
+            Some(paths) => !paths.is_bare(id),
+        };
+        told || self.dirty.contains(id) || self.held.contains(id)
     }
 
     /// Whether all that is to be told now was encoded.
@@ -175,9 +186,13 @@ pub(super) struct Group {
 
 impl Group {
     fn new(key: GroupKey) -> Group {
+        let mut out: PerFamily<Out> = PerFamily::default();
+        for afi in Afi::ALL {
+            out.get_mut(afi).paths = key.encoding.add_path.get(afi).then(OutPaths::default);
+        }
         Group {
             key,
-            out: PerFamily::default(),
+            out,
             members: Vec::new(),
             by_source: BTreeMap::new(),
             in_sync: None,
@@ -223,7 +238,31 @@ impl Group {
         Afi::ALL.iter().all(|&afi| fresh(self.out.get(afi)))
     }
 
+    /// Gives back entries that nobody holds any more; the prefixes that nobody may hold either.
+    pub(super) fn let_go(&mut self, afi: Afi, ids: Vec<u32>) -> Vec<NetId> {
+        let out = self.out.get_mut(afi);
+        let Some(paths) = &mut out.paths else {
+            return ids;
+        };
+        let members = &self.members;
+        let lags = |id: u32| {
+            let mut lags = members.iter().filter_map(|member| member.lag.as_ref());
+            lags.any(|lag| lag.get(afi).holds(id))
+        };
+        let mut nets = Vec::new();
+        for id in ids {
+            if paths.is_settled(id) && told_with(&out.ids, id) == UNTOLD && !lags(id) {
+                nets.push(paths.remove(id));
+            }
+        }
+        nets
+    }
+
     fn holds(&self, afi: Afi, id: NetId) -> bool {
+        if self.out.get(afi).paths.is_some() {
+            // Whatever a member misses is an entry.
+            return self.out.get(afi).holds(id);
+        }
         let lags = |member: &Member| {
             let lag = member.lag.as_ref();
             lag.is_some_and(|lag| lag.get(afi).holds(id))
@@ -264,6 +303,8 @@ pub(super) struct Groups {
     /// Encoded and not polled: what one step of one group made.
     pub(super) outbox: VecDeque<Output>,
     pub(super) turn: usize,
+    /// Groups that are told several paths of a prefix.
+    several: PerFamily<u32>,
     pub(super) hold_withdrawals: bool,
     pub(super) hold_end_of_rib: bool,
 }
@@ -299,6 +340,19 @@ impl Groups {
         }
     }
 
+    /// A path of a prefix changed that was not and is not the best one.
+    #[inline]
+    pub(super) fn mark_several(&mut self, afi: Afi, id: NetId) {
+        if *self.several.get(afi) == 0 {
+            return;
+        }
+        for group in self.slots.iter_mut().flatten() {
+            if group.out.get(afi).paths.is_some() {
+                group.out.get_mut(afi).dirty.insert(id);
+            }
+        }
+    }
+
     /// Gives the id of a prefix without paths back unless somebody still has to be told.
     pub(super) fn forget_if_unused<F: Family>(&self, table: &mut Table<F>, id: NetId) {
         if !table.is_live(id) || !table.is_bare(id) || table.fib_dirty.contains(id) {
@@ -324,10 +378,21 @@ impl Groups {
                     }
                 };
                 self.slots[at] = Some(Group::new(key.clone()));
+                self.count_several(key, 1);
                 (at, true)
             }
         };
         (GroupId(at as u32), made)
+    }
+
+    /// A group with this key came or went.
+    pub(super) fn count_several(&mut self, key: &GroupKey, change: i32) {
+        for afi in Afi::ALL {
+            let several = self.several.get_mut(afi);
+            if *key.encoding.add_path.get(afi) {
+                *several = several.saturating_add_signed(change);
+            }
+        }
     }
 
     /// Adds a member; whether its group is new and has to look at all prefixes.

@@ -32,6 +32,10 @@ pub struct Applied {
     pub over_limit: Option<Afi>,
 }
 
+/// So many paths of one prefix are taken from one source (RFC 7911 lets a peer send any number); more are refused and
+/// counted in [`SourceCounts::refused`](super::SourceCounts).
+pub const MAX_PATHS_OF_SOURCE: usize = if cfg!(test) { 3 } else { 256 };
+
 /// The last edits applied within one statement, and what they made of its attributes.
 type LastEdit<'p> = Option<(&'p AttrEdits, AttrId)>;
 
@@ -140,6 +144,8 @@ impl<F: RibFamily> Editor<'_, F> {
         }
         if before != after {
             self.groups.mark(F::AFI, id);
+        } else {
+            self.groups.mark_several(F::AFI, id);
         }
         if self.store.config.fib && (before.is_some() || after.is_some()) {
             self.table.fib_dirty.insert(id);
@@ -151,12 +157,16 @@ impl<F: RibFamily> Editor<'_, F> {
         &mut self,
         policy: &'p P,
         source: SourceId,
-        net: F::Net,
+        (net, path_id): (F::Net, Option<u32>),
         attrs: AttrId,
         last: &mut LastEdit<'p>,
     ) -> bool {
         let id = self.table.find_or_add(net);
-        let present = self.table.path_of(id, source);
+        let present = self.table.path_of(id, source, path_id);
+        if path_id.is_some() && self.is_crowded(id, source, present) {
+            self.refuse(id, source);
+            return true;
+        }
         let slot = self.store.sources.get_mut(source);
         let epoch = slot.epoch;
         let known = present.is_some_and(|number| self.table.path(number).epoch == epoch);
@@ -195,7 +205,7 @@ impl<F: RibFamily> Editor<'_, F> {
                 self.store.sources.get_mut(source).count_in(F::AFI, id);
                 self.store
                     .count_accepted(F::AFI, source, false, used.is_ok());
-                let number = self.table.add_path(id, path);
+                let number = self.table.add_path(id, path, path_id);
                 let best = self.store.decide_about(self.table, id, number, lead);
                 self.settle(id, before, best);
             }
@@ -203,11 +213,30 @@ impl<F: RibFamily> Editor<'_, F> {
         true
     }
 
-    fn withdraw(&mut self, source: SourceId, net: F::Net) {
+    /// Whether a prefix has as many paths of a source as are taken, this one not among them. Stale ones do not count: the
+    /// peer may give its paths other identifiers after a restart.
+    fn is_crowded(&self, id: NetId, source: SourceId, known: Option<u32>) -> bool {
+        let epoch = self.store.sources.get(source).epoch;
+        if known.is_some_and(|number| self.table.path(number).epoch == epoch) {
+            return false;
+        }
+        let of_source = |path: &Path| path.source == source && path.epoch == epoch;
+        let paths = self.table.paths(id).filter(|(_, path)| of_source(path));
+        paths.take(MAX_PATHS_OF_SOURCE).count() == MAX_PATHS_OF_SOURCE
+    }
+
+    fn refuse(&mut self, id: NetId, source: SourceId) {
+        let counts = &mut self.store.sources.get_mut(source).counts;
+        let counts = counts.get_mut(F::AFI);
+        counts.refused = counts.refused.saturating_add(1);
+        self.groups.forget_if_unused(self.table, id);
+    }
+
+    fn withdraw(&mut self, source: SourceId, (net, path_id): (F::Net, Option<u32>)) {
         let Some(id) = self.table.find(net) else {
             return;
         };
-        if let Some(number) = self.table.path_of(id, source) {
+        if let Some(number) = self.table.path_of(id, source, path_id) {
             let before = self.best(id);
             self.remove(id, number, before);
             self.groups.forget_if_unused(self.table, id);
@@ -219,7 +248,7 @@ impl<F: RibFamily> Editor<'_, F> {
         let old = self.table.remove_path(id, number);
         let best = match self.table.best_number(id) {
             // Without MULTI_EXIT_DISC a path that was not the best one decided nothing.
-            Some(lead) if !self.store.attrs.uses_med() && !old.best => Some(lead),
+            Some(lead) if !self.store.attrs.uses_med() && !old.is_best() => Some(lead),
             _ => self.store.decide(self.table, id),
         };
         let source = self.store.sources.get_mut(old.source);
@@ -347,7 +376,7 @@ impl Rib {
             return true;
         };
         let bytes = batch.attr_bytes.get(range(attrs)).unwrap_or_default();
-        let nets = F::nlri(batch).get(range(nlri)).unwrap_or_default();
+        let nets = routes::<F>(batch, nlri);
         self.announce_all::<F, P>(policy, source, (bytes, *hash), next_hop, nets)
     }
 
@@ -358,7 +387,7 @@ impl Rib {
         source: SourceId,
         (bytes, hash): (&[u8], u64),
         next_hop: &NextHop,
-        nets: &[F::Net],
+        mut routes: impl Iterator<Item = (F::Net, Option<u32>)>,
     ) -> bool {
         let mut editor = self.editor::<F>();
         let info = &editor.store.sources.get(source).info;
@@ -370,8 +399,7 @@ impl Rib {
             next_hop,
         );
         let mut last = None;
-        let mut nets = nets.iter();
-        let taken = nets.all(|&net| editor.announce(policy, source, net, id, &mut last));
+        let taken = routes.all(|route| editor.announce(policy, source, route, id, &mut last));
         editor.store.attrs.release(&mut editor.store.hops, id);
         taken
     }
@@ -382,10 +410,9 @@ impl Rib {
         batch: &RouteBatch,
         nlri: &std::ops::Range<u32>,
     ) {
-        let nets = F::nlri(batch).get(range(nlri)).unwrap_or_default();
         let mut editor = self.editor::<F>();
-        for &net in nets {
-            editor.withdraw(source, net);
+        for route in routes::<F>(batch, nlri) {
+            editor.withdraw(source, route);
         }
     }
 
@@ -397,14 +424,20 @@ impl Rib {
         }
         let next_hop = NextHop::new(self.store.config.router_id.0.into());
         let hash = attrs::hash(self.store.config.seed, bytes, &next_hop);
-        self.announce_all::<F, AcceptAll>(&AcceptAll, source, (bytes, hash), &next_hop, &[net]);
+        self.announce_all::<F, AcceptAll>(
+            &AcceptAll,
+            source,
+            (bytes, hash),
+            &next_hop,
+            [(net, None)].into_iter(),
+        );
         true
     }
 
     /// Ends the origination of a prefix.
     pub fn withdraw_origination<F: RibFamily>(&mut self, source: SourceId, net: F::Net) {
         if self.is_local(source) {
-            self.editor::<F>().withdraw(source, net);
+            self.editor::<F>().withdraw(source, (net, None));
         }
     }
 
@@ -412,6 +445,17 @@ impl Rib {
         let source = self.store.sources.find(source);
         source.is_some_and(|source| source.info.is_local() && !source.leaving)
     }
+}
+
+/// The prefixes of an item, with their path identifiers where the session carries them.
+fn routes<'b, F: RibFamily>(
+    batch: &'b RouteBatch,
+    nlri: &std::ops::Range<u32>,
+) -> impl Iterator<Item = (F::Net, Option<u32>)> + use<'b, F> {
+    let nets = F::nlri(batch).get(range(nlri)).unwrap_or_default();
+    let ids = batch.path_ids.get(F::AFI);
+    let mut ids = ids.get(range(nlri)).unwrap_or_default().iter();
+    nets.iter().map(move |&net| (net, ids.next().copied()))
 }
 
 fn range(range: &std::ops::Range<u32>) -> std::ops::Range<usize> {

@@ -1,8 +1,7 @@
 //! Members of an export group that do not keep its pace: newcomers, slow ones, ones that asked for a refresh. Each has
-//! its own dirty set over the group's Adj-RIB-Out, two bits a prefix, until it has caught up.
+//! its own dirty set over the entries of the group's Adj-RIB-Out, two bits each, until it has caught up.
 
 use super::dirty::IdSet;
-use super::table::NetId;
 
 /// What one member was not told of one family.
 #[derive(Debug, Default)]
@@ -17,13 +16,13 @@ pub(super) struct Lag {
 
 impl Lag {
     /// A prefix the member never heard of.
-    pub(super) fn untold(&mut self, id: NetId) {
+    pub(super) fn untold(&mut self, id: u32) {
         self.dirty.insert(id);
     }
 
     /// The group was told something else about a prefix; `saw` is whether the member was told of it until now if it was
     /// in pace about this prefix.
-    pub(super) fn changed(&mut self, id: NetId, saw: bool) {
+    pub(super) fn changed(&mut self, id: u32, saw: bool) {
         let was_held = self.held.remove(id);
         if self.dirty.insert(id) && !was_held && saw {
             self.told.insert(id);
@@ -31,14 +30,14 @@ impl Lag {
     }
 
     /// Takes the next prefix from `from` on; and whether the member was told of it before.
-    pub(super) fn take(&mut self, from: NetId) -> Option<(NetId, bool)> {
+    pub(super) fn take(&mut self, from: u32) -> Option<(u32, bool)> {
         let id = self.dirty.next(from)?;
         self.dirty.remove(id);
         Some((id, self.told.remove(id)))
     }
 
     /// A prefix taken is not told yet after all.
-    pub(super) fn put_back(&mut self, id: NetId, told: bool) {
+    pub(super) fn put_back(&mut self, id: u32, told: bool) {
         self.dirty.insert(id);
         if told {
             self.told.insert(id);
@@ -46,7 +45,7 @@ impl Lag {
     }
 
     /// A prefix taken is to be withdrawn once the gate opens.
-    pub(super) fn hold(&mut self, id: NetId) {
+    pub(super) fn hold(&mut self, id: u32) {
         self.held.insert(id);
         self.told.insert(id);
     }
@@ -58,7 +57,7 @@ impl Lag {
         }
     }
 
-    pub(super) fn holds(&self, id: NetId) -> bool {
+    pub(super) fn holds(&self, id: u32) -> bool {
         self.dirty.contains(id) || self.held.contains(id)
     }
 
@@ -73,7 +72,7 @@ impl Lag {
     }
 
     /// All prefixes it holds.
-    pub(super) fn ids(&self) -> impl Iterator<Item = NetId> + '_ {
+    pub(super) fn ids(&self) -> impl Iterator<Item = u32> + '_ {
         self.dirty.iter().chain(self.held.iter())
     }
 }

@@ -56,18 +56,22 @@ impl Rib {
             group.by_source.remove(&source);
         }
         group.membership_changed();
-        let mut loose = (Vec::new(), Vec::new());
+        let missed = member.lag.unwrap_or_default();
+        let mut loose = PerFamily::<Vec<NetId>>::default();
+        for afi in Afi::ALL {
+            let ids = missed.get(afi).ids().collect();
+            *loose.get_mut(afi) = group.let_go(afi, ids);
+        }
         if group.members.is_empty()
             && let Some(group) = slot.take()
         {
-            loose = self.store.release_group(&group);
+            let held = self.store.release_group(&group);
+            loose.v4.extend(held.0);
+            loose.v6.extend(held.1);
+            self.groups.count_several(&group.key, -1);
         }
-        if let Some(lag) = member.lag {
-            loose.0.extend(lag.v4.ids());
-            loose.1.extend(lag.v6.ids());
-        }
-        self.forget_unused::<V4>(loose.0);
-        self.forget_unused::<V6>(loose.1);
+        self.forget_unused::<V4>(loose.v4);
+        self.forget_unused::<V6>(loose.v6);
     }
 
     pub(super) fn forget_unused<F: RibFamily>(&mut self, ids: Vec<NetId>) {
@@ -190,7 +194,7 @@ impl Rib {
         self.groups.of_peer.get(&peer).copied()
     }
 
-    /// How many prefixes of a family a peer is told.
+    /// How many paths of a family a peer is told.
     pub fn advertised(&self, peer: PeerId, afi: Afi) -> u32 {
         let Some(group) = self.groups.of(peer) else {
             return 0;
@@ -231,10 +235,12 @@ impl Store {
             for change in out.changes.iter().filter(|change| !change.withdrawn) {
                 self.attrs.release(&mut self.hops, set_of(change.out));
             }
-            let told = out.iter().map(|(id, _)| id);
-            told.chain(out.dirty.iter())
-                .chain(out.held.iter())
-                .collect()
+            let mut nets = match &out.paths {
+                None => out.iter().map(|(id, _)| id).collect(),
+                Some(paths) => paths.nets().collect::<Vec<NetId>>(),
+            };
+            nets.extend(out.dirty.iter().chain(out.held.iter()));
+            nets
         };
         (release(&group.out.v4), release(&group.out.v6))
     }

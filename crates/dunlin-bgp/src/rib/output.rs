@@ -81,6 +81,7 @@ impl Rib {
             outbox: &mut self.groups.outbox,
             hold: self.groups.hold_withdrawals,
             loose,
+            loose_entries: Vec::new(),
             group,
             scratch: Vec::new(),
         };
@@ -94,6 +95,7 @@ impl Rib {
             }
             step.encode(budget);
         }
+        step.finish();
     }
 
     /// Lets lagging members take their turns until there is output.
@@ -135,10 +137,12 @@ impl Rib {
             outbox: &mut self.groups.outbox,
             hold: self.groups.hold_withdrawals,
             loose,
+            loose_entries: Vec::new(),
             group,
             scratch: Vec::new(),
         };
         step.encode_lagging(at, budget);
+        step.finish();
         true
     }
 

@@ -56,7 +56,7 @@ impl SourceInfo {
 /// How many routes of a source and family there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceCounts {
-    /// Prefixes in Adj-RIB-In.
+    /// Paths in Adj-RIB-In.
     pub received: u32,
     /// Of these, accepted by import policy.
     pub accepted: u32,
@@ -64,6 +64,8 @@ pub struct SourceCounts {
     pub best: u32,
     /// Of those received, announced by the present session: what a limit is about.
     pub fresh: u32,
+    /// Paths not taken, in all, since their prefix had [`MAX_PATHS_OF_SOURCE`](super::MAX_PATHS_OF_SOURCE) of the source.
+    pub refused: u32,
 }
 
 /// A source and where its paths are.
@@ -81,9 +83,9 @@ pub(super) struct Source {
     pub(super) fresh: PerFamily<u32>,
     /// The most of those that are taken.
     pub(super) limit: u32,
-    /// Paths per block of prefix ids: two octets for a thousand prefixes of the table, so that work over a source
+    /// Paths per block of prefix ids: four octets for a thousand prefixes of the table, so that work over a source
     /// with few prefixes does not scan the table.
-    pub(super) blocks: PerFamily<Vec<u16>>,
+    pub(super) blocks: PerFamily<Vec<u32>>,
     /// Unregistered, waiting for its last path to go.
     pub(super) leaving: bool,
 }

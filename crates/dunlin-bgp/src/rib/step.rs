@@ -7,7 +7,7 @@ use dunlin_net::PeerId;
 
 use super::Store;
 use super::export::{ExportPolicy, LastExport};
-use super::group::{Change, Group, UNTOLD, set_of};
+use super::group::{Change, Group, UNTOLD, set_of, told_with};
 use super::output::Output;
 use super::source::SourceId;
 use super::table::{NetId, RibFamily, Table};
@@ -28,6 +28,8 @@ pub(super) struct Step<'a, F: RibFamily> {
     pub(super) hold: bool,
     /// Prefixes that may have lost their last holder.
     pub(super) loose: &'a mut Vec<NetId>,
+    /// The same for entries of Adj-RIB-Out.
+    pub(super) loose_entries: Vec<u32>,
     pub(super) scratch: Vec<u8>,
 }
 
@@ -48,6 +50,10 @@ impl<F: RibFamily> Step<'_, F> {
             };
             out.dirty.remove(id);
             from = id;
+            if out.paths.is_some() {
+                self.take_paths(policy, id, &mut last, &mut changes);
+                continue;
+            }
             let old = out.get(id);
             let key = &self.group.key;
             let told: Result<Option<u32>, RejectReason> = self
@@ -79,6 +85,87 @@ impl<F: RibFamily> Step<'_, F> {
         }
         changes.sort_unstable();
         self.group.out.get_mut(F::AFI).changes = changes.into();
+    }
+
+    /// The same for one prefix whose paths are all told: what is to be told is held against the entries there are.
+    fn take_paths<'p, P: ExportPolicy>(
+        &mut self,
+        policy: &'p P,
+        net: NetId,
+        last: &mut LastExport<'p>,
+        changes: &mut Vec<Change>,
+    ) {
+        let key = &self.group.key;
+        let mut wanted = self.store.export_paths(policy, key, self.table, net, last);
+        wanted.sort_unstable();
+        let out = self.group.out.get_mut(F::AFI);
+        let Some(paths) = &mut out.paths else { return };
+        let mut entries: Vec<(u32, u32)> = paths.of(net).map(|(at, id)| (id, at)).collect();
+        entries.sort_unstable();
+        if wanted.is_empty() && entries.is_empty() {
+            self.loose.push(net);
+        }
+        for &(path_id, new) in &wanted {
+            let known = entries.binary_search_by_key(&path_id, |entry| entry.0);
+            let id = match known {
+                Ok(at) => entries[at].1,
+                Err(_) => paths.add(net, path_id),
+            };
+            let old = told_with(&out.ids, id);
+            if old == new {
+                self.store.attrs.release(&mut self.store.hops, set_of(new));
+                continue;
+            }
+            paths.set_pending(id, true);
+            changes.push(Change {
+                withdrawn: false,
+                source: self.store.attrs.get(set_of(new)).source,
+                out: new,
+                id,
+            });
+        }
+        let unwanted = |path_id| {
+            wanted
+                .binary_search_by_key(&path_id, |path| path.0)
+                .is_err()
+        };
+        for (_, id) in entries.into_iter().filter(|entry| unwanted(entry.0)) {
+            let old = told_with(&out.ids, id);
+            if old == UNTOLD {
+                self.loose_entries.push(id);
+            } else if self.hold {
+                out.held.insert(net);
+            } else {
+                paths.set_pending(id, true);
+                changes.push(Change {
+                    withdrawn: true,
+                    source: self.store.attrs.get(set_of(old)).source,
+                    out: UNTOLD,
+                    id,
+                });
+            }
+        }
+    }
+
+    /// An entry may have lost its last holder.
+    fn let_go(&mut self, id: u32) {
+        match self.group.out.get(F::AFI).paths {
+            None => self.loose.push(id),
+            Some(_) => self.loose_entries.push(id),
+        }
+    }
+
+    /// Gives back entries that nobody holds any more.
+    pub(super) fn finish(self) {
+        let nets = self.group.let_go(F::AFI, self.loose_entries);
+        self.loose.extend(nets);
+    }
+
+    /// A change was encoded, or came to nothing.
+    fn done(&mut self, id: u32) {
+        if let Some(paths) = &mut self.group.out.get_mut(F::AFI).paths {
+            paths.set_pending(id, false);
+        }
     }
 
     /// How many of the longest prefixes fill so many octets; never none.
@@ -130,17 +217,18 @@ impl<F: RibFamily> Step<'_, F> {
         back: &mut Vec<(PeerId, NetId)>,
     ) {
         let ids = run.iter().map(|change| change.id);
-        let key = &self.group.key;
+        let group = &*self.group;
         let mut untellable = false;
         if first.withdrawn {
-            Store::withdraw(key, self.table, ids, bytes);
+            Store::withdraw(group, self.table, ids, bytes);
         } else {
-            let (out, scratch) = (first.out, &mut self.scratch);
+            let buffers = (&mut self.scratch, bytes);
             untellable = !self
                 .store
-                .announce(key, out, self.table, ids, scratch, bytes);
+                .announce(group, first.out, self.table, ids, buffers);
         }
         for change in run {
+            self.done(change.id);
             if untellable {
                 self.give_up(change);
             } else {
@@ -156,13 +244,17 @@ impl<F: RibFamily> Step<'_, F> {
             .release(&mut self.store.hops, set_of(change.out));
         let old = self.group.out.get(F::AFI).get(change.id);
         let Some(source) = self.source_of(old) else {
-            self.loose.push(change.id);
+            self.let_go(change.id);
             return;
         };
         let out = self.group.out.get_mut(F::AFI);
         if self.hold {
-            out.held.insert(change.id);
+            let net = out.paths.as_ref().map(|paths| paths.net(change.id));
+            out.held.insert(net.unwrap_or(change.id));
         } else {
+            if let Some(paths) = &mut out.paths {
+                paths.set_pending(change.id, true);
+            }
             out.changes.push_back(Change {
                 withdrawn: true,
                 source,
@@ -191,7 +283,7 @@ impl<F: RibFamily> Step<'_, F> {
             self.store.attrs.release(&mut self.store.hops, set_of(old));
         }
         if change.withdrawn {
-            self.loose.push(change.id);
+            self.let_go(change.id);
         }
         if self.group.lagging > 0 {
             for member in &mut self.group.members {
@@ -214,7 +306,7 @@ impl<F: RibFamily> Step<'_, F> {
         for run in back.chunk_by(|a, b| a.0 == b.0) {
             let mut bytes = Vec::new();
             let ids = run.iter().map(|&(_, id)| id);
-            Store::withdraw(&self.group.key, self.table, ids, &mut bytes);
+            Store::withdraw(self.group, self.table, ids, &mut bytes);
             self.send(bytes, Arc::from([run[0].0]), None);
         }
     }
@@ -257,14 +349,15 @@ impl<F: RibFamily> Step<'_, F> {
             } else if told && self.hold {
                 self.group.members[at].lag().get_mut(F::AFI).hold(id);
             } else {
-                self.loose.push(id);
+                self.let_go(id);
                 if told {
                     forget.push(id);
                 }
             }
         }
         let mut bytes = Vec::new();
-        Store::withdraw(&self.group.key, self.table, forget.into_iter(), &mut bytes);
+        let group = &*self.group;
+        Store::withdraw(group, self.table, forget.into_iter(), &mut bytes);
         tell.sort_unstable();
         for run in tell.chunk_by(|a, b| a.0 == b.0) {
             if bytes.len() >= budget {
@@ -275,9 +368,10 @@ impl<F: RibFamily> Step<'_, F> {
                 continue;
             }
             let ids = run.iter().map(|&(_, id, _)| id);
-            let (key, scratch) = (&self.group.key, &mut self.scratch);
+            let buffers = (&mut self.scratch, &mut bytes);
+            let group = &*self.group;
             self.store
-                .announce(key, run[0].0, self.table, ids, scratch, &mut bytes);
+                .announce(group, run[0].0, self.table, ids, buffers);
         }
         if !bytes.is_empty() {
             self.send(bytes, Arc::from([peer]), None);

@@ -45,10 +45,15 @@ pub(super) struct Path {
     used: u32,
     pub(super) source: SourceId,
     pub(super) epoch: u8,
-    pub(super) best: bool,
+    flags: u8,
 }
 
 impl Path {
+    /// It is the best one of its prefix.
+    const BEST: u8 = 1;
+    /// It came with a path identifier, which [`Table::path_id`] knows.
+    const IDENTIFIED: u8 = 2;
+
     pub(super) fn new(
         source: SourceId,
         epoch: u8,
@@ -61,10 +66,19 @@ impl Path {
             used: 0,
             source,
             epoch,
-            best: false,
+            flags: 0,
         };
         path.set_used(used);
         path
+    }
+
+    #[inline]
+    pub(super) fn is_best(&self) -> bool {
+        self.flags & Self::BEST != 0
+    }
+
+    fn set_best(&mut self, best: bool) {
+        self.flags = self.flags & !Self::BEST | if best { Self::BEST } else { 0 };
     }
 
     /// The attributes after import policy.
@@ -98,6 +112,8 @@ pub(super) struct Table<F: Family> {
     heads: SegVec<u32>,
     free_net: u32,
     paths: SegVec<Path>,
+    /// The identifiers of paths that came with one (RFC 7911), by number; as long as the last such needs.
+    path_ids: SegVec<u32>,
     free_path: u32,
     path_count: u32,
     /// How many prefixes there are of each length.
@@ -187,6 +203,7 @@ impl<F: Family> Table<F> {
             heads: SegVec::default(),
             free_net: END,
             paths: SegVec::default(),
+            path_ids: SegVec::default(),
             free_path: END,
             path_count: 0,
             lengths: vec![0; usize::from(F::BITS) + 1],
@@ -300,7 +317,7 @@ impl<F: Family> Table<F> {
         if head >= END {
             return None;
         }
-        Some(self.paths.get(head)).filter(|path| path.best)
+        Some(self.paths.get(head)).filter(|path| path.is_best())
     }
 
     /// The number of the best path.
@@ -312,7 +329,7 @@ impl<F: Family> Table<F> {
     /// Changes what a path says, not where it stands.
     pub(super) fn replace_path(&mut self, number: u32, mut path: Path) {
         let old = self.paths.get_mut(number);
-        (path.next, path.best) = (old.next, old.best);
+        (path.next, path.flags) = (old.next, old.flags);
         *old = path;
     }
 
@@ -324,17 +341,35 @@ impl<F: Family> Table<F> {
         self.paths.get_mut(number)
     }
 
+    /// The path of a source with this identifier, or with none.
     #[inline]
-    pub(super) fn path_of(&self, id: NetId, source: SourceId) -> Option<u32> {
-        self.paths(id)
-            .find(|(_, path)| path.source == source)
-            .map(|(number, _)| number)
+    pub(super) fn path_of(&self, id: NetId, source: SourceId, path_id: Option<u32>) -> Option<u32> {
+        let same = |(number, path): &(u32, &Path)| {
+            path.source == source && self.path_id(*number, path) == path_id
+        };
+        self.paths(id).find(same).map(|(number, _)| number)
+    }
+
+    /// Whether a source has any path.
+    pub(super) fn has_path_of(&self, id: NetId, source: SourceId) -> bool {
+        self.paths(id).any(|(_, path)| path.source == source)
+    }
+
+    /// The identifier a path came with.
+    #[inline]
+    pub(super) fn path_id(&self, number: u32, path: &Path) -> Option<u32> {
+        (path.flags & Path::IDENTIFIED != 0).then(|| *self.path_ids.get(number))
     }
 
     /// Adds a path behind the best one.
-    pub(super) fn add_path(&mut self, id: NetId, mut path: Path) -> u32 {
+    pub(super) fn add_path(&mut self, id: NetId, mut path: Path, path_id: Option<u32>) -> u32 {
+        path.flags = if path_id.is_some() {
+            Path::IDENTIFIED
+        } else {
+            0
+        };
         let head = *self.heads.get(id);
-        let behind = head != END && self.paths.get(head).best;
+        let behind = head != END && self.paths.get(head).is_best();
         path.next = if behind {
             self.paths.get(head).next
         } else {
@@ -348,6 +383,10 @@ impl<F: Family> Table<F> {
             *self.paths.get_mut(number) = path;
             number
         };
+        if let Some(path_id) = path_id {
+            self.path_ids.grow_to(number + 1, 0);
+            *self.path_ids.get_mut(number) = path_id;
+        }
         if behind {
             self.paths.get_mut(head).next = number;
         } else {
@@ -389,7 +428,7 @@ impl<F: Family> Table<F> {
     pub(super) fn set_best(&mut self, id: NetId, best: Option<u32>) {
         let head = *self.heads.get(id);
         if head != END {
-            self.paths.get_mut(head).best = false;
+            self.paths.get_mut(head).set_best(false);
         }
         if let Some(number) = best {
             if number != head {
@@ -398,7 +437,7 @@ impl<F: Family> Table<F> {
                 self.paths.get_mut(number).next = head;
                 *self.heads.get_mut(id) = number;
             }
-            self.paths.get_mut(number).best = true;
+            self.paths.get_mut(number).set_best(true);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Looking into the RIB: what is known of a prefix, what became of it, and why.
 
+use std::collections::BTreeMap;
+
 use dunlin_net::{Afi, Family, PerFamily};
 
 use super::Rib;
@@ -17,7 +19,7 @@ use crate::policy::RejectReason;
 pub struct PrefixView<'a, F: Family> {
     /// The prefix.
     pub net: F::Net,
-    /// Its paths: the best one first, the others by source.
+    /// Its paths: the best one first, the others by source and identifier.
     pub paths: Vec<PathView<'a>>,
     /// How it is forwarded.
     pub route: Option<FibRoute>,
@@ -30,6 +32,8 @@ pub struct PathView<'a> {
     pub source: SourceId,
     /// What is known of that.
     pub info: &'a SourceInfo,
+    /// The identifier it came with (RFC 7911), if its session carries them.
+    pub path_id: Option<u32>,
     /// The attributes as they came.
     pub received: Attrs<'a>,
     /// The attributes after import policy, or why it is not used.
@@ -147,7 +151,7 @@ impl Rib {
     }
 
     fn rejected_of<F: RibFamily>(&self, source: SourceId) -> Vec<(RejectReason, u32)> {
-        let mut counts = std::collections::BTreeMap::new();
+        let mut counts = BTreeMap::new();
         let table = F::table(&self.tables);
         let Some(slot) = self.store.sources.find(source) else {
             return Vec::new();
@@ -170,18 +174,22 @@ impl Rib {
         }
         let candidates = self.store.candidates(table, id);
         let ranking = rank(&candidates);
+        let at: BTreeMap<u32, usize> = (0..candidates.len())
+            .map(|at| (candidates[at].number, at))
+            .collect();
         let mut paths: Vec<PathView<'_>> = Vec::new();
         for (number, path) in table.paths(id) {
             let source = self.store.sources.get(path.source);
             if source.is_dead(F::AFI, path.epoch) {
                 continue;
             }
-            let place = candidates.iter().position(|c| c.number == number);
+            let place = at.get(&number).copied();
             let lost = place.and_then(|at| ranking.lost[at]);
             let hop = self.store.attrs.get(path.used().unwrap_or(path.attrs)).hop;
             paths.push(PathView {
                 source: path.source,
                 info: &source.info,
+                path_id: table.path_id(number, path),
                 received: self.store.attrs.attrs(path.attrs),
                 used: match self.store.ineligible(path) {
                     None => Ok(self.store.attrs.attrs(path.used().unwrap_or(path.attrs))),
@@ -189,12 +197,12 @@ impl Rib {
                 },
                 next_hop: self.store.hops.get(hop).next_hop,
                 stale: path.epoch != source.epoch,
-                best: path.best,
+                best: path.is_best(),
                 forwarding: place.is_some_and(|at| shares_traffic(ranking.lost[at])),
                 lost,
             });
         }
-        paths.sort_by_key(|path| (!path.best, path.source));
+        paths.sort_by_key(|path| (!path.best, path.source, path.path_id));
         Some(PrefixView {
             net: table.net(id),
             paths,

@@ -79,7 +79,7 @@ impl Rib {
         };
         for block in slot.blocks(F::AFI) {
             for id in editor.table.block(block) {
-                if editor.table.path_of(id, source).is_some() {
+                if editor.table.has_path_of(id, source) {
                     editor.groups.mark(F::AFI, id);
                 }
             }
@@ -278,7 +278,7 @@ impl Rib {
             let ids: Vec<u32> = {
                 let table = F::table(&self.tables);
                 let of_block = |&block: &u32| table.block(block);
-                let has = |id: &u32| table.path_of(*id, source).is_some();
+                let has = |id: &u32| table.has_path_of(*id, source);
                 blocks.iter().flat_map(of_block).filter(has).collect()
             };
             let mut editor = self.editor::<F>();

@@ -34,6 +34,8 @@ pub struct PeerConfig {
     pub graceful_restart: Option<GracefulRestart>,
     /// Which other capabilities to offer.
     pub capabilities: Offer,
+    /// Several paths for one prefix (RFC 7911), to be offered in each of the families.
+    pub add_path: PerFamily<AddPath>,
     /// Whether the paths of an external peer must begin with its AS (RFC 4271 6.3); not so from a route server. Changes in
     /// place.
     pub enforce_first_as: bool,
@@ -57,6 +59,7 @@ impl PeerConfig {
             families: PerFamily { v4: true, v6: true },
             graceful_restart: None,
             capabilities: Offer::default(),
+            add_path: PerFamily::default(),
             enforce_first_as: true,
             transport: Transport::default(),
         }
@@ -226,6 +229,15 @@ impl Default for Offer {
             extended_message: true,
         }
     }
+}
+
+/// In which directions a family carries several paths for one prefix (RFC 7911 4), as we see it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AddPath {
+    /// From us to the peer.
+    pub send: bool,
+    /// From the peer to us.
+    pub receive: bool,
 }
 
 /// How the TCP connections of a peer are made. Changes in place, on living connections too.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use dunlin_net::{Asn, PerFamily, RouterId};
 
+use super::config::AddPath;
 use crate::policy::PeerType;
 use crate::wire::Capability;
 
@@ -32,6 +33,8 @@ pub struct Negotiated {
     pub extended_message: bool,
     /// Whether either side may ask for routes again (RFC 2918).
     pub route_refresh: bool,
+    /// Families that carry several paths for one prefix, and in which directions (RFC 7911 5).
+    pub add_path: PerFamily<AddPath>,
     /// The lesser of both hold times; 0 means none.
     pub hold_time_secs: u16,
     /// How often a KEEPALIVE goes out at the latest; 0 means never.
@@ -40,6 +43,24 @@ pub struct Negotiated {
     pub graceful_restart: Option<PeerRestart>,
     /// All capabilities of the peer's OPEN, in its order.
     pub capabilities: Vec<Capability>,
+}
+
+impl Negotiated {
+    /// Families whose prefixes go out with path identifiers.
+    pub fn sends_paths(&self) -> PerFamily<bool> {
+        PerFamily {
+            v4: self.add_path.v4.send,
+            v6: self.add_path.v6.send,
+        }
+    }
+
+    /// Families whose prefixes come with path identifiers.
+    pub fn receives_paths(&self) -> PerFamily<bool> {
+        PerFamily {
+            v4: self.add_path.v4.receive,
+            v6: self.add_path.v6.receive,
+        }
+    }
 }
 
 /// The graceful restart capability of a peer (RFC 4724 3), of use only if we offered it too.

@@ -126,6 +126,37 @@ pub enum AddPathMode {
     Both = 3,
 }
 
+impl AddPathMode {
+    fn from_octet(octet: u8) -> Option<AddPathMode> {
+        match octet {
+            1 => Some(AddPathMode::Receive),
+            2 => Some(AddPathMode::Send),
+            3 => Some(AddPathMode::Both),
+            _ => None,
+        }
+    }
+
+    /// The mode of who can send, receive, or both; none for who can do neither.
+    pub fn new(send: bool, receive: bool) -> Option<AddPathMode> {
+        match (send, receive) {
+            (true, true) => Some(AddPathMode::Both),
+            (true, false) => Some(AddPathMode::Send),
+            (false, true) => Some(AddPathMode::Receive),
+            (false, false) => None,
+        }
+    }
+
+    /// Whether its owner can send several paths.
+    pub fn sends(self) -> bool {
+        self != AddPathMode::Receive
+    }
+
+    /// Whether its owner can receive several paths.
+    pub fn receives(self) -> bool {
+        self != AddPathMode::Send
+    }
+}
+
 /// A family of the Long-Lived Graceful Restart capability (RFC 9494 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LlgrFamily {
@@ -195,19 +226,21 @@ impl Capability {
             (FOUR_OCTET_AS, &[a, b, c, d]) => {
                 Capability::FourOctetAs(Asn(u32::from_be_bytes([a, b, c, d])))
             }
-            (ADD_PATH, _) => Capability::AddPath(records(value, |r: [u8; 4]| {
-                // Any other mode: the family is ignored (RFC 7911 4).
-                let mode = match r[3] {
-                    1 => AddPathMode::Receive,
-                    2 => AddPathMode::Send,
-                    3 => AddPathMode::Both,
-                    _ => return None,
+            (ADD_PATH, _) => {
+                let families = records(value, |r: [u8; 4]| Some((family(&r), r[3])))?;
+                let known = |&(family, mode): &(AfiSafi, u8)| {
+                    let mode = AddPathMode::from_octet(mode)?;
+                    Some(AddPathFamily { family, mode })
                 };
-                Some(AddPathFamily {
-                    family: family(&r),
-                    mode,
-                })
-            })?),
+                match families.iter().map(known).collect() {
+                    Some(families) => Capability::AddPath(families),
+                    // With any other mode the capability is as good as not understood (RFC 7911 4).
+                    None => Capability::Unknown {
+                        code,
+                        value: value.to_vec(),
+                    },
+                }
+            }
             (ENHANCED_ROUTE_REFRESH, []) => Capability::EnhancedRouteRefresh,
             (LONG_LIVED_GRACEFUL_RESTART, _) => {
                 Capability::LongLivedGracefulRestart(records(value, |r: [u8; 7]| {

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use dunlin_net::{Afi, Asn, Family, RouterId};
+use dunlin_net::{Afi, Asn, Family, PerFamily, RouterId};
 
 use super::as_path::{narrow, narrow_asn};
 use crate::attrs::{self, Attrs, SegmentKind, code, flag, known_flags, put_attr, put_head};
@@ -11,7 +11,7 @@ use crate::policy::PeerType;
 const DEFAULT_LOCAL_PREF: u32 = 100;
 
 /// How an export group's UPDATEs are written: the same for all its members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExportEncoding {
     /// The kind of peers.
     pub peer_type: PeerType,
@@ -23,6 +23,8 @@ pub struct ExportEncoding {
     pub four_octet_as: bool,
     /// Messages may have up to 65,535 octets: the peer offered RFC 8654.
     pub extended_message: bool,
+    /// Families whose prefixes go out with path identifiers (RFC 7911).
+    pub add_path: PerFamily<bool>,
 }
 
 /// A route as it is to be told.

@@ -10,19 +10,51 @@ use crate::batch::{BatchFamily, RouteBatch};
 #[derive(Debug)]
 pub(super) struct Malformed;
 
-/// Appends the prefixes of a field to the batch. Host bits are cleared; multicast prefixes are left out and counted in
+/// Appends the prefixes of a field to the batch, with their path identifiers if they have such (RFC 7911 3). Host bits are cleared; multicast prefixes are left out and counted in
 /// `ignored` (RFC 4271 6.3). A field of n octets yields at most n prefixes. After an error the batch holds the prefixes
 /// before it: the caller cuts them off.
 pub(super) fn decode_into(
-    afi: Afi,
+    (afi, identified): (Afi, bool),
     field: &[u8],
     out: &mut RouteBatch,
     ignored: &mut u32,
 ) -> Result<Range<u32>, Malformed> {
-    match afi {
-        Afi::Ipv4 => decode::<V4>(field, V4::nlri_mut(out), ignored),
-        Afi::Ipv6 => decode::<V6>(field, V6::nlri_mut(out), ignored),
+    let (v4, v6) = (&mut out.nlri.v4, &mut out.nlri.v6);
+    match (afi, identified) {
+        (Afi::Ipv4, false) => decode::<V4>(field, v4, ignored),
+        (Afi::Ipv6, false) => decode::<V6>(field, v6, ignored),
+        (Afi::Ipv4, true) => identified_into::<V4>(field, v4, &mut out.path_ids.v4, ignored),
+        (Afi::Ipv6, true) => identified_into::<V6>(field, v6, &mut out.path_ids.v6, ignored),
     }
+}
+
+/// The octets of a path identifier.
+pub(super) const PATH_ID_LEN: usize = 4;
+
+/// Prefixes that have a path identifier each.
+fn identified_into<F: BatchFamily>(
+    field: &[u8],
+    nets: &mut Vec<F::Net>,
+    ids: &mut Vec<u32>,
+    ignored: &mut u32,
+) -> Result<Range<u32>, Malformed> {
+    let start = position(nets.len());
+    let mut rest = field;
+    while !rest.is_empty() {
+        let (id, tail) = rest.split_first_chunk::<PATH_ID_LEN>().ok_or(Malformed)?;
+        let bits = tail.first().ok_or(Malformed)?;
+        let (prefix, tail) = tail
+            .split_at_checked(1 + usize::from(bits.div_ceil(8)))
+            .ok_or(Malformed)?;
+        let before = nets.len();
+        decode::<F>(prefix, nets, ignored)?;
+        // A prefix that was ignored has no identifier to keep.
+        if nets.len() > before {
+            ids.push(u32::from_be_bytes(*id));
+        }
+        rest = tail;
+    }
+    Ok(start..position(nets.len()))
 }
 
 fn decode<F: BatchFamily>(

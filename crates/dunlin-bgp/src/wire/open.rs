@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 use dunlin_net::{Afi, Asn, PerFamily, RouterId};
 
 use super::frame::{self, MessageType};
-use super::{AfiSafi, Capability, Fault, GracefulRestart, code, open_message};
+use super::{AddPathMode, AfiSafi, Capability, Fault, GracefulRestart, code, open_message};
 
 /// The version we speak.
 const VERSION: u8 = 4;
@@ -181,6 +181,16 @@ impl Open {
                 None
             }
         })
+    }
+
+    /// What the sender can do with several paths for one prefix of a family (RFC 7911 4): its first word counts.
+    pub fn add_path(&self, family: AfiSafi) -> Option<AddPathMode> {
+        let families = self.capabilities.iter().filter_map(|one| match one {
+            Capability::AddPath(families) => Some(families),
+            _ => None,
+        });
+        let mut of_family = families.flatten().filter(|one| one.family == family);
+        Some(of_family.next()?.mode)
     }
 
     /// Whether IPv6 next hops may come with prefixes of `afi` (RFC 8950).

@@ -20,6 +20,8 @@ pub struct DecodeContext {
     pub four_octet_as: bool,
     /// The unicast families negotiated. Prefixes of another are ignored and noted.
     pub families: PerFamily<bool>,
+    /// Families whose prefixes come with path identifiers (RFC 7911).
+    pub add_path: PerFamily<bool>,
     /// IPv4 prefixes may come with IPv6 next hops (RFC 8950).
     pub extended_next_hop: bool,
     /// The AS that paths must begin with (RFC 4271 6.3), if that is to be checked. Never for internal peers.
@@ -51,6 +53,7 @@ struct Mark {
     attr_bytes: usize,
     items: usize,
     nlri: PerFamily<usize>,
+    path_ids: PerFamily<usize>,
 }
 
 impl Mark {
@@ -62,6 +65,10 @@ impl Mark {
                 v4: batch.nlri.v4.len(),
                 v6: batch.nlri.v6.len(),
             },
+            path_ids: PerFamily {
+                v4: batch.path_ids.v4.len(),
+                v6: batch.path_ids.v6.len(),
+            },
         }
     }
 
@@ -71,6 +78,8 @@ impl Mark {
         batch.items.truncate(self.items);
         batch.nlri.v4.truncate(self.nlri.v4);
         batch.nlri.v6.truncate(self.nlri.v6);
+        batch.path_ids.v4.truncate(self.path_ids.v4);
+        batch.path_ids.v6.truncate(self.path_ids.v6);
     }
 }
 
@@ -105,7 +114,7 @@ fn decode(
     let withdrawn = classic_field(ctx, sections.withdrawn, &mut judge, out)?;
     withdraw(Afi::Ipv4, withdrawn, &mut judge, out);
     if let Some(unreach) = unreach {
-        let nlri = multi_field(&unreach, &mut judge, out)?;
+        let nlri = multi_field(ctx, &unreach, &mut judge, out)?;
         withdraw(unreach.afi, nlri, &mut judge, out);
     }
 
@@ -117,7 +126,7 @@ fn decode(
             announces |= !fields.nlri.is_empty();
             multi = Some(Reach {
                 afi: fields.afi,
-                nlri: multi_field(&fields, &mut judge, out)?,
+                nlri: multi_field(ctx, &fields, &mut judge, out)?,
                 next_hop,
             });
         } else {
@@ -164,11 +173,13 @@ fn end_of_rib(
 
 /// The prefixes of MP_REACH_NLRI or MP_UNREACH_NLRI.
 fn multi_field(
+    ctx: &DecodeContext,
     fields: &MpFields<'_, '_>,
     judge: &mut Judge<'_>,
     out: &mut RouteBatch,
 ) -> Result<Range<u32>, Fault> {
-    nlri::decode_into(fields.afi, fields.nlri, out, &mut judge.judgement.ignored).map_err(|_| {
+    let kind = (fields.afi, *ctx.add_path.get(fields.afi));
+    nlri::decode_into(kind, fields.nlri, out, &mut judge.judgement.ignored).map_err(|_| {
         check::mp_fault(
             fields.raw,
             "a prefix in MP_REACH_NLRI or MP_UNREACH_NLRI is malformed",
@@ -184,16 +195,17 @@ fn classic_field(
     out: &mut RouteBatch,
 ) -> Result<Range<u32>, Fault> {
     let before = out.nlri.v4.len();
-    let nlri =
-        nlri::decode_into(Afi::Ipv4, field, out, &mut judge.judgement.ignored).map_err(|_| {
-            Fault::new(
-                code::UPDATE,
-                update_message::INVALID_NETWORK,
-                "a prefix is longer than 32 bits or overruns its field",
-            )
-        })?;
+    let kind = (Afi::Ipv4, ctx.add_path.v4);
+    let nlri = nlri::decode_into(kind, field, out, &mut judge.judgement.ignored).map_err(|_| {
+        Fault::new(
+            code::UPDATE,
+            update_message::INVALID_NETWORK,
+            "a prefix is longer than 32 bits or overruns its field",
+        )
+    })?;
     if !ctx.families.v4 && !field.is_empty() {
         out.nlri.v4.truncate(before);
+        out.path_ids.v4.truncate(before);
         judge.discard(0, AttrFault::FamilyNotNegotiated);
         return Ok(position(before)..position(before));
     }

@@ -50,6 +50,9 @@ impl UpdateWriter {
 
     /// Appends UPDATEs that announce the prefixes, all with the attributes that [`super::encode_attrs`] made for this
     /// family and next hop; returns how many. Appends nothing without prefixes.
+    ///
+    /// # Errors
+    /// The attributes leave no room for a prefix.
     pub fn announce<F: Family>(
         &self,
         attrs: &[u8],
@@ -57,7 +60,52 @@ impl UpdateWriter {
         prefixes: impl IntoIterator<Item = F::Net>,
         out: &mut Vec<u8>,
     ) -> Result<usize, AttrsTooLong> {
-        let classic = is_classic::<F>(next_hop);
+        let items = prefixes.into_iter().map(Plain::<F>);
+        self.announce_items(attrs, next_hop, items, out)
+    }
+
+    /// The same of paths: prefixes with their path identifiers (RFC 7911 3).
+    ///
+    /// # Errors
+    /// The attributes leave no room for a path.
+    pub fn announce_paths<F: Family>(
+        &self,
+        attrs: &[u8],
+        next_hop: &NextHop,
+        paths: impl IntoIterator<Item = (u32, F::Net)>,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, AttrsTooLong> {
+        let items = paths.into_iter().map(|(id, net)| Identified::<F>(id, net));
+        self.announce_items(attrs, next_hop, items, out)
+    }
+
+    /// Appends UPDATEs that withdraw the prefixes; returns how many.
+    pub fn withdraw<F: Family>(
+        &self,
+        prefixes: impl IntoIterator<Item = F::Net>,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        self.withdraw_items(prefixes.into_iter().map(Plain::<F>), out)
+    }
+
+    /// The same of paths.
+    pub fn withdraw_paths<F: Family>(
+        &self,
+        paths: impl IntoIterator<Item = (u32, F::Net)>,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let items = paths.into_iter().map(|(id, net)| Identified::<F>(id, net));
+        self.withdraw_items(items, out)
+    }
+
+    fn announce_items<I: Item>(
+        &self,
+        attrs: &[u8],
+        next_hop: &NextHop,
+        items: impl Iterator<Item = I>,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, AttrsTooLong> {
+        let classic = is_classic::<I::Family>(next_hop);
         let next_hop = MpNextHop::of(next_hop);
         let reach_len = if classic {
             0
@@ -69,29 +117,29 @@ impl UpdateWriter {
         let room = self
             .max_len
             .checked_sub(used)
-            .filter(|room| *room >= nlri::max_len::<F>())
+            .filter(|room| *room >= I::MAX_LEN)
             .ok_or(AttrsTooLong {
                 attr_octets: attrs.len() + reach_len,
                 max_octets: self.max_len,
             })?;
-        let mut prefixes = prefixes.into_iter().peekable();
+        let mut items = items.peekable();
         let mut messages = 0;
-        while prefixes.peek().is_some() {
+        while items.peek().is_some() {
             let start = frame::begin(MessageType::Update, out);
             out.extend_from_slice(&[0, 0]);
             let attrs_at = begin_field(out);
             if classic {
                 out.extend_from_slice(attrs);
                 finish_field(attrs_at, out);
-                fill::<F>(&mut prefixes, room, out);
+                fill(&mut items, room, out);
             } else {
                 // First among the attributes, as RFC 7606 5.1 asks.
                 let reach_at = begin_attr(code::MP_REACH_NLRI, out);
-                put_family(F::AFI, out);
+                put_family(I::Family::AFI, out);
                 out.push(next_hop.as_bytes().len() as u8); // 4, 16 or 32
                 out.extend_from_slice(next_hop.as_bytes());
                 out.push(0);
-                fill::<F>(&mut prefixes, room, out);
+                fill(&mut items, room, out);
                 finish_field(reach_at, out);
                 out.extend_from_slice(attrs);
                 finish_field(attrs_at, out);
@@ -102,28 +150,23 @@ impl UpdateWriter {
         Ok(messages)
     }
 
-    /// Appends UPDATEs that withdraw the prefixes; returns how many.
-    pub fn withdraw<F: Family>(
-        &self,
-        prefixes: impl IntoIterator<Item = F::Net>,
-        out: &mut Vec<u8>,
-    ) -> usize {
-        let mut prefixes = prefixes.into_iter().peekable();
+    fn withdraw_items<I: Item>(&self, items: impl Iterator<Item = I>, out: &mut Vec<u8>) -> usize {
+        let mut items = items.peekable();
         let mut messages = 0;
-        while prefixes.peek().is_some() {
+        while items.peek().is_some() {
             let start = frame::begin(MessageType::Update, out);
             let room = self.max_len - HEADER_LEN - FIELDS_LEN;
-            if F::AFI == Afi::Ipv4 {
+            if I::Family::AFI == Afi::Ipv4 {
                 let withdrawn_at = begin_field(out);
-                fill::<F>(&mut prefixes, room, out);
+                fill(&mut items, room, out);
                 finish_field(withdrawn_at, out);
                 out.extend_from_slice(&[0, 0]);
             } else {
                 out.extend_from_slice(&[0, 0]);
                 let attrs_at = begin_field(out);
                 let unreach_at = begin_attr(code::MP_UNREACH_NLRI, out);
-                put_family(F::AFI, out);
-                fill::<F>(&mut prefixes, room - ATTR_HEAD_LEN - 3, out);
+                put_family(I::Family::AFI, out);
+                fill(&mut items, room - ATTR_HEAD_LEN - 3, out);
                 finish_field(unreach_at, out);
                 finish_field(attrs_at, out);
             }
@@ -176,27 +219,66 @@ impl MpNextHop {
     }
 }
 
-/// Appends prefixes while they fit `room` octets.
+/// What stands in an NLRI field.
+trait Item {
+    type Family: Family;
+    /// The octets of the longest.
+    const MAX_LEN: usize;
+
+    fn len(&self) -> usize;
+    fn encode(self, out: &mut Vec<u8>);
+}
+
+/// A prefix.
+struct Plain<F: Family>(F::Net);
+
+/// A path identifier and a prefix.
+struct Identified<F: Family>(u32, F::Net);
+
+impl<F: Family> Item for Plain<F> {
+    type Family = F;
+    const MAX_LEN: usize = nlri::max_len::<F>();
+
+    fn len(&self) -> usize {
+        1 + usize::from(F::len(self.0).div_ceil(8))
+    }
+
+    #[inline]
+    fn encode(self, out: &mut Vec<u8>) {
+        nlri::encode::<F>(self.0, out);
+    }
+}
+
+impl<F: Family> Item for Identified<F> {
+    type Family = F;
+    const MAX_LEN: usize = nlri::PATH_ID_LEN + nlri::max_len::<F>();
+
+    fn len(&self) -> usize {
+        nlri::PATH_ID_LEN + Plain::<F>(self.1).len()
+    }
+
+    #[inline]
+    fn encode(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0.to_be_bytes());
+        nlri::encode::<F>(self.1, out);
+    }
+}
+
+/// Appends items while they fit `room` octets.
 #[inline]
-fn fill<F: Family>(
-    prefixes: &mut Peekable<impl Iterator<Item = F::Net>>,
-    room: usize,
-    out: &mut Vec<u8>,
-) {
-    // The longest prefix fits as long as the buffer ends here or before.
-    let last = out.len() + room - nlri::max_len::<F>();
+fn fill<I: Item>(items: &mut Peekable<impl Iterator<Item = I>>, room: usize, out: &mut Vec<u8>) {
+    // The longest item fits as long as the buffer ends here or before.
+    let last = out.len() + room - I::MAX_LEN;
     while out.len() <= last {
-        let Some(net) = prefixes.next() else {
+        let Some(item) = items.next() else {
             return;
         };
-        nlri::encode::<F>(net, out);
+        item.encode(out);
     }
     // Shorter ones may still.
-    let end = last + nlri::max_len::<F>();
-    while let Some(net) =
-        prefixes.next_if(|net| out.len() + 1 + usize::from(F::len(*net).div_ceil(8)) <= end)
-    {
-        nlri::encode::<F>(net, out);
+    let end = last + I::MAX_LEN;
+    while let Some(item) = items.next_if(|item| out.len() + item.len() <= end) {
+        item.encode(out);
     }
 }
 

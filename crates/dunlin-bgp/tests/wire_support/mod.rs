@@ -20,6 +20,7 @@ pub fn internal() -> DecodeContext {
         peer_type: PeerType::Internal,
         four_octet_as: true,
         families: PerFamily { v4: true, v6: true },
+        add_path: PerFamily::default(),
         extended_next_hop: false,
         enforce_first_as: None,
         hash_seed: 7,
@@ -42,6 +43,7 @@ pub fn to_internal() -> ExportEncoding {
         prepend_local_asn: false,
         four_octet_as: true,
         extended_message: false,
+        add_path: PerFamily::default(),
     }
 }
 

@@ -99,6 +99,16 @@ pub(super) fn session(fields: &mut Fields, both: [&SessionIntent; 2]) {
     );
     fields.optional("ebgpMultihop", both.map(|s| s.ebgp_multihop));
     fields.optional("ttlSecurity.hops", both.map(|s| s.ttl_security_hops));
+    fields.optional("addPath", both.map(add_path));
+}
+
+fn add_path(session: &SessionIntent) -> Option<&'static str> {
+    match (session.add_path.send, session.add_path.receive) {
+        (true, true) => Some("both ways"),
+        (true, false) => Some("send"),
+        (false, true) => Some("receive"),
+        (false, false) => None,
+    }
 }
 
 pub(super) fn restart(gr: &GracefulRestart) -> String {

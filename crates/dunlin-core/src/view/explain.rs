@@ -1,8 +1,10 @@
 //! Where and why something stops, step by step.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dunlin_api::{Explanation, RouteState, Step, Verdict};
+use dunlin_api::{Explanation, Path, RouteState, Step, ToldPath, Verdict};
+use dunlin_bgp::rib::MAX_PATHS_OF_SOURCE;
 use dunlin_intent::OriginKind;
 use dunlin_net::{IpNet, PeerId};
 
@@ -20,6 +22,28 @@ pub(super) fn advertisements(names: &[Arc<str>]) -> String {
         .map(|name| format!("BGPAdvertisement/{name}"))
         .collect();
     names.join(" and ")
+}
+
+/// How many paths came with an identifier from each neighbor.
+fn counted(paths: &[Path]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for path in paths.iter().filter(|path| path.path_id.is_some()) {
+        *counts.entry(path.from.as_str()).or_default() += 1;
+    }
+    counts
+}
+
+/// A path as it is told where several are.
+fn told_path(path: &ToldPath) -> String {
+    let hop = path
+        .next_hop
+        .map_or_else(String::new, |hop| format!(" with next hop {hop}"));
+    let waits = if path.advertised {
+        ""
+    } else {
+        " (waits to be written)"
+    };
+    format!("path {}{hop}{waits}", path.id)
 }
 
 pub(super) fn step(stage: &str, verdict: Verdict, text: impl Into<String>) -> Step {
@@ -123,7 +147,10 @@ impl Core {
             } else {
                 format!(", AS path {}", path.as_path)
             };
-            let what = format!("from {}{hop}{as_path}{stale}", path.from);
+            let id = path
+                .path_id
+                .map_or_else(String::new, |id| format!(" (path {id})"));
+            let what = format!("from {}{id}{hop}{as_path}{stale}", path.from);
             let (verdict, end) = match (&path.reason, path.best, path.multipath) {
                 (None, true, _) => (Verdict::Pass, ": best path".to_owned()),
                 (Some(reason), _, true) => (
@@ -135,6 +162,14 @@ impl Core {
                 (None, false, false) => (Verdict::Stop, self.unresolved(path.next_hop)),
             };
             steps.push(step("adj-rib-in", verdict, format!("{what}{end}")));
+        }
+        for (from, count) in counted(&paths) {
+            if count >= MAX_PATHS_OF_SOURCE {
+                let text = format!(
+                    "from {from}: {count} paths, as many of a prefix as are taken from one peer; any more were refused"
+                );
+                steps.push(step("adj-rib-in", Verdict::Info, text));
+            }
         }
         if paths.is_empty() {
             steps.push(step(
@@ -231,6 +266,11 @@ impl Core {
         let to = self.advertisement(net, &peers).to;
         to.into_iter()
             .map(|to| match (to.advertised, to.reason) {
+                (true, _) if !to.paths.is_empty() => {
+                    let paths: Vec<String> = to.paths.iter().map(told_path).collect();
+                    let text = format!("told to {}: {}", to.name, paths.join(", "));
+                    step("export", Verdict::Pass, text)
+                }
                 (true, _) => {
                     let hop = to
                         .next_hop

@@ -4,7 +4,7 @@ use dunlin_api::{
 use dunlin_bgp::session::{Negotiated, PeerSnapshot};
 use dunlin_bgp::wire::Notification;
 use dunlin_intent::{Remote, RemoteAsn};
-use dunlin_net::{Afi, Instant};
+use dunlin_net::{Afi, Instant, PerFamily};
 
 use super::explain::step;
 use super::{Seen, age_secs};
@@ -70,6 +70,7 @@ impl Core {
                 received: counts.received.into(),
                 accepted: counts.accepted.into(),
                 advertised: routing.rib.advertised(peer.id, family).into(),
+                refused: counts.refused.into(),
                 end_of_rib_received: up.is_some_and(|up| *up.end_of_rib.get(family)),
             }
         });
@@ -132,6 +133,9 @@ fn negotiated(neighbor: &mut Neighbor, with: &Negotiated) {
     note(with.four_octet_as, "four-octet-as");
     note(with.route_refresh, "route-refresh");
     note(with.extended_message, "extended-message");
+    let any = |families: PerFamily<bool>| families.v4 || families.v6;
+    note(any(with.receives_paths()), "add-path-receive");
+    note(any(with.sends_paths()), "add-path-send");
     if let Some(restart) = with.graceful_restart {
         let seconds = restart.restart_time_secs;
         let bit = if restart.notification { ", N" } else { "" };

@@ -1,4 +1,6 @@
-use dunlin_api::{AdvertisedTo, Advertisement, Path, Route, RouteFilter, RouteState, RouteView};
+use dunlin_api::{
+    AdvertisedTo, Advertisement, Path, Route, RouteFilter, RouteState, RouteView, ToldPath,
+};
 use dunlin_bgp::attrs::{Attrs, Origin};
 use dunlin_bgp::policy::RejectReason;
 use dunlin_bgp::rib::{DecisionStep, ExportView, PathView, PrefixView, RibFamily};
@@ -162,6 +164,7 @@ impl Core {
             (None, true) => "local".into(),
             (None, false) => path.info.remote_addr.to_string(),
         };
+        shown.path_id = path.path_id;
         shown.address = peer.and_then(|peer| peer.address());
         shown.next_hop = (!path.info.is_local()).then_some(path.next_hop.addr);
         shown.interface = interface.map(|link| link.name.clone());
@@ -246,19 +249,33 @@ impl Core {
         };
         let routing = self.routing.as_mut()?;
         let exports = &routing.exports;
-        let show = |shown: Result<ExportView<'_>, RejectReason>| match shown {
-            Ok(view) => {
-                to.advertised = view.told;
-                to.next_hop = Some(view.next_hop.addr);
-                to.reason = (!view.told).then(|| "waits to be written".into());
+        let mut first = true;
+        let show = |shown: Result<ExportView<'_>, RejectReason>| {
+            let best = std::mem::take(&mut first);
+            match shown {
+                Ok(view) => {
+                    let next_hop = Some(view.next_hop.addr);
+                    if best {
+                        to.advertised = view.told;
+                        to.next_hop = next_hop;
+                    }
+                    if !view.told {
+                        to.reason = Some("waits to be written".into());
+                    }
+                    to.paths.extend(view.path_id.map(|id| ToldPath {
+                        id,
+                        next_hop,
+                        advertised: view.told,
+                    }));
+                }
+                Err(reason) => to.reason = Some(reason.to_string()),
             }
-            Err(reason) => to.reason = Some(reason.to_string()),
         };
-        match net {
+        let shown = match net {
             IpNet::V4(net) => routing.rib.exported::<V4, _, _>(exports, id, net, show),
             IpNet::V6(net) => routing.rib.exported::<V6, _, _>(exports, id, net, show),
-        }?;
-        Some(to)
+        };
+        (!shown.is_empty()).then_some(to)
     }
 }
 
@@ -309,5 +326,6 @@ fn step_text(step: DecisionStep) -> &'static str {
         DecisionStep::RouterId => "another comes from a lower router id",
         DecisionStep::ClusterListLength => "another was reflected fewer times",
         DecisionStep::PeerAddress => "another comes from a lower address",
+        DecisionStep::PathIdentifier => "another of this peer has a lower path identifier",
     }
 }

@@ -492,6 +492,7 @@ fn negotiated() -> Negotiated {
         four_octet_as: true,
         extended_message: true,
         route_refresh: true,
+        add_path: PerFamily::default(),
         hold_time_secs: 90,
         keepalive_time_secs: 30,
         graceful_restart: None,

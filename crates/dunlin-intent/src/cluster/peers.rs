@@ -226,7 +226,7 @@ impl Cluster {
             session,
             policy,
             bfd: self.bfd(configured.fact.bfd_profile.as_ref()),
-            reflector_client: false,
+            reflector_client: configured.fact.reflector_client == Some(true),
             max_prefixes: configured.fact.max_prefixes.as_ref().and_then(max_prefixes),
         })
     }

@@ -52,6 +52,31 @@ fn the_least_that_can_be_said_takes_every_default() {
 }
 
 #[test]
+fn a_client_is_of_our_as_and_takes_and_tells_several_paths_unless_said_otherwise() {
+    let client = |change: fn(&mut PeerFact)| {
+        accepted(|f| {
+            f.peer_asn = Some(PeerAsn::Internal);
+            f.reflector_client = Some(true);
+            change(f);
+        })
+    };
+    assert_eq!(accepted(|_| {}).add_path, AddPath::default());
+    assert_eq!(client(|_| {}).add_path, AddPath::BOTH);
+    let receive = AddPath {
+        send: false,
+        receive: true,
+    };
+    assert_eq!(client(|f| f.add_path.send = Some(false)).add_path, receive);
+    assert_eq!(
+        accepted(|f| f.add_path.receive = Some(true)).add_path,
+        receive
+    );
+    let refused = [(Reason::Invalid, "spec.reflectorClient".to_owned())];
+    assert_eq!(faults(|f| f.reflector_client = Some(true)), refused);
+    accepted(|f| f.reflector_client = Some(false));
+}
+
+#[test]
 fn each_field_is_taken_in() {
     let session = accepted(|f| {
         f.port = Some(1179);

@@ -139,12 +139,25 @@ pub struct PeerFact {
     pub max_prefixes: Option<MaxPrefixesFact>,
     /// The next hop of what is told.
     pub next_hop: Option<NextHopMode>,
+    /// `addPath`.
+    pub add_path: AddPathFact,
+    /// Whether it is a client of ours as a route reflector.
+    pub reflector_client: Option<bool>,
     /// A router of an L3 fabric: other nodes' pod subnets may come by it.
     pub fabric: Option<bool>,
     /// How often our own AS may be in a path; not built yet.
     pub allow_own_as: Option<u8>,
     /// Fields that do not parse.
     pub malformed: Vec<Malformed>,
+}
+
+/// `addPath` of a `BGPPeer`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AddPathFact {
+    /// Whether the peer is told several paths of a prefix.
+    pub send: Option<bool>,
+    /// Whether the peer may announce several.
+    pub receive: Option<bool>,
 }
 
 /// A `BFDProfile`. A field left out takes its default.

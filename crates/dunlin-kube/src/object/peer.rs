@@ -1,6 +1,8 @@
 use std::fmt;
 
-use dunlin_intent::{MaxPrefixesAction, MaxPrefixesFact, NextHopMode, PeerAsn, PeerFact};
+use dunlin_intent::{
+    AddPathFact, MaxPrefixesAction, MaxPrefixesFact, NextHopMode, PeerAsn, PeerFact,
+};
 use dunlin_net::{Afi, Asn};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
@@ -73,6 +75,11 @@ pub(super) struct Spec {
     max_prefixes: Option<MaxPrefixesSpec>,
     /// Self announces routes with the node as next hop; Unchanged keeps that of learned routes. Default Self.
     next_hop: Option<NextHopSpec>,
+    /// Several paths for one prefix (RFC 7911). Default neither way, and both ways with a reflectorClient.
+    add_path: Option<AddPathSpec>,
+    /// The router is a client of this node, which reflects routes between it and other routers and nodes of our AS (RFC
+    /// 4456). Default false.
+    reflector_client: Option<bool>,
     /// The peer is a router of an L3 fabric: other nodes' pod subnets may come by it, with the router as next hop, and without
     /// an importFilter these alone. Default false.
     fabric: Option<bool>,
@@ -105,6 +112,12 @@ fn spec_rules() -> serde_json::Value {
             Some(".ttlSecurity"),
         ),
         (
+            "!has(self.reflectorClient) || !self.reflectorClient || type(self.peerASN) != string || \
+             self.peerASN == 'internal'",
+            "has no meaning with a router of another AS: remove it",
+            Some(".reflectorClient"),
+        ),
+        (
             "!has(self.sourceAddress) || !has(self.peerAddress) || !isIP(self.sourceAddress) || \
              !isIP(self.peerAddress) || ip(self.sourceAddress).family() == ip(self.peerAddress).family()",
             "must be of the family of peerAddress",
@@ -120,6 +133,16 @@ struct TtlSecuritySpec {
     /// How many links away the router is at most.
     #[schemars(range(min = 1, max = 254))]
     hops: u8,
+}
+
+/// Several paths for one prefix, in all families of the session.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AddPathSpec {
+    /// The router is told all paths that may be told to it, at most 64 of a prefix, if it takes them.
+    send: Option<bool>,
+    /// The router may announce several paths of a prefix, at most 256, if it has them.
+    receive: Option<bool>,
 }
 
 /// How many prefixes the router may announce, of each family. They are counted as they come, before any filter.
@@ -284,6 +307,11 @@ impl Spec {
                 NextHopSpec::SelfAddress => NextHopMode::SelfAddress,
                 NextHopSpec::Unchanged => NextHopMode::Unchanged,
             }),
+            add_path: AddPathFact {
+                send: self.add_path.as_ref().and_then(|both| both.send),
+                receive: self.add_path.as_ref().and_then(|both| both.receive),
+            },
+            reflector_client: self.reflector_client,
             fabric: self.fabric,
             allow_own_as: self.allow_own_as,
             malformed: values.malformed,

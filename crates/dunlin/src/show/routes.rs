@@ -14,6 +14,11 @@ pub(crate) fn routes(routes: &[Route], wide: bool, style: Style) -> String {
         .cut("NEXT HOP", 15)
         .cut("DEV", 5)
         .cut("AS PATH", 8);
+    let several = routes.iter().flat_map(|route| &route.paths);
+    let ids = wide && several.into_iter().any(|path| path.path_id.is_some());
+    if ids {
+        table = table.right("PATH ID");
+    }
     if wide {
         table = table
             .left("ADDRESS")
@@ -31,13 +36,13 @@ pub(crate) fn routes(routes: &[Route], wide: bool, style: Style) -> String {
             &route.paths
         };
         for (at, path) in paths.iter().enumerate() {
-            table.row(path_row(route, path, at == 0, wide));
+            table.row(path_row(route, path, at == 0, (ids, wide)));
         }
     }
     table.render(width(wide), style)
 }
 
-fn path_row(route: &Route, path: &Path, first: bool, wide: bool) -> Vec<Cell> {
+fn path_row(route: &Route, path: &Path, first: bool, (ids, wide): (bool, bool)) -> Vec<Cell> {
     let marks: String = [
         (path.best, '*'),
         (path.multipath && !path.best, '='),
@@ -68,6 +73,9 @@ fn path_row(route: &Route, path: &Path, first: bool, wide: bool) -> Vec<Cell> {
             path.as_path.as_str().into()
         },
     ];
+    if ids {
+        cells.push(or_dash(path.path_id).into());
+    }
     if wide {
         cells.extend([
             or_dash(path.address).into(),
@@ -182,6 +190,16 @@ fn summary(to: &[AdvertisedTo]) -> [Cell; 2] {
     ]
 }
 
+/// The next hop told, or those of all paths with their identifiers.
+fn hops(to: &AdvertisedTo) -> String {
+    if to.paths.is_empty() {
+        return or_dash(to.next_hop);
+    }
+    let paths = to.paths.iter();
+    let each = paths.map(|path| format!("{} (path {})", or_dash(path.next_hop), path.id));
+    each.collect::<Vec<_>>().join(", ")
+}
+
 fn each(to: &AdvertisedTo) -> [Cell; 5] {
     let told = if to.advertised {
         Cell::new(Tone::Good, "yes")
@@ -192,7 +210,7 @@ fn each(to: &AdvertisedTo) -> [Cell; 5] {
         to.name.as_str().into(),
         or_dash(to.address).into(),
         told,
-        or_dash(to.next_hop).into(),
+        hops(to).into(),
         to.reason.as_deref().unwrap_or("").into(),
     ]
 }

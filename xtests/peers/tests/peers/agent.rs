@@ -1,6 +1,7 @@
 //! `dunlin agent` as a process, asked through its admin socket.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -78,10 +79,10 @@ impl Agent {
         Ok(client.ask_blocking(query)?)
     }
 
-    /// The one session with an address; of a `peerRange`, the one accepted.
-    pub(crate) fn neighbor(&self) -> Result<Neighbor> {
+    /// The session with the daemon at this address; of a `peerRange`, the one accepted.
+    pub(crate) fn neighbor(&self, address: IpAddr) -> Result<Neighbor> {
         let mut all = self.neighbors()?.into_iter();
-        all.find(|neighbor| neighbor.address.is_some())
+        all.find(|neighbor| neighbor.address == Some(address))
             .context("the agent has no neighbor")
     }
 

@@ -19,7 +19,8 @@ use crate::agent::{Agent, tail};
 use crate::check::until_ok;
 use crate::cut;
 use crate::daemon::{Daemon, Kind};
-use crate::scenario::{Announce, Entry, Happening, Scenario, Step, Who};
+use crate::others::OtherSpeaker;
+use crate::scenario::{Announce, Entry, Happening, Other, Scenario, Step, Who};
 use crate::support::{Scratch, Spaces, unique};
 use crate::wire::Wire;
 
@@ -41,6 +42,7 @@ pub(crate) struct Bed {
     pub(crate) daemon: Daemon,
     pub(crate) node: Netns,
     pub(crate) wire: Wire,
+    others: Vec<OtherSpeaker>,
     plan: Plan,
     running: Option<ProcessId>,
     watches: Option<(RouteWatch, RouteWatch)>,
@@ -56,9 +58,17 @@ impl Bed {
         let folder = scenario.folder.file_name().unwrap_or_default();
         let name = format!("{}-{}", folder.to_string_lossy(), kind.name());
         let scratch = Scratch::new(&name);
-        let spaces = Spaces::new(&name, 2);
+        let spaces = Spaces::new(&name, if scenario.others.is_empty() { 2 } else { 3 });
         let (node, router) = (spaces[0].clone(), spaces[1].clone());
         link(&spaces);
+        let mut others = Vec::new();
+        if !scenario.others.is_empty() {
+            link_others(&spaces, &scenario.others);
+        }
+        for other in &scenario.others {
+            let place = scratch.0.join(format!("other-{}", other.number));
+            others.push(OtherSpeaker::new(other.clone(), spaces[2].clone(), place)?);
+        }
         let agent = Agent::new(node.clone(), scratch.0.join("agent"))?;
         let daemon = Daemon::new(
             kind,
@@ -76,6 +86,7 @@ impl Bed {
             agent,
             daemon,
             node,
+            others,
             plan,
             running: None,
             watches: None,
@@ -131,6 +142,17 @@ impl Bed {
                 })?;
             }
             Step::Start(Who::Daemon) => self.daemon.start()?,
+            Step::StartOthers(()) => {
+                for other in &mut self.others {
+                    other.start(&self.daemon.speaker)?;
+                }
+            }
+            Step::KillOther(number) => {
+                let mut others = self.others.iter();
+                let other = others.find(|one| one.other.number == *number);
+                let process = other.and_then(OtherSpeaker::process);
+                signal_group(process.context("it was not started")?, Signal::KILL)?;
+            }
             Step::Kill(who) => self.signal(*who, Signal::KILL, true)?,
             Step::Terminate(who) => self.signal(*who, Signal::TERM, true)?,
             Step::Pause(who) => self.signal(*who, Signal::STOP, false)?,
@@ -245,7 +267,9 @@ impl Bed {
 
 impl Drop for Bed {
     fn drop(&mut self) {
-        for process in self.running.into_iter().chain(self.daemon.processes()) {
+        let others = self.others.iter().filter_map(OtherSpeaker::process);
+        let daemon = self.daemon.processes();
+        for process in self.running.into_iter().chain(daemon).chain(others) {
             let _ = signal_group(process, Signal::KILL);
             wait_until_ended(process, Instant::now() + END_PATIENCE);
         }
@@ -274,6 +298,40 @@ fn link(spaces: &Spaces) {
     spaces.ip(0, &["link set lo up", &make, "link set eth0 up", &v4, &v6]);
     let [v4, v6] = own(DAEMON);
     spaces.ip(1, &["link set lo up", "link set eth0 up", &v4, &v6]);
+}
+
+/// A bridge in the daemon's namespace, which then has its addresses, to one more namespace with those of all others.
+fn link_others(spaces: &Spaces, others: &[Other]) {
+    let own = |number: u16| {
+        Afi::ALL.map(|afi| {
+            let address = Plan::node_address(number, afi);
+            let len = Plan::underlay(afi).prefix_len();
+            (
+                format!("{address}/{len}"),
+                if afi == Afi::Ipv6 { " nodad" } else { "" },
+            )
+        })
+    };
+    let peer = spaces[2].name().to_owned();
+    let make = format!("link add others type veth peer name eth0 netns {peer}");
+    let mut lines = vec!["link add br0 type bridge".to_owned(), make];
+    for (address, flag) in own(DAEMON) {
+        lines.push(format!("addr del {address} dev eth0"));
+        lines.push(format!("addr add {address} dev br0{flag}"));
+    }
+    for port in ["eth0", "others"] {
+        lines.push(format!("link set {port} master br0"));
+        lines.push(format!("link set {port} up"));
+    }
+    lines.push("link set br0 up".to_owned());
+    spaces.ip(1, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut lines = vec!["link set lo up".to_owned(), "link set eth0 up".to_owned()];
+    for other in others {
+        for (address, flag) in own(other.number) {
+            lines.push(format!("addr add {address} dev eth0{flag}"));
+        }
+    }
+    spaces.ip(2, &lines.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 /// So many networks of a length, one after the other.

@@ -10,7 +10,7 @@ use dunlin_lab::routes::{PROTOCOL_DUNLIN, installed_by};
 use ipnet::IpNet;
 
 use crate::bed::Bed;
-use crate::scenario::{Session, Step, Told};
+use crate::scenario::{Gateways, Session, Step, Told};
 
 /// A machine that also compiles is slow; what fails here fails for another reason.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -22,6 +22,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct Seen {
     /// The next hop.
     pub(crate) next_hop: Option<IpAddr>,
+    /// The next hops of all paths.
+    pub(crate) next_hops: BTreeSet<IpAddr>,
     /// The path, numbers with spaces between.
     pub(crate) as_path: String,
     /// Communities and large communities.
@@ -103,7 +105,7 @@ impl Bed {
     }
 
     fn session(&self, wanted: &Session) -> Result<()> {
-        let is = self.agent.neighbor()?;
+        let is = self.agent.neighbor(self.daemon.address())?;
         let state = match wanted.state.as_deref() {
             None => true,
             Some("down") => is.state != "Established",
@@ -142,7 +144,7 @@ impl Bed {
 
     fn settled(&self) -> Result<()> {
         ensure!(self.daemon.is_up()?, "the daemon says the session is down");
-        let is = self.agent.neighbor()?;
+        let is = self.agent.neighbor(self.daemon.address())?;
         let families = is.families.len() as u64;
         // Whoever does not speak of graceful restart need not send End-of-RIB.
         let restarts = (is.capabilities.iter()).any(|name| name.starts_with("graceful-restart"));
@@ -156,7 +158,7 @@ impl Bed {
         Ok(())
     }
 
-    fn installed(&self, wanted: &BTreeMap<IpNet, IpAddr>) -> Result<()> {
+    fn installed(&self, wanted: &BTreeMap<IpNet, Gateways>) -> Result<()> {
         let routes = installed_by(&self.node, PROTOCOL_DUNLIN)?;
         let is: BTreeMap<IpNet, Vec<IpAddr>> = routes
             .into_iter()
@@ -165,7 +167,7 @@ impl Bed {
         let equal = is.len() == wanted.len()
             && wanted
                 .iter()
-                .all(|(prefix, gateway)| is.get(prefix).is_some_and(|hops| hops == &[*gateway]));
+                .all(|(prefix, gateways)| is.get(prefix).is_some_and(|hops| gateways.are(hops)));
         ensure!(equal, "installed: {is:?}");
         Ok(())
     }
@@ -213,6 +215,10 @@ impl Told {
             .as_ref()
             .map(|all| all.iter().cloned().collect::<BTreeSet<_>>());
         self.next_hop.is_none_or(|hop| seen.next_hop == Some(hop))
+            && self
+                .next_hops
+                .as_ref()
+                .is_none_or(|hops| *hops == seen.next_hops)
             && self
                 .as_path
                 .as_ref()

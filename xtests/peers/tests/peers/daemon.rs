@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::bed::{AGENT, DAEMON};
-use crate::check::{Table, until_ok};
+use crate::check::{Seen, Table, until_ok};
 use crate::scenario::{Announce, Speaker};
 
 /// Which daemon.
@@ -98,6 +98,11 @@ impl Daemon {
             bgp: None,
             helpers: Vec::new(),
         })
+    }
+
+    /// Where the agent finds it.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.local()
     }
 
     /// The address of a family.
@@ -271,7 +276,7 @@ fn difference<'a>(
     )
 }
 
-fn afi_of(prefix: &IpNet) -> Afi {
+pub(crate) fn afi_of(prefix: &IpNet) -> Afi {
     match prefix {
         IpNet::V4(_) => Afi::Ipv4,
         IpNet::V6(_) => Afi::Ipv6,
@@ -279,10 +284,18 @@ fn afi_of(prefix: &IpNet) -> Afi {
 }
 
 /// `ipv4`, `ipv6`: all these daemons say so.
-fn word(afi: Afi) -> &'static str {
+pub(crate) fn word(afi: Afi) -> &'static str {
     match afi {
         Afi::Ipv4 => "ipv4",
         Afi::Ipv6 => "ipv6",
+    }
+}
+
+/// Notes the paths of one prefix: the first stands for all but the next hops.
+fn add(table: &mut Table, prefix: IpNet, paths: impl Iterator<Item = Seen>) {
+    for path in paths {
+        let seen = table.entry(prefix).or_insert_with(|| path.clone());
+        seen.next_hops.extend(path.next_hop);
     }
 }
 

@@ -9,6 +9,7 @@ mod check;
 mod cut;
 mod daemon;
 mod fabric;
+mod others;
 mod scenario;
 #[path = "../../../../crates/dunlin-lab/tests/support/mod.rs"]
 mod support;

@@ -1,6 +1,6 @@
 //! What a scenario's `scenario.yaml` says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ pub(crate) struct Scenario {
     /// Daemons that cannot do what this is about, and what they lack.
     #[serde(default)]
     pub(crate) without: BTreeMap<Kind, String>,
+    /// More speakers on the link.
+    #[serde(default)]
+    pub(crate) others: Vec<Other>,
     /// The Node objects there are at the beginning: 1 is the agent's, 2 has the daemon's addresses.
     #[serde(default = "only_ours")]
     pub(crate) nodes: Vec<u16>,
@@ -36,6 +39,20 @@ pub(crate) struct Scenario {
 
 fn only_ours() -> Vec<u16> {
     vec![1]
+}
+
+/// A speaker beside the daemon, always BIRD. It runs from `start: others` on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Other {
+    /// Its addresses are those of the node of this number.
+    pub(crate) number: u16,
+    /// Its AS.
+    pub(crate) asn: u32,
+    /// Whom it speaks with.
+    pub(crate) to: Who,
+    /// What it announces.
+    pub(crate) announce: Vec<IpNet>,
 }
 
 /// What the daemon is configured to be.
@@ -70,9 +87,21 @@ pub(crate) struct Speaker {
     /// It waits to be called.
     #[serde(default)]
     pub(crate) passive: bool,
+    /// It is a route reflector (RFC 4456), and all it speaks with are its clients.
+    #[serde(default)]
+    pub(crate) reflects: bool,
+    /// It sends the agent several paths of a prefix (RFC 7911).
+    #[serde(default)]
+    pub(crate) sends_paths: bool,
+    /// It takes several paths of a prefix from the agent.
+    #[serde(default)]
+    pub(crate) takes_paths: bool,
     /// What it announces from the beginning.
     #[serde(default)]
     pub(crate) announce: Vec<Announce>,
+    /// Those who speak with it beside the agent.
+    #[serde(skip)]
+    pub(crate) others: Vec<Other>,
 }
 
 fn node_asn() -> u32 {
@@ -142,6 +171,10 @@ pub(crate) enum Who {
 pub(crate) enum Step {
     /// Starts it, anew if it was ended.
     Start(Who),
+    /// Starts all other speakers.
+    StartOthers(()),
+    /// Ends the other speaker of this number by SIGKILL.
+    KillOther(u16),
     /// Ends it by SIGKILL.
     Kill(Who),
     /// Ends it by SIGTERM.
@@ -198,7 +231,7 @@ pub(crate) enum Step {
     /// So many of the agent's prefixes are.
     ToldCount(usize),
     /// Exactly these forwarding routes are in the node's kernel under our protocol, with these gateways.
-    Installed(BTreeMap<IpNet, IpAddr>),
+    Installed(BTreeMap<IpNet, Gateways>),
     /// So many are.
     InstalledCount(usize),
     /// The daemon's route is known to the agent with this AS path.
@@ -215,6 +248,27 @@ pub(crate) enum Step {
     Notified(u8, u8),
     /// Since `watch`, all these prefixes came over the wire from the agent.
     Sent(Vec<IpNet>),
+}
+
+/// The gateways of a route.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Gateways {
+    /// One.
+    One(IpAddr),
+    /// These, in any order.
+    These(BTreeSet<IpAddr>),
+}
+
+impl Gateways {
+    pub(crate) fn are(&self, hops: &[IpAddr]) -> bool {
+        match self {
+            Gateways::One(hop) => hops == [*hop],
+            Gateways::These(all) => {
+                hops.len() == all.len() && hops.iter().all(|hop| all.contains(hop))
+            }
+        }
+    }
 }
 
 /// What a step may say never happened.
@@ -265,6 +319,8 @@ pub(crate) struct Session {
 pub(crate) struct Told {
     /// The next hop.
     pub(crate) next_hop: Option<IpAddr>,
+    /// The next hops of all paths, where several are told.
+    pub(crate) next_hops: Option<BTreeSet<IpAddr>>,
     /// The path, numbers with spaces between.
     pub(crate) as_path: Option<String>,
     /// All communities and large communities.
@@ -283,6 +339,9 @@ impl Scenario {
         let text = fs::read_to_string(&path).with_context(what)?;
         let value: serde_json::Value = serde_saphyr::from_str(&text).with_context(what)?;
         let mut scenario: Scenario = serde_json::from_value(value).with_context(what)?;
+        let others = scenario.others.iter();
+        let of_daemon = others.filter(|other| other.to == Who::Daemon);
+        scenario.speaker.others = of_daemon.cloned().collect();
         folder.clone_into(&mut scenario.folder);
         Ok(scenario)
     }

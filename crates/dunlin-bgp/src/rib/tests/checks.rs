@@ -1,18 +1,19 @@
 //! What must hold when all has settled.
 
-use dunlin_net::{Afi, IpNet, PeerId, V4, V6};
+use dunlin_net::{Afi, IpNet, PeerId, PerFamily, V4, V6};
 
 use super::harness::{FIRST_V6, Harness, NETS, PEERS, group_key, info, net};
-use super::model::{Told, decode};
+use super::model::decode;
+use super::naive::RouteKey;
 use super::world::*;
-use crate::batch::BatchItem;
-use crate::rib::{FibRoute, RibCounts, SourceId};
+use crate::batch::{BatchItem, NextHop};
+use crate::rib::{FibRoute, PathView, RibCounts, SourceId};
 use crate::wire::{UpdateWriter, encode_attrs};
 
 impl Harness {
-    fn expected_told(&self, peer: u8, group: u8) -> Told {
+    fn expected_told(&self, peer: u8, group: u8) -> Vec<(IpNet, Vec<u8>, NextHop)> {
         let key = group_key(group);
-        let kind = key.encoding.peer_type;
+        let plain = (key.encoding.peer_type, PerFamily::default());
         let encode = |number: u8| {
             let key = &key;
             move |route: &crate::wire::Outgoing<'_>| {
@@ -35,7 +36,7 @@ impl Harness {
                             .unwrap();
                     }
                 }
-                let (batch, _) = decode(kind, &bytes);
+                let (batch, _) = decode(plain, &bytes);
                 let Some(BatchItem::Announce {
                     next_hop, attrs, ..
                 }) = batch.items.first()
@@ -46,16 +47,22 @@ impl Harness {
                 (bytes.to_vec(), *next_hop)
             }
         };
-        (0..NETS)
-            .filter(|&number| *key.families.get(afi_of(number, FIRST_V6)))
-            .filter_map(|number| {
-                let own = self.own_source(peer);
-                let told = self
-                    .naive
-                    .told(&self.facts, &key, own, net(number), encode(number))?;
-                Some((net(number), told))
-            })
-            .collect()
+        let mut expected = Vec::new();
+        for number in 0..NETS {
+            let (own, afi) = (self.own_source(peer), afi_of(number, FIRST_V6));
+            if !*key.families.get(afi) {
+                continue;
+            }
+            let (naive, net) = (&self.naive, net(number));
+            let told = if *key.encoding.add_path.get(afi) {
+                naive.told_paths(&self.facts, &key, own, net, encode(number))
+            } else {
+                let told = naive.told(&self.facts, &key, own, net, encode(number));
+                told.into_iter().collect()
+            };
+            expected.extend(told.into_iter().map(|(bytes, hop)| (net, bytes, hop)));
+        }
+        expected
     }
 
     pub(super) fn check(&self) {
@@ -67,7 +74,12 @@ impl Harness {
         }
         for (&peer, member) in &self.members {
             let expected = self.expected_told(peer, member.group);
-            assert_eq!(member.far.told, expected, "what peer {peer} knows");
+            let told = member.far.told.iter();
+            let mut told: Vec<_> = told
+                .map(|(path, (bytes, hop))| (path.0, bytes.clone(), *hop))
+                .collect();
+            told.sort();
+            assert_eq!(told, expected, "what peer {peer} knows");
             assert_eq!(
                 member.spurious,
                 [],
@@ -90,7 +102,7 @@ impl Harness {
                     .far
                     .told
                     .keys()
-                    .filter(|&&net| Afi::of_net(net) == afi);
+                    .filter(|told| Afi::of_net(told.0) == afi);
                 let counted = self.rib.advertised(PeerId(peer.into()), afi);
                 assert_eq!(counted as usize, told.count(), "advertised to {peer}");
                 if *families.get(afi) {
@@ -110,8 +122,12 @@ impl Harness {
             .as_ref()
             .and_then(|view| view.paths.iter().find(|p| p.best));
         assert_eq!(
-            best_of_view.map(|path| (path.source, path.used.unwrap().as_bytes().to_vec())),
-            best.as_ref().map(|best| (best.source, best.bytes.clone())),
+            best_of_view.map(|path| {
+                let bytes = path.used.unwrap().as_bytes().to_vec();
+                (path.source, path.path_id, bytes)
+            }),
+            best.as_ref()
+                .map(|best| (best.source, best.path_id, best.bytes.clone())),
             "best path of {net}"
         );
         let fib = self.fib.get(&net);
@@ -128,21 +144,22 @@ impl Harness {
                 assert_eq!(via, best.ecmp.iter().copied().collect::<Vec<_>>(), "{net}");
             }
         }
-        let known: Vec<SourceId> = self
+        let known: Vec<(SourceId, Option<u32>)> = self
             .naive
             .routes
             .keys()
             .filter(|k| k.0 == net)
-            .map(|k| k.1)
+            .map(|k| (k.1, k.2))
             .collect();
         let mut paths: Vec<_> = view.iter().flat_map(|v| &v.paths).collect();
-        paths.sort_by_key(|path| path.source);
-        assert_eq!(
-            paths.iter().map(|path| path.source).collect::<Vec<_>>(),
-            known
-        );
+        paths.sort_by_key(|path| (path.source, path.path_id));
+        let place = |path: &&PathView<'_>| (path.source, path.path_id);
+        assert_eq!(paths.iter().map(place).collect::<Vec<_>>(), known);
         for path in paths {
-            assert_eq!(path.stale, self.naive.routes[&(net, path.source)].stale);
+            assert_eq!(
+                path.stale,
+                self.naive.routes[&(net, path.source, path.path_id)].stale
+            );
             let took_part = path.used.is_ok();
             assert_eq!(
                 took_part,
@@ -156,12 +173,12 @@ impl Harness {
         for &id in self.naive.sources.keys() {
             for afi in Afi::ALL {
                 let here = |net: &IpNet| Afi::of_net(*net) == afi;
-                let of_source: Vec<IpNet> = self
+                let of_source: Vec<RouteKey> = self
                     .naive
                     .routes
                     .keys()
                     .filter(|key| key.1 == id && here(&key.0))
-                    .map(|key| key.0)
+                    .copied()
                     .collect();
                 let counts = self.rib.source_counts(id, afi);
                 assert_eq!(counts.received as usize, of_source.len());
@@ -173,12 +190,12 @@ impl Harness {
                 assert_eq!(counts.fresh as usize, fresh.count());
                 let accepted = of_source
                     .iter()
-                    .filter(|&&net| self.naive.accepted(&self.facts, net, id).is_some());
+                    .filter(|&&key| self.naive.accepted(&self.facts, key).is_some());
                 assert_eq!(counts.accepted as usize, accepted.count());
-                let best = of_source.iter().filter(|&&net| {
+                let best = of_source.iter().filter(|key| {
                     self.naive
-                        .best(&self.facts, net)
-                        .is_some_and(|best| best.source == id)
+                        .best(&self.facts, key.0)
+                        .is_some_and(|best| (best.source, best.path_id) == (id, key.2))
                 });
                 assert_eq!(counts.best as usize, best.count());
                 let rejected: u32 = self

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dunlin_net::{PeerId, V4};
 
-use super::model::FarEnd;
+use super::model::{FarEnd, Kind};
 use super::world::*;
 use crate::batch::{NextHop, RouteBatch};
 use crate::policy::PeerType;
@@ -13,7 +13,7 @@ use crate::rib::{GroupKey, Resolution, Rib, RibConfig, SourceId, SourceInfo};
 pub(super) struct Fixture {
     pub(super) rib: Rib,
     pub(super) facts: Facts,
-    pub(super) far: BTreeMap<PeerId, (PeerType, FarEnd)>,
+    pub(super) far: BTreeMap<PeerId, (Kind, FarEnd)>,
     /// Octets are taken as soon as they are sent.
     pub(super) eager: bool,
     pub(super) outputs: usize,
@@ -74,7 +74,7 @@ impl Fixture {
         credit: usize,
     ) {
         self.rib.join(PeerId(number), source, key, credit);
-        let far = (key.encoding.peer_type, FarEnd::default());
+        let far = (kind(key), FarEnd::default());
         self.far.insert(PeerId(number), far);
     }
 
@@ -100,7 +100,11 @@ impl Fixture {
     pub(super) fn knows(&self, number: u32) -> Vec<u8> {
         let known = &self.far(number).told;
         (0..=255)
-            .filter(|&number| known.contains_key(&V4::test_net(number).into()))
+            .filter(|&number| {
+                known
+                    .keys()
+                    .any(|told| told.0 == V4::test_net(number).into())
+            })
             .collect()
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dunlin_net::{Afi, IpNet, PeerId, V4, V6};
+use dunlin_net::{Afi, IpNet, PeerId, PerFamily, V4, V6};
 
 use super::model::FarEnd;
 use super::naive::{Naive, Route};
@@ -18,7 +18,9 @@ pub(super) const NETS: u8 = 24;
 pub(super) const FIRST_V6: u8 = 16;
 pub(super) const HOPS: u8 = 3;
 pub(super) const PEERS: u8 = 5;
-pub(super) const GROUPS: u8 = 4;
+pub(super) const GROUPS: u8 = 6;
+/// Sources from here on give their paths identifiers.
+const FIRST_OF_SEVERAL: u8 = 3;
 
 pub(super) fn net(number: u8) -> IpNet {
     match afi_of(number, FIRST_V6) {
@@ -39,6 +41,16 @@ pub(super) fn group_key(number: u8) -> GroupKey {
         0 => key(0, PeerType::External, false),
         1 => key(1, PeerType::Internal, false),
         2 => key(1, PeerType::Internal, true),
+        4 => {
+            let mut key = key(1, PeerType::Internal, true);
+            key.encoding.add_path = PerFamily { v4: true, v6: true };
+            key
+        }
+        5 => {
+            let mut key = key(0, PeerType::External, false);
+            key.encoding.add_path.v4 = true;
+            key
+        }
         _ => {
             let mut key = key(2, PeerType::External, false);
             key.families.v6 = false;
@@ -78,6 +90,14 @@ pub(super) fn info(source: u8) -> SourceInfo {
         PeerType::Internal
     };
     peer(source, kind)
+}
+
+/// The prefixes of a batch come with this identifier, if any.
+fn identify_all(batch: &mut RouteBatch, path_id: Option<u32>) {
+    if let Some(path_id) = path_id {
+        identify::<V4>(batch, path_id);
+        identify::<V6>(batch, path_id);
+    }
 }
 
 impl Harness {
@@ -130,10 +150,11 @@ impl Harness {
         first: u8,
         count: u8,
         variant: u8,
-        hop_number: u8,
+        (hop_number, path_id): (u8, u32),
     ) {
         let mut batch = RouteBatch::default();
         let bytes = attrs(variant);
+        let path_id = (source >= FIRST_OF_SEVERAL).then_some(path_id);
         for number in Self::each_net(first, count) {
             let afi = afi_of(number, FIRST_V6);
             match afi {
@@ -161,21 +182,24 @@ impl Harness {
             };
             self.offered.insert((net(number), self.ids[&source]));
             self.naive
-                .routes
-                .insert((net(number), self.ids[&source]), route);
+                .announce((net(number), self.ids[&source], path_id), route);
         }
+        identify_all(&mut batch, path_id);
         self.apply(source, &batch);
     }
 
-    pub(super) fn withdraw(&mut self, source: u8, first: u8, count: u8) {
+    pub(super) fn withdraw(&mut self, source: u8, first: u8, count: u8, path_id: u32) {
         let mut batch = RouteBatch::default();
+        let path_id = (source >= FIRST_OF_SEVERAL).then_some(path_id);
         for number in Self::each_net(first, count) {
             match afi_of(number, FIRST_V6) {
                 Afi::Ipv4 => withdraw::<V4>(&mut batch, &[V4::test_net(number)]),
                 Afi::Ipv6 => withdraw::<V6>(&mut batch, &[V6::test_net(number)]),
             }
-            self.naive.routes.remove(&(net(number), self.ids[&source]));
+            let key = (net(number), self.ids[&source], path_id);
+            self.naive.routes.remove(&key);
         }
+        identify_all(&mut batch, path_id);
         self.apply(source, &batch);
     }
 
@@ -196,7 +220,9 @@ impl Harness {
             next_hop,
             stale: false,
         };
-        self.naive.routes.insert((net(number), self.local), route);
+        self.naive
+            .routes
+            .insert((net(number), self.local, None), route);
     }
 
     pub(super) fn withdraw_origination(&mut self, number: u8) {
@@ -208,7 +234,7 @@ impl Harness {
                 .rib
                 .withdraw_origination::<V6>(self.local, V6::test_net(number)),
         }
-        self.naive.routes.remove(&(net(number), self.local));
+        self.naive.routes.remove(&(net(number), self.local, None));
     }
 
     pub(super) fn set_hop(&mut self, number: u8, resolution: Resolution) {
@@ -303,7 +329,7 @@ impl Harness {
             let Some(member) = self.members.get_mut(&number) else {
                 continue;
             };
-            let kind = group_key(member.group).encoding.peer_type;
+            let kind = kind(&group_key(member.group));
             let (spurious, leaked) = (&mut member.spurious, &mut self.leaked);
             member.far.receive(kind, &output.bytes, |net, known| {
                 if !known {
@@ -340,14 +366,16 @@ impl Harness {
                 count,
                 attrs,
                 hop,
+                path_id,
             } => {
-                self.announce(source, first, count, attrs, hop);
+                self.announce(source, first, count, attrs, (hop, path_id));
             }
             Op::Withdraw {
                 source,
                 first,
                 count,
-            } => self.withdraw(source, first, count),
+                path_id,
+            } => self.withdraw(source, first, count, path_id),
             Op::Originate { net, attrs } => self.originate(net, attrs),
             Op::WithdrawOrigination { net } => self.withdraw_origination(net),
             Op::Hop {

@@ -9,7 +9,8 @@ use crate::batch::{BatchFamily, BatchItem, NextHop, RouteBatch};
 use crate::policy::PeerType;
 use crate::wire::{DecodeContext, Limits, decode_update, frame};
 
-pub(super) type Told = BTreeMap<IpNet, (Vec<u8>, NextHop)>;
+/// By prefix and path identifier, where there are such.
+pub(super) type Told = BTreeMap<(IpNet, Option<u32>), (Vec<u8>, NextHop)>;
 
 #[derive(Debug, Default, Clone)]
 pub(super) struct FarEnd {
@@ -19,11 +20,15 @@ pub(super) struct FarEnd {
     pub(super) messages: u32,
 }
 
-pub(super) fn context(peer_type: PeerType) -> DecodeContext {
+/// The kind of session, and which families come with path identifiers.
+pub(super) type Kind = (PeerType, PerFamily<bool>);
+
+pub(super) fn context((peer_type, add_path): Kind) -> DecodeContext {
     DecodeContext {
         peer_type,
         four_octet_as: true,
         families: PerFamily { v4: true, v6: true },
+        add_path,
         extended_next_hop: false,
         enforce_first_as: None,
         hash_seed: SEED,
@@ -31,7 +36,7 @@ pub(super) fn context(peer_type: PeerType) -> DecodeContext {
 }
 
 /// Decodes whole messages.
-pub(super) fn decode(peer_type: PeerType, mut bytes: &[u8]) -> (RouteBatch, u32) {
+pub(super) fn decode(kind: Kind, mut bytes: &[u8]) -> (RouteBatch, u32) {
     let mut batch = RouteBatch::default();
     let mut messages = 0;
     while !bytes.is_empty() {
@@ -40,7 +45,7 @@ pub(super) fn decode(peer_type: PeerType, mut bytes: &[u8]) -> (RouteBatch, u32)
             .expect("a sound header")
             .expect("a whole message");
         let len = one.wire_len();
-        decode_update(&context(peer_type), one.body, &mut batch).expect("a sound UPDATE");
+        decode_update(&context(kind), one.body, &mut batch).expect("a sound UPDATE");
         bytes = &bytes[len..];
         messages += 1;
     }
@@ -51,11 +56,11 @@ impl FarEnd {
     /// Takes what was sent; `withdrawn` sees each withdrawn prefix and whether it was known.
     pub(super) fn receive(
         &mut self,
-        peer_type: PeerType,
+        kind: Kind,
         bytes: &[u8],
         mut withdrawn: impl FnMut(IpNet, bool),
     ) {
-        let (batch, messages) = decode(peer_type, bytes);
+        let (batch, messages) = decode(kind, bytes);
         self.messages += messages;
         for item in &batch.items {
             match item {
@@ -74,7 +79,7 @@ impl FarEnd {
                 BatchItem::Withdraw { afi, nlri } => {
                     for net in nets(&batch, *afi, nlri) {
                         self.withdrawals += 1;
-                        withdrawn(net, self.told.remove(&net).is_some());
+                        withdrawn(net.0, self.told.remove(&net).is_some());
                     }
                 }
                 BatchItem::EndOfRib(afi) => *self.end_of_rib.get_mut(*afi) += 1,
@@ -83,12 +88,17 @@ impl FarEnd {
     }
 }
 
-fn nets(batch: &RouteBatch, afi: Afi, range: &std::ops::Range<u32>) -> Vec<IpNet> {
-    fn of<F: BatchFamily>(batch: &RouteBatch, range: &std::ops::Range<u32>) -> Vec<IpNet> {
-        F::nlri(batch)[range.start as usize..range.end as usize]
-            .iter()
-            .map(|&net| <F as Family>::Net::into(net))
-            .collect()
+fn nets(batch: &RouteBatch, afi: Afi, range: &std::ops::Range<u32>) -> Vec<(IpNet, Option<u32>)> {
+    fn of<F: BatchFamily>(
+        batch: &RouteBatch,
+        range: &std::ops::Range<u32>,
+    ) -> Vec<(IpNet, Option<u32>)> {
+        let range = range.start as usize..range.end as usize;
+        let ids = batch.path_ids.get(F::AFI);
+        assert!(ids.is_empty() || ids.len() == F::nlri(batch).len());
+        let id = |at: usize| ids.get(at).copied();
+        let net = |at: usize| <F as Family>::Net::into(F::nlri(batch)[at]);
+        range.map(|at| (net(at), id(at))).collect()
     }
     match afi {
         Afi::Ipv4 => of::<V4>(batch, range),

@@ -13,11 +13,13 @@ pub(super) enum Op {
         count: u8,
         attrs: u8,
         hop: u8,
+        path_id: u32,
     },
     Withdraw {
         source: u8,
         first: u8,
         count: u8,
+        path_id: u32,
     },
     Originate {
         net: u8,
@@ -96,10 +98,10 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
     let peer = 1..=PEERS;
     let any_net = 0..NETS;
     prop_oneof![
-        8 => (source.clone(), any_net.clone(), 1..6u8, 0..ATTR_VARIANTS, 0..HOPS)
-            .prop_map(|(source, first, count, attrs, hop)| Op::Announce { source, first, count, attrs, hop }),
-        3 => (source.clone(), any_net.clone(), 1..8u8)
-            .prop_map(|(source, first, count)| Op::Withdraw { source, first, count }),
+        8 => (source.clone(), any_net.clone(), 1..6u8, 0..ATTR_VARIANTS, 0..HOPS, 0..5u32)
+            .prop_map(|(source, first, count, attrs, hop, path_id)| Op::Announce { source, first, count, attrs, hop, path_id }),
+        3 => (source.clone(), any_net.clone(), 1..8u8, 0..5u32)
+            .prop_map(|(source, first, count, path_id)| Op::Withdraw { source, first, count, path_id }),
         1 => (any_net.clone(), 0..4u8).prop_map(|(net, attrs)| Op::Originate { net, attrs }),
         1 => any_net.clone().prop_map(|net| Op::WithdrawOrigination { net }),
         2 => (0..HOPS, any::<bool>(), 0..3u32)

@@ -28,6 +28,7 @@ fn reason(fixture: &mut Fixture, peer: u32, net: u8) -> Option<Result<bool, Reje
     fixture
         .rib
         .exported::<V4, _, _>(&facts, PeerId(peer), V4::test_net(net), show)
+        .pop()
 }
 
 #[test]
@@ -256,7 +257,7 @@ fn attributes_that_fit_no_message_are_not_told_and_end_what_was() {
     };
     for block in to(11) {
         let far = &mut fixture.far.get_mut(&PeerId(11)).unwrap().1;
-        far.receive(External, &block.bytes, |_, _| {});
+        far.receive((External, Default::default()), &block.bytes, |_, _| {});
     }
     assert_eq!(fixture.knows(11), [0, 1, 2, 4, 5, 6, 7, 8, 9]);
     assert_eq!(
@@ -282,7 +283,7 @@ fn a_neighbour_s_med_stays_with_us_and_one_of_ours_goes_out() {
     fixture.join(11, None, &key(0, External, false), 10_000);
     fixture.flush();
     let med = |number| {
-        let (bytes, _) = &fixture.far(11).told[&V4::test_net(number).into()];
+        let (bytes, _) = &fixture.far(11).told[&(V4::test_net(number).into(), None)];
         crate::attrs::Attrs::new(bytes).med()
     };
     assert_eq!(med(0), None);

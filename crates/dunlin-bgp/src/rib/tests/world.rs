@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use dunlin_net::{Afi, Asn, Family, IpNet, Ipv4Net, Ipv6Net, PeerId, PerFamily, RouterId, V4, V6};
 
+use super::model::Kind;
 use crate::attrs::{self, AttrBuilder, Attrs, Origin};
 use crate::batch::{BatchFamily, BatchItem, NextHop, RouteBatch};
 use crate::policy::{AttrEdits, PeerType, RejectReason};
@@ -81,6 +82,7 @@ pub(super) fn key(policy: u32, peer_type: PeerType, reflector_client: bool) -> G
             prepend_local_asn: peer_type == PeerType::External,
             four_octet_as: true,
             extended_message: false,
+            add_path: PerFamily::default(),
         },
         reflector_client,
         families: PerFamily { v4: true, v6: true },
@@ -89,6 +91,11 @@ pub(super) fn key(policy: u32, peer_type: PeerType, reflector_client: bool) -> G
             v6: Some(V6::test_hop(254)),
         },
     }
+}
+
+/// How what a group is told reads.
+pub(super) fn kind(key: &GroupKey) -> Kind {
+    (key.encoding.peer_type, key.encoding.add_path)
 }
 
 pub(super) const ATTR_VARIANTS: u8 = 14;
@@ -137,6 +144,12 @@ pub(super) fn announce<F: BatchFamily>(
         next_hop,
         nlri: nlri..nlri + nets.len() as u32,
     });
+}
+
+/// Gives the prefixes last added to a batch one path identifier.
+pub(super) fn identify<F: BatchFamily>(batch: &mut RouteBatch, path_id: u32) {
+    let count = F::nlri(batch).len();
+    batch.path_ids.get_mut(F::AFI).resize(count, path_id);
 }
 
 /// Adds a withdrawal to a batch.

@@ -6,8 +6,8 @@ use dunlin_net::{Afi, PerFamily};
 
 use super::conn::Ends;
 use crate::policy::PeerType;
-use crate::session::{DownReason, Negotiated, PeerConfig, PeerRestart};
-use crate::wire::{self, AfiSafi, Capability, Open, RestartFamily};
+use crate::session::{AddPath, DownReason, Negotiated, PeerConfig, PeerRestart};
+use crate::wire::{self, AddPathFamily, AddPathMode, AfiSafi, Capability, Open, RestartFamily};
 
 /// The OPEN that the configuration asks for.
 pub(super) fn our_open(config: &PeerConfig) -> Open {
@@ -30,6 +30,18 @@ pub(super) fn our_open(config: &PeerConfig) -> Open {
     }
     if offer.four_octet_as {
         add.push(Capability::FourOctetAs(config.local_asn));
+    }
+    let several: Vec<AddPathFamily> = each(families)
+        .filter_map(|afi| {
+            let wanted = config.add_path.get(afi);
+            Some(AddPathFamily {
+                family: AfiSafi::unicast(afi),
+                mode: AddPathMode::new(wanted.send, wanted.receive)?,
+            })
+        })
+        .collect();
+    if !several.is_empty() {
+        add.push(Capability::AddPath(several));
     }
     if let Some(restart) = config.graceful_restart {
         add.push(Capability::GracefulRestart(wire::GracefulRestart {
@@ -112,6 +124,7 @@ pub(super) fn negotiate(
         four_octet_as: offer.four_octet_as && theirs.four_octet_as().is_some(),
         extended_message: offer.extended_message && theirs.offers(&Capability::ExtendedMessage),
         route_refresh: offer.route_refresh && theirs.offers(&Capability::RouteRefresh),
+        add_path: negotiate_add_path(config, families, &theirs),
         hold_time_secs,
         keepalive_time_secs: keepalive_time_secs(config, hold_time_secs),
         graceful_restart: negotiate_restart(config, families, &theirs),
@@ -126,6 +139,25 @@ pub(super) fn keepalive_time_secs(config: &PeerConfig, hold_time_secs: u16) -> u
         0 => third,
         configured => configured.min(third),
     }
+}
+
+/// A direction is in use if one side can send and the other receive (RFC 7911 5). The first word on a family counts.
+fn negotiate_add_path(
+    config: &PeerConfig,
+    families: PerFamily<bool>,
+    theirs: &Open,
+) -> PerFamily<AddPath> {
+    let mut agreed = PerFamily::default();
+    for afi in each(families) {
+        let family = AfiSafi::unicast(afi);
+        let offer = theirs.add_path(family);
+        let ours = config.add_path.get(afi);
+        *agreed.get_mut(afi) = AddPath {
+            send: ours.send && offer.is_some_and(AddPathMode::receives),
+            receive: ours.receive && offer.is_some_and(AddPathMode::sends),
+        };
+    }
+    agreed
 }
 
 fn negotiate_restart(

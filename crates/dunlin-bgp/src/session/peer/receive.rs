@@ -243,6 +243,7 @@ impl Peer {
             peer_type: negotiated.peer_type,
             four_octet_as: negotiated.four_octet_as,
             families: negotiated.families,
+            add_path: negotiated.receives_paths(),
             extended_next_hop: false,
             enforce_first_as: (external && self.config.enforce_first_as)
                 .then_some(negotiated.remote_asn),

@@ -5,4 +5,5 @@ mod framing;
 mod net;
 mod pair;
 mod random;
+mod several;
 mod table;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use anyhow::Result;
+use dunlin_lab::plan::Plan;
 use dunlin_lab::process::ProcessId;
 use dunlin_net::Afi;
 
@@ -48,12 +49,27 @@ fn config(daemon: &Daemon) -> String {
             text,
             "protocol kernel {{ {family} {{ import none; export where source = RTS_BGP; }}; }}\n\
              protocol static static_{family} {{\n  {family};\n{statics}}}\n\
-             filter out_{family} {{\n  if source != RTS_STATIC then reject;\n{special}  accept;\n}}\n"
+             filter out_{family} {{\n{}{special}  accept;\n}}\n",
+            // What it reflects is not its own.
+            if speaker.reflects {
+                "  if source != RTS_BGP then reject;\n"
+            } else {
+                "  if source != RTS_STATIC then reject;\n"
+            }
         );
+        let hop = match speaker.reflects {
+            true => String::new(),
+            false => format!("next hop address {}; ", Daemon::own(afi)),
+        };
+        let paths = match (speaker.sends_paths, speaker.takes_paths) {
+            (true, true) => "add paths on; ",
+            (true, false) => "add paths tx; ",
+            (false, true) => "add paths rx; ",
+            (false, false) => "",
+        };
         let _ = writeln!(
             channels,
-            "  {family} {{ import all; export filter out_{family}; next hop address {}; }};",
-            Daemon::own(afi)
+            "  {family} {{ import all; export filter out_{family}; {hop}{paths}}};",
         );
     }
     let mut bfd = "";
@@ -83,7 +99,7 @@ fn config(daemon: &Daemon) -> String {
         text,
         "protocol bgp peer {{\n  local {} as {};\n  neighbor {} {};\n  direct; hold time {}; {restart}\n  \
          connect delay time 1; connect retry time 2; error wait time 1, 2; error forget time 1;\n  \
-         enable as4 {};\n{}{}{}{bfd}{channels}}}\n",
+         enable as4 {};\n{}{}{}{bfd}{}{channels}}}\n",
         daemon.local(),
         speaker.asn,
         daemon.peer(),
@@ -97,7 +113,25 @@ fn config(daemon: &Daemon) -> String {
         } else {
             ""
         },
+        if speaker.reflects {
+            "  rr client;\n"
+        } else {
+            ""
+        },
     );
+    for other in &speaker.others {
+        let _ = writeln!(
+            text,
+            "protocol bgp other_{} {{ local {} as {}; neighbor {} as {}; direct; passive; {}\n  \
+             ipv4 {{ import all; export none; }}; ipv6 {{ import all; export none; }}; }}",
+            other.number,
+            Daemon::own(Afi::Ipv4),
+            speaker.asn,
+            Plan::node_address(other.number, Afi::Ipv4),
+            other.asn,
+            if speaker.reflects { "rr client;" } else { "" },
+        );
+    }
     text
 }
 
@@ -172,6 +206,7 @@ pub(super) fn table(daemon: &Daemon) -> Result<Table> {
             // A link-local address may follow.
             "BGP.next_hop" => {
                 seen.next_hop = value.split_whitespace().next().and_then(|w| w.parse().ok());
+                seen.next_hops.extend(seen.next_hop);
             }
             "BGP.med" => seen.med = value.parse().ok(),
             "BGP.local_pref" => seen.local_pref = value.parse().ok(),

@@ -1,17 +1,19 @@
 //! FRR: bgpd, which is started, ended and hung, and zebra, which stays.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use dunlin_lab::plan::Plan;
 use dunlin_lab::process::ProcessId;
 use dunlin_lab::router::frr_user;
 use dunlin_net::Afi;
 use serde_json::Value;
 
-use super::{Daemon, afi_of, difference, u32_of, word};
+use super::{Daemon, add, afi_of, difference, u32_of, word};
 use crate::check::{Seen, Table, until_ok};
 use crate::scenario::Announce;
 
@@ -95,9 +97,32 @@ fn config(daemon: &Daemon) -> String {
     if speaker.passive {
         let _ = writeln!(text, " neighbor {peer} passive");
     }
+    let others = |afi| -> Vec<(IpAddr, u32)> {
+        let others = speaker.others.iter();
+        let at = others.map(|other| (Plan::node_address(other.number, afi), other.asn));
+        at.collect()
+    };
+    for (other, asn) in others(Afi::Ipv4) {
+        let _ = write!(
+            text,
+            " neighbor {other} remote-as {asn}\n neighbor {other} passive\n neighbor {other} advertisement-interval 0\n"
+        );
+    }
     for afi in Afi::ALL {
         let _ = writeln!(text, " address-family {} unicast", word(afi));
         let _ = writeln!(text, "  neighbor {peer} activate");
+        for (other, _) in others(Afi::Ipv4) {
+            let _ = writeln!(text, "  neighbor {other} activate");
+            if speaker.reflects {
+                let _ = writeln!(text, "  neighbor {other} route-reflector-client");
+            }
+        }
+        if speaker.reflects {
+            let _ = writeln!(text, "  neighbor {peer} route-reflector-client");
+        }
+        if speaker.sends_paths {
+            let _ = writeln!(text, "  neighbor {peer} addpath-tx-all-paths");
+        }
         for route in speaker.announce.iter().filter(|r| afi_of(&r.prefix) == afi) {
             let _ = writeln!(text, "  {}", network(route));
         }
@@ -238,12 +263,8 @@ pub(super) fn table(daemon: &Daemon) -> Result<Table> {
                 &format!("show bgp {} unicast {prefix} json", word(afi)),
             )?;
             let paths = said["paths"].as_array().into_iter().flatten();
-            let path = paths
-                .into_iter()
-                .find(|path| path["peer"]["peerId"] == peer.as_str());
-            if let Some(path) = path {
-                table.insert(prefix.parse()?, seen(path));
-            }
+            let ours = paths.filter(|path| path["peer"]["peerId"] == peer.as_str());
+            add(&mut table, prefix.parse()?, ours.map(seen));
         }
     }
     Ok(table)

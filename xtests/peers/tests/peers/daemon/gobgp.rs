@@ -6,13 +6,14 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use dunlin_lab::plan::Plan;
 use dunlin_lab::process::ProcessId;
 use dunlin_net::Afi;
 use serde_json::Value;
 
-use super::{Daemon, afi_of, difference, u32_of, word};
+use super::{Daemon, add, afi_of, difference, u32_of, word};
 use crate::check::{Seen, Table};
-use crate::scenario::Announce;
+use crate::scenario::{Announce, Speaker};
 
 /// More routes than this are not given to it one process each.
 const MANY: usize = 50;
@@ -39,17 +40,26 @@ fn config(daemon: &Daemon) -> String {
         Afi::Ipv6 => Afi::Ipv4,
     };
     let mut text = format!(
-        "[global.config]\nas = {}\nrouter-id = \"{}\"\n\
-         [global.apply-policy.config]\nexport-policy-list = [\"hop\"]\ndefault-export-policy = \"accept-route\"\n\
-         [[policy-definitions]]\nname = \"hop\"\n  [[policy-definitions.statements]]\n  name = \"hop\"\n    \
-         [policy-definitions.statements.conditions.bgp-conditions]\n    afi-safi-in-list = [\"{}-unicast\"]\n    \
-         [policy-definitions.statements.actions.bgp-actions]\n    set-next-hop = \"{}\"\n    \
-         [policy-definitions.statements.actions]\n    route-disposition = \"accept-route\"\n\
-         [[neighbors]]\n[neighbors.config]\nneighbor-address = \"{}\"\npeer-as = {}\nadmin-down = true\n",
+        "[global.config]\nas = {}\nrouter-id = \"{}\"\n",
         speaker.asn,
         daemon.router_id(),
-        word(other),
-        Daemon::own(other),
+    );
+    // What it reflects keeps its next hop.
+    if !speaker.reflects {
+        let _ = write!(
+            text,
+            "[global.apply-policy.config]\nexport-policy-list = [\"hop\"]\ndefault-export-policy = \"accept-route\"\n\
+             [[policy-definitions]]\nname = \"hop\"\n  [[policy-definitions.statements]]\n  name = \"hop\"\n    \
+             [policy-definitions.statements.conditions.bgp-conditions]\n    afi-safi-in-list = [\"{}-unicast\"]\n    \
+             [policy-definitions.statements.actions.bgp-actions]\n    set-next-hop = \"{}\"\n    \
+             [policy-definitions.statements.actions]\n    route-disposition = \"accept-route\"\n",
+            word(other),
+            Daemon::own(other),
+        );
+    }
+    let _ = write!(
+        text,
+        "[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{}\"\npeer-as = {}\nadmin-down = true\n",
         daemon.peer(),
         speaker.peer_asn,
     );
@@ -68,6 +78,7 @@ fn config(daemon: &Daemon) -> String {
     if speaker.ttl_security {
         text += "[neighbors.ttl-security.config]\nenabled = true\nttl-min = 255\n";
     }
+    text += &reflector(daemon);
     if let Some(secs) = speaker.graceful_restart_secs {
         let _ = write!(
             text,
@@ -80,11 +91,49 @@ fn config(daemon: &Daemon) -> String {
             "[[neighbors.afi-safis]]\n  [neighbors.afi-safis.config]\n  afi-safi-name = \"{}-unicast\"\n",
             word(afi)
         );
+        text += &paths(speaker);
         if speaker.graceful_restart_secs.is_some() {
             text += "  [neighbors.afi-safis.mp-graceful-restart.config]\n  enabled = true\n";
         }
     }
+    for other in &speaker.others {
+        let _ = write!(
+            text,
+            "[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{}\"\npeer-as = {}\n\
+             [neighbors.transport.config]\nlocal-address = \"{own}\"\npassive-mode = true\n{}",
+            Plan::node_address(other.number, Afi::Ipv4),
+            other.asn,
+            reflector(daemon),
+        );
+        for afi in Afi::ALL {
+            let _ = write!(
+                text,
+                "[[neighbors.afi-safis]]\n  [neighbors.afi-safis.config]\n  afi-safi-name = \"{}-unicast\"\n",
+                word(afi)
+            );
+        }
+    }
     text
+}
+
+/// Toward a client.
+fn reflector(daemon: &Daemon) -> String {
+    if !daemon.speaker.reflects {
+        return String::new();
+    }
+    format!(
+        "[neighbors.route-reflector.config]\nroute-reflector-client = true\nroute-reflector-cluster-id = \"{}\"\n",
+        daemon.router_id()
+    )
+}
+
+fn paths(speaker: &Speaker) -> String {
+    let (takes, sends) = (speaker.takes_paths, speaker.sends_paths);
+    if !takes && !sends {
+        return String::new();
+    }
+    let most = if sends { 8 } else { 0 };
+    format!("  [neighbors.afi-safis.add-paths.config]\n  receive = {takes}\n  send-max = {most}\n")
 }
 
 fn gobgp(daemon: &Daemon) -> Command {
@@ -164,10 +213,9 @@ pub(super) fn table(daemon: &Daemon) -> Result<Table> {
             continue;
         };
         for (prefix, paths) in said {
-            let mut paths = paths.as_array().into_iter().flatten();
-            if let Some(path) = paths.find(|path| path["neighbor-ip"] == peer.as_str()) {
-                table.insert(prefix.parse()?, seen(path));
-            }
+            let paths = paths.as_array().into_iter().flatten();
+            let ours = paths.filter(|path| path["neighbor-ip"] == peer.as_str());
+            add(&mut table, prefix.parse()?, ours.map(seen));
         }
     }
     Ok(table)

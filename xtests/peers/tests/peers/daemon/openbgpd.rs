@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use dunlin_lab::plan::Plan;
 use dunlin_lab::process::ProcessId;
+use dunlin_net::Afi;
 
-use super::{Daemon, afi_of, u32_of};
+use super::{Daemon, add, afi_of, u32_of};
 use crate::check::{Seen, Table, until_ok};
 
 pub(super) fn start(daemon: &Daemon) -> Result<ProcessId> {
@@ -53,10 +55,33 @@ fn config(daemon: &Daemon) -> String {
     if speaker.passive {
         text += "  passive\n";
     }
+    if speaker.reflects {
+        text += "  route-reflector\n";
+    }
+    if speaker.sends_paths {
+        text += "  announce add-path send all\n";
+    }
+    if speaker.takes_paths {
+        text += "  announce add-path recv yes\n";
+    }
     if let Some(password) = &speaker.password {
         let _ = writeln!(text, "  tcp md5sig password {password}");
     }
-    text + "}\nallow from any\nallow to any\n"
+    text += "}\n";
+    for other in &speaker.others {
+        let _ = write!(
+            text,
+            "neighbor {} {{\n  remote-as {}\n  local-address {own}\n  passive\n  announce IPv4 unicast\n  announce IPv6 unicast\n{}}}\n",
+            Plan::node_address(other.number, Afi::Ipv4),
+            other.asn,
+            if speaker.reflects {
+                "  route-reflector\n"
+            } else {
+                ""
+            },
+        );
+    }
+    text + "allow from any\nallow to any\n"
 }
 
 fn bgpctl(daemon: &Daemon) -> Command {
@@ -125,7 +150,7 @@ pub(super) fn table(daemon: &Daemon) -> Result<Table> {
                 seen.communities.extend(texts);
             }
         }
-        table.insert(prefix, seen);
+        add(&mut table, prefix, std::iter::once(seen));
     }
     Ok(table)
 }
