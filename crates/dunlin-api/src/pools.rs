@@ -30,6 +30,6 @@ pub struct PoolCounts {
     pub total: u64,
     /// How many of them are in the status or among the external addresses of a Service.
     pub used: u64,
-    /// How many are left.
+    /// How many are left: what Nodes, pods, BGP peers and API servers use, and cluster IPs are taken from, is not.
     pub free: u64,
 }

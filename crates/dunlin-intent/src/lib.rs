@@ -11,6 +11,7 @@ mod cluster;
 pub mod cni;
 pub mod community;
 mod configured;
+mod dense;
 pub mod fact;
 mod filters;
 pub mod intent;

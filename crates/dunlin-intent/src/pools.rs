@@ -37,6 +37,7 @@ use service::{Rank, Service, Wait, Wish};
 pub use outcome::{Outcome, Remark, Shortfall};
 pub(crate) use pool::{span_len, spans};
 pub use reserved::ReservedBy;
+pub(crate) use reserved::Taken;
 pub use view::{PoolDefect, PoolView};
 
 /// The `spec.loadBalancerClass` of Services that are ours.

@@ -26,11 +26,12 @@ fn shown(pool: &PoolStanding<'_>) -> Pool {
     let counts = |family: Afi| {
         let total = u64::try_from(*pool.total.get(family)).unwrap_or(u64::MAX);
         let used = *pool.used.get(family);
+        let free = u64::try_from(*pool.free.get(family)).unwrap_or(u64::MAX);
         (total > 0).then_some(PoolCounts {
             family,
             total,
             used,
-            free: total.saturating_sub(used),
+            free,
         })
     };
     let addresses = pool.fact.addresses.iter();

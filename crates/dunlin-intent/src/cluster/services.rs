@@ -21,6 +21,7 @@ use std::sync::Arc;
 use dunlin_net::IpNet;
 
 use super::Cluster;
+use crate::dense::DenseMap;
 use crate::fact::{
     EndpointSliceFact, Kind, Malformed, NamespaceFact, NamespacedName, ServiceAddressKind,
     ServiceFact, ServiceType, Timestamp, TrafficPolicy,
@@ -53,7 +54,7 @@ pub use view::{AddressStanding, AnnouncedPrefix, ServiceAddressView, ServiceView
 /// only when the advertisements that this node heeds, its labels or its next hops change.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Services {
-    services: BTreeMap<NamespacedName, Service>,
+    services: DenseMap<NamespacedName, Service>,
     endpoints: Endpoints,
     /// The EndpointSlices that have problems.
     faulty_slices: BTreeSet<NamespacedName>,
@@ -61,7 +62,7 @@ pub(super) struct Services {
     /// The labels of a Namespace that was not told.
     unlabelled: PackedLabels,
     /// Which Services have an address.
-    by_address: BTreeSet<(IpAddr, NamespacedName)>,
+    by_address: DenseMap<(IpAddr, NamespacedName), ()>,
     /// The advertisements of services that this node heeds, by name.
     active: Vec<Active>,
     /// The class of each of them alone: held while it is heeded, so that peers know it before the first address comes.
@@ -216,8 +217,8 @@ impl Services {
     fn at(&self, net: IpNet) -> impl Iterator<Item = &(IpAddr, NamespacedName)> {
         let from = (net.network(), NamespacedName::new("", ""));
         let last = net.broadcast();
-        self.by_address
-            .range(from..)
+        let from = self.by_address.starting_at(&from);
+        from.map(|(at, ())| at)
             .take_while(move |(addr, _)| *addr <= last)
     }
 
@@ -256,8 +257,9 @@ impl Cluster {
         for address in had.iter().flat_map(|had| &had.addresses) {
             services.by_address.remove(&(address.addr, name.clone()));
         }
-        let has = has.into_iter().map(|addr| (addr, name.clone()));
-        services.by_address.extend(has);
+        for addr in has {
+            services.by_address.insert((addr, name.clone()), ());
+        }
         services.treat_service(&name, had.as_ref(), &claims, delivered);
         services.dirty.services.insert(name);
     }
@@ -283,7 +285,13 @@ impl Cluster {
         let services = &mut self.services;
         let before = services.endpoints.service_of(&fact.name);
         let changed = &mut services.dirty.services;
-        services.endpoints.apply(fact, &services.places, changed);
+        let of = fact.service.as_ref().map(|service| {
+            let of = NamespacedName::new(fact.name.namespace.clone(), service.clone());
+            let known = services.services.get_key_value(&of);
+            known.map_or(of, |(known, _)| known.clone())
+        });
+        let places = &services.places;
+        services.endpoints.apply(fact, of, places, changed);
         let now = services.endpoints.service_of(&fact.name);
         services.treat_slice(fact, before, now);
         let object = || ObjectRef::new(ObjectKind::EndpointSlice, fact.name.to_string());
@@ -404,7 +412,7 @@ impl Services {
         let by_namespace = |a: &Active| a.namespace_selector.is_some();
         if self.active.iter().any(by_namespace) {
             let from = NamespacedName::new(name.clone(), "");
-            let within = self.services.range(from..).map(|(at, _)| at);
+            let within = self.services.starting_at(&from).map(|(at, _)| at);
             let within = within.take_while(|at| at.namespace == *name);
             self.dirty.services.extend(within.cloned());
         }

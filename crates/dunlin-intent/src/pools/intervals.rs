@@ -23,7 +23,7 @@ pub(super) fn address(afi: Afi, number: u128) -> IpAddr {
 
 /// Disjoint intervals that do not touch: from the first to the last number, both within.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Intervals(BTreeMap<u128, u128>);
+pub(crate) struct Intervals(BTreeMap<u128, u128>);
 
 impl Intervals {
     /// Puts in all from `first` to `last`.
@@ -66,6 +66,16 @@ impl Intervals {
     pub(super) fn touches(&self, first: u128, last: u128) -> bool {
         let before = self.0.range(..=last).next_back();
         before.is_some_and(|(_, &to)| to >= first)
+    }
+
+    /// How many numbers from `first` to `last` are in; saturates.
+    pub(super) fn len_within(&self, first: u128, last: u128) -> u128 {
+        let from = self.covering(first).map_or(first, |(from, _)| from);
+        let touching = self.0.range(from..=last);
+        touching.fold(0, |sum: u128, (&from, &to)| {
+            let len = to.min(last) - from.max(first);
+            sum.saturating_add(len.saturating_add(1))
+        })
     }
 
     /// The intervals, in order.

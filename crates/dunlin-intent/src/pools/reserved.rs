@@ -101,6 +101,34 @@ impl Reserved {
     }
 }
 
+/// What none of many objects leaves to be given.
+#[derive(Debug, Default)]
+pub(crate) struct Taken(PerFamily<Intervals>);
+
+impl Taken {
+    pub(crate) fn node(&mut self, fact: &NodeFact) {
+        put(&mut self.0, &of_node(fact));
+    }
+
+    pub(crate) fn service_cidr(&mut self, fact: &ServiceCidrFact) {
+        put(&mut self.0, &of_service_cidr(fact));
+    }
+
+    pub(crate) fn addresses(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        put(&mut self.0, &of_addresses(addresses).collect::<Vec<_>>());
+    }
+
+    pub(crate) fn has(&self, addr: IpAddr) -> bool {
+        self.0.get(Afi::of(addr)).covering(number(addr)).is_some()
+    }
+
+    /// How many addresses from `first` to `last`, of one family, are taken; saturates.
+    pub(crate) fn within(&self, first: IpAddr, last: IpAddr) -> u128 {
+        let of_family = self.0.get(Afi::of(first));
+        of_family.len_within(number(first), number(last))
+    }
+}
+
 fn put(merged: &mut PerFamily<Intervals>, spans: &[Span]) {
     for &(afi, first, last) in spans {
         merged.get_mut(afi).insert(first, last);

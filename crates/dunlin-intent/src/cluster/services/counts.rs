@@ -23,7 +23,7 @@ impl Cluster {
             known: services.len(),
             ..ServiceCounts::default()
         };
-        for service in services.values() {
+        for (_, service) in services.iter() {
             for verdict in &service.verdicts {
                 match verdict {
                     None => counts.announced += 1,

@@ -1,11 +1,12 @@
 //! What is kept of EndpointSlices: how many endpoints of which kind, never the endpoints.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use dunlin_net::{Afi, IpNet, PerFamily};
 
+use crate::dense::DenseMap;
 use crate::fact::{EndpointFact, EndpointSliceFact, NamespacedName};
 
 /// How many endpoints of a Service there are, in one address family. One that is in several slices is counted in each.
@@ -185,8 +186,8 @@ impl Backing {
 /// All slices, and what they come to for each Service, whether there is such a Service or not.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Endpoints {
-    slices: BTreeMap<NamespacedName, Slice>,
-    backings: BTreeMap<NamespacedName, Backing>,
+    slices: DenseMap<NamespacedName, Slice>,
+    backings: DenseMap<NamespacedName, Backing>,
     /// The slices with endpoints that do not say their node.
     unplaced: BTreeSet<NamespacedName>,
 }
@@ -211,22 +212,20 @@ impl Endpoints {
         ))
     }
 
-    /// Takes in a slice, new or changed; adds the Services for which something began or ended to `changed`.
+    /// Takes in a slice of a Service, new or changed; adds the Services for which something began or ended to `changed`.
     pub(super) fn apply(
         &mut self,
         fact: &EndpointSliceFact,
+        service: Option<NamespacedName>,
         places: &Places,
         changed: &mut BTreeSet<NamespacedName>,
     ) {
-        let Some(service) = &fact.service else {
+        let Some(of) = service else {
             return self.remove(&fact.name, places, changed);
         };
-        let of = NamespacedName::new(fact.name.namespace.clone(), service.clone());
         // The text of the Service's name is shared by its slices.
-        let of = self
-            .backings
-            .get_key_value(&of)
-            .map_or(of, |(k, _)| k.clone());
+        let known = self.backings.get_key_value(&of);
+        let of = known.map_or(of, |(known, _)| known.clone());
         let slice = Slice::new(of.name.clone(), fact, &places.node);
         let before = self.slices.get(&fact.name);
         if before == Some(&slice) {
@@ -306,10 +305,7 @@ impl Endpoints {
         if let Some((slice, counts)) = has
             && let Some(family) = slice.family
         {
-            self.backings
-                .entry(at(slice))
-                .or_default()
-                .add(family, &counts);
+            self.backings.get_or_default(at(slice)).add(family, &counts);
         }
         for (reach, service) in before.into_iter().flatten() {
             if self.backings.get(&service).is_some_and(Backing::is_empty) {

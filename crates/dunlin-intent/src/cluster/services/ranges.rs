@@ -39,6 +39,11 @@ impl Ranges {
         self.pools.values()
     }
 
+    /// All `ServiceCIDR`s, by name.
+    pub(super) fn service_cidrs(&self) -> impl Iterator<Item = &ServiceCidrFact> {
+        self.cidrs.values()
+    }
+
     /// Whether the `ServiceCIDR` or pool is known.
     pub(in crate::cluster) fn knows(&self, key: &Key) -> bool {
         match key {

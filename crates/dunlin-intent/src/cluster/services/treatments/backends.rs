@@ -8,6 +8,7 @@ use dunlin_net::Afi;
 
 use super::choose::{Candidate, Marks, sort};
 use crate::cluster::services::Places;
+use crate::dense::DenseMap;
 use crate::fact::{EndpointPortFact, EndpointSliceFact, NamespacedName, ServicePortFact};
 
 /// What is kept of a slice.
@@ -17,10 +18,50 @@ struct Slice {
     ports: Box<[EndpointPortFact]>,
     /// The different lists of zones that its endpoints have hints for.
     zones: Box<[Box<[Arc<str>]>]>,
-    endpoints: Box<[Endpoint]>,
+    endpoints: Packed,
 }
 
-/// An endpoint, be it that connections may go to it or not: 20 octets, as there may be a hundred thousand.
+/// Endpoints of one family, without a word too many, as there may be hundreds of thousands: marks, zones, address. The
+/// family is told with each call, as it is the slice's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Packed(Box<[u8]>);
+
+impl Packed {
+    /// They are of the family.
+    fn new(afi: Afi, endpoints: &[Endpoint]) -> Packed {
+        let mut packed = Vec::with_capacity(endpoints.len() * octets(afi));
+        for endpoint in endpoints {
+            packed.push(endpoint.marks.bits());
+            packed.extend_from_slice(&endpoint.zones.to_be_bytes());
+            match endpoint.addr {
+                IpAddr::V4(addr) => packed.extend_from_slice(&addr.octets()),
+                IpAddr::V6(addr) => packed.extend_from_slice(&addr.octets()),
+            }
+        }
+        Packed(packed.into())
+    }
+
+    fn iter(&self, afi: Afi) -> impl Iterator<Item = Endpoint> + '_ {
+        self.0.chunks_exact(octets(afi)).filter_map(|packed| {
+            let (&[marks, high, low], addr) = packed.split_first_chunk()?;
+            let addr = match <[u8; 4]>::try_from(addr) {
+                Ok(v4) => IpAddr::from(v4),
+                Err(_) => IpAddr::from(<[u8; 16]>::try_from(addr).ok()?),
+            };
+            Some(Endpoint {
+                addr,
+                marks: Marks::of_bits(marks),
+                zones: u16::from_be_bytes([high, low]),
+            })
+        })
+    }
+}
+
+fn octets(afi: Afi) -> usize {
+    usize::from(afi.bits()) / 8 + 3
+}
+
+/// An endpoint, be it that connections may go to it or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Endpoint {
     addr: IpAddr,
@@ -70,17 +111,16 @@ impl Slice {
             family,
             ports: fact.ports.as_slice().into(),
             zones: zones.into_iter().map(|(_, list)| list.into()).collect(),
-            endpoints: endpoints.into(),
+            endpoints: Packed::new(family, &endpoints),
         })
     }
 
     /// Whether connections go to the same endpoints as by another.
     fn serves_like(&self, other: &Slice) -> bool {
         let serving = |slice: &Slice| -> Vec<Endpoint> {
-            let endpoints = slice.endpoints.iter();
+            let endpoints = slice.endpoints.iter(slice.family);
             endpoints
                 .filter(|endpoint| endpoint.marks.has(Marks::SERVES))
-                .copied()
                 .collect()
         };
         (self.family, &self.ports, &self.zones) == (other.family, &other.ports, &other.zones)
@@ -95,7 +135,7 @@ impl Slice {
     ) -> impl Iterator<Item = (IpAddr, Marks)> {
         let of_zone = |list: &[Arc<str>]| list.iter().any(|hint| Some(&**hint) == zone);
         let ours: Vec<bool> = self.zones.iter().map(|list| of_zone(list)).collect();
-        self.endpoints.iter().map(move |endpoint| {
+        self.endpoints.iter(self.family).map(move |endpoint| {
             let here = endpoint.marks.has(Marks::UNPLACED) && places.holds(endpoint.addr);
             let list = usize::from(endpoint.zones).checked_sub(1);
             let this_zone = list.and_then(|at| ours.get(at)).copied();
@@ -113,7 +153,7 @@ impl Slice {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Backends {
     /// Most Services have one or two slices: lists of just that length are far smaller than maps.
-    slices: BTreeMap<NamespacedName, Vec<(Arc<str>, Slice)>>,
+    slices: DenseMap<NamespacedName, Vec<(Arc<str>, Slice)>>,
 }
 
 impl Backends {
@@ -127,7 +167,7 @@ impl Backends {
         let Some(slice) = Slice::new(fact, node) else {
             return self.remove(service, &fact.name.name);
         };
-        let slices = self.slices.entry(service.clone()).or_default();
+        let slices = self.slices.get_or_default(service.clone());
         let name = &fact.name.name;
         match slices.iter_mut().find(|(known, _)| known == name) {
             Some((_, known)) => {
@@ -223,7 +263,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_is_small() {
-        assert!(size_of::<Endpoint>() <= 20);
+    fn an_endpoint_is_packed_and_comes_back() {
+        let endpoints = |addrs: [&str; 2]| -> Vec<Endpoint> {
+            let zones = [0, 515];
+            let of = |(addr, zones): (&str, u16)| Endpoint {
+                addr: addr.parse().unwrap(),
+                marks: Marks::default().with(Marks::SERVES, zones > 0),
+                zones,
+            };
+            addrs.into_iter().zip(zones).map(of).collect()
+        };
+        for (afi, addrs, octets) in [
+            (Afi::Ipv4, ["10.0.0.1", "10.255.0.2"], 14),
+            (Afi::Ipv6, ["fd00::1", "::"], 38),
+        ] {
+            let endpoints = endpoints(addrs);
+            let packed = Packed::new(afi, &endpoints);
+            assert_eq!(packed.0.len(), octets);
+            assert!(packed.iter(afi).eq(endpoints));
+        }
     }
 }

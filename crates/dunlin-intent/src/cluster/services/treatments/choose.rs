@@ -24,6 +24,14 @@ impl Marks {
     /// Ready, or serving while it terminates: connections may go to it.
     pub(super) const SERVES: Marks = Marks(128);
 
+    pub(super) fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub(super) fn of_bits(bits: u8) -> Marks {
+        Marks(bits)
+    }
+
     pub(super) fn has(self, mark: Marks) -> bool {
         self.0 & mark.0 != 0
     }
