@@ -14,6 +14,7 @@ mod common;
 mod element;
 mod flows;
 mod frontends;
+mod kept;
 mod maglev;
 pub mod names;
 mod notes;
@@ -207,7 +208,7 @@ impl Proxy {
     pub fn set_near(&mut self, pods: &[IpNet], nodes: &[IpAddr]) {
         if self.common.set_near(pods, nodes) {
             for rule in self.frontends.rules() {
-                self.common.count_endpoints(rule, true);
+                self.common.count_endpoints(&rule, true);
             }
             self.common.recounted();
             self.retries.clear(common::UNIT);

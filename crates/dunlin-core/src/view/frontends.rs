@@ -55,6 +55,7 @@ impl Core {
         let key = service_key(name);
         let rule = wanted.filter(|(holder, _)| **holder == key);
         let rule = rule.map(|(_, rule)| rule);
+        let rule = rule.as_deref();
         let (state, message) = self.offer_state(offer, rule.is_some());
         let lingers = self.delivery.lingers(&offer.frontend);
         let treatment = |view| {

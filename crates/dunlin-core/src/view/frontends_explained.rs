@@ -115,7 +115,7 @@ impl Core {
             if rule.masquerade {
                 lines.push("endpoints see this node's address as the source".to_owned());
             }
-            lines.extend(notes(rule).iter().map(ToString::to_string));
+            lines.extend(notes(&rule).iter().map(ToString::to_string));
         }
         match endpoints_told {
             true if !shown.endpoints.is_empty() => {

@@ -105,7 +105,7 @@ impl Proxy {
         let entry = self.frontends.entry(at);
         let target = entry
             .wanted()
-            .map(|rule| target(rule, &entry.believed, self.counting))
+            .map(|rule| target(&rule, &entry.believed, self.counting))
             .unwrap_or_default();
         let from = ops.len();
         difference(entry.frontend, &entry.believed, &target, ops);

@@ -69,7 +69,7 @@ impl Proxy {
             return None;
         }
         // Not all that serves may have been said yet; what is gone is gone.
-        let unsaid = !self.synced && entry.wanted().is_some();
+        let unsaid = !self.synced && entry.is_wanted();
         let others = self.flows.others.get(&frontend);
         let serving = entry.serving();
         if others.is_none() && serving.is_empty() {

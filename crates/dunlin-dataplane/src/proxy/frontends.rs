@@ -1,5 +1,6 @@
 //! Frontends, and the services that they are of.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
@@ -7,11 +8,12 @@ use std::sync::Arc;
 
 use dunlin_net::service::{Frontend, FrontendRule, View};
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::element::FrontendSet;
-use super::programmed::{Fate, Programmed, wanted_fate};
+use super::kept::Kept;
+use super::programmed::{Fate, Programmed};
 
 /// No service.
 const NOBODY: u32 = u32::MAX;
@@ -21,7 +23,7 @@ const NOBODY: u32 = u32::MAX;
 pub(super) struct Entry {
     pub(super) frontend: Frontend,
     service: u32,
-    wanted: Option<FrontendRule>,
+    wanted: Option<Kept>,
     pub(super) believed: Programmed,
     pub(super) queued: bool,
     pub(super) sent: bool,
@@ -32,14 +34,20 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn wanted(&self) -> Option<&FrontendRule> {
-        self.wanted.as_ref()
+    pub(super) fn wanted(&self) -> Option<Cow<'_, FrontendRule>> {
+        Some(self.wanted.as_ref()?.rule(self.frontend))
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.is_some()
     }
 
     /// Endpoints that flows go on to though new ones do not.
     pub(super) fn serving(&self) -> &[SocketAddr] {
-        let serving = self.wanted.as_ref().and_then(|rule| rule.serving.as_ref());
-        serving.map_or(&[], |serving| serving)
+        match &self.wanted {
+            Some(Kept::Other(rule)) => rule.serving.as_deref().unwrap_or_default(),
+            Some(Kept::Plain(_)) | None => &[],
+        }
     }
 
     pub(super) fn is_programmed(&self) -> bool {
@@ -62,7 +70,7 @@ pub(super) struct Frontends {
     by_frontend: HashTable<u32>,
     services: Vec<Service>,
     free_services: Vec<u32>,
-    by_name: HashMap<Arc<str>, u32, FixedState>,
+    by_name: HashTable<u32>,
     /// Who else wants a frontend that is held, in the order they came.
     waiting: BTreeMap<u32, Vec<(u32, FrontendRule)>>,
     /// Those that may not be as wanted.
@@ -80,7 +88,7 @@ impl Frontends {
             by_frontend: HashTable::new(),
             services: Vec::new(),
             free_services: Vec::new(),
-            by_name: HashMap::with_hasher(hasher.clone()),
+            by_name: HashTable::new(),
             waiting: BTreeMap::new(),
             queue: VecDeque::new(),
             changed: BTreeSet::new(),
@@ -115,7 +123,7 @@ impl Frontends {
                 at
             }
             None => {
-                self.entries.push(entry);
+                push(&mut self.entries, entry);
                 u32::try_from(self.entries.len() - 1).expect("memory ends before numbers do")
             }
         };
@@ -142,7 +150,7 @@ impl Frontends {
     }
 
     /// The rules of those that are wanted.
-    pub(super) fn rules(&self) -> impl Iterator<Item = &FrontendRule> {
+    pub(super) fn rules(&self) -> impl Iterator<Item = Cow<'_, FrontendRule>> {
         self.entries.iter().filter_map(Entry::wanted)
     }
 
@@ -152,7 +160,7 @@ impl Frontends {
 
     /// A service's frontends, and whether it holds them.
     pub(super) fn of_service(&self, name: &str) -> impl Iterator<Item = (u32, bool)> + '_ {
-        let service = self.by_name.get(name).copied();
+        let service = self.service(name);
         let of = service.and_then(|service| self.services.get(service as usize));
         let frontends = of.map(|service| service.frontends.as_slice());
         let holds = move |at: &u32| (*at, Some(self.entry(*at).service) == service);
@@ -171,8 +179,8 @@ impl Frontends {
         rules: Vec<FrontendRule>,
         mut on_change: impl FnMut(u32, Option<&FrontendRule>, Option<&FrontendRule>),
     ) {
-        let service = match self.by_name.get(name) {
-            Some(service) => *service,
+        let service = match self.service(name) {
+            Some(service) => service,
             None if rules.is_empty() => return,
             None => self.add_service(name),
         };
@@ -192,7 +200,10 @@ impl Frontends {
             }
         }
         if new.is_empty() {
-            self.by_name.remove(name);
+            let hash = self.hasher.hash_one(&**name);
+            if let Ok(found) = self.by_name.find_entry(hash, |other| *other == service) {
+                found.remove();
+            }
             self.free_services.push(service);
         } else {
             self.services[service as usize].frontends = new;
@@ -210,12 +221,21 @@ impl Frontends {
                 at
             }
             None => {
-                self.services.push(service);
+                push(&mut self.services, service);
                 u32::try_from(self.services.len() - 1).expect("memory ends before numbers do")
             }
         };
-        self.by_name.insert(name.clone(), at);
+        let (services, hasher) = (&self.services, &self.hasher);
+        let hash = |at: &u32| hasher.hash_one(&*services[*at as usize].name);
+        self.by_name.insert_unique(hash(&at), at, hash);
         at
+    }
+
+    /// The number of a service.
+    fn service(&self, name: &str) -> Option<u32> {
+        let is = |at: &u32| *self.services[*at as usize].name == *name;
+        let hash = self.hasher.hash_one(name);
+        self.by_name.find(hash, is).copied()
     }
 
     fn want(
@@ -279,9 +299,11 @@ impl Frontends {
         on_change: &mut impl FnMut(u32, Option<&FrontendRule>, Option<&FrontendRule>),
     ) {
         let entry = &mut self.entries[at as usize];
-        if entry.wanted != rule {
-            let old = std::mem::replace(&mut entry.wanted, rule);
-            on_change(at, old.as_ref(), entry.wanted.as_ref());
+        let wanted = rule.map(Kept::new);
+        if entry.wanted != wanted {
+            let old = std::mem::replace(&mut entry.wanted, wanted);
+            let old = old.as_ref().map(|old| old.rule(entry.frontend));
+            on_change(at, old.as_deref(), entry.wanted().as_deref());
             self.enqueue(at);
         }
         self.refresh(at);
@@ -323,7 +345,7 @@ impl Frontends {
         let programmed = entry
             .wanted
             .as_ref()
-            .is_some_and(|rule| is_in_force(rule, &entry.believed));
+            .is_some_and(|wanted| is_in_force(wanted, &entry.believed));
         let service = entry.service;
         if std::mem::replace(&mut entry.programmed, programmed) != programmed {
             self.note_change(service);
@@ -359,26 +381,32 @@ impl Frontends {
             .map(|service| &service.name)
     }
 
-    /// Octets held for entries and services, by capacity, without the rules' own.
+    /// Octets held for entries and services, by capacity, without what rules share.
     pub(super) fn memory(&self) -> usize {
-        let of = |entry: &Entry| {
-            let slots = entry.believed.inside.memory() + entry.believed.outside.memory();
-            slots + std::mem::size_of_val(&*entry.believed.allowed)
-        };
+        let of =
+            |entry: &Entry| entry.believed.memory() + entry.wanted.as_ref().map_or(0, Kept::memory);
         self.entries.capacity() * size_of::<Entry>()
             + self.entries.iter().map(of).sum::<usize>()
             + self.services.capacity() * size_of::<Service>()
             + self.queue.capacity() * size_of::<u32>()
             + self.by_frontend.capacity() * (size_of::<u32>() + 1)
-            + self.by_name.capacity() * (size_of::<(Arc<str>, u32)>() + 1)
+            + self.by_name.capacity() * (size_of::<u32>() + 1)
     }
 }
 
+/// Appends without ever having much more room than there is need for: these are the longest lists of all.
+fn push<T>(list: &mut Vec<T>, one: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len() / 8 + 16);
+    }
+    list.push(one);
+}
+
 /// Where clients should find endpoints they do, and otherwise it is known.
-fn is_in_force(rule: &FrontendRule, believed: &Programmed) -> bool {
+fn is_in_force(wanted: &Kept, believed: &Programmed) -> bool {
     believed.has(FrontendSet::Known)
         && View::ALL.into_iter().all(|view| {
             let has = believed.fate(view).map(|(_, fate)| fate);
-            wanted_fate(rule, view) != Fate::Balance || has == Some(Fate::Balance)
+            wanted.fate(view) != Fate::Balance || has == Some(Fate::Balance)
         })
 }

@@ -16,11 +16,20 @@ use super::slots::{Slots, is_usable};
 pub(super) struct Programmed {
     /// Ascending, each once.
     pub(super) sets: SmallVec<[FrontendSet; 2]>,
-    pub(super) inside: Slots,
-    pub(super) outside: Slots,
-    /// Ascending, each once.
-    pub(super) allowed: Box<[IpNet]>,
+    inside: Slots,
+    /// None if there is nothing in it, so that equal is what has the same elements.
+    rare: Option<Box<Rare>>,
 }
+
+/// What few frontends have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Rare {
+    outside: Slots,
+    /// Ascending, each once.
+    allowed: Box<[IpNet]>,
+}
+
+static NO_SLOTS: Slots = Slots::NONE;
 
 /// What becomes of a connection, as the tables are able to say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,22 +43,47 @@ impl Programmed {
     pub(super) fn slots(&self, view: View) -> &Slots {
         match view {
             View::Inside => &self.inside,
-            View::Outside => &self.outside,
+            View::Outside => match &self.rare {
+                Some(rare) => &rare.outside,
+                None => &NO_SLOTS,
+            },
         }
     }
 
+    /// To put something into; [`Programmed::settle`] if nothing may have been.
     pub(super) fn slots_mut(&mut self, view: View) -> &mut Slots {
         match view {
             View::Inside => &mut self.inside,
-            View::Outside => &mut self.outside,
+            View::Outside => &mut self.rare.get_or_insert_default().outside,
+        }
+    }
+
+    /// The sources that may come: ascending, each once.
+    pub(super) fn allowed(&self) -> &[IpNet] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.allowed)
+    }
+
+    /// Ascending, each once.
+    pub(super) fn set_allowed(&mut self, allowed: Vec<IpNet>) {
+        if !allowed.is_empty() || self.rare.is_some() {
+            self.rare.get_or_insert_default().allowed = allowed.into();
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.sets.is_empty()
-            && self.inside.is_empty()
-            && self.outside.is_empty()
-            && self.allowed.is_empty()
+        self.sets.is_empty() && self.inside.is_empty() && self.has_nothing_rare()
+    }
+
+    fn has_nothing_rare(&self) -> bool {
+        self.slots(View::Outside).is_empty() && self.allowed().is_empty()
+    }
+
+    /// Octets held besides its own.
+    pub(super) fn memory(&self) -> usize {
+        let rare = self.rare.as_ref().map_or(0, |rare| {
+            size_of::<Rare>() + rare.outside.memory() + size_of_val(&*rare.allowed)
+        });
+        self.inside.memory() + rare
     }
 
     /// Orders what was gathered in any order.
@@ -57,11 +91,16 @@ impl Programmed {
         self.sets.sort_unstable();
         self.sets.dedup();
         self.inside.shrink();
-        self.outside.shrink();
-        let mut allowed = std::mem::take(&mut self.allowed).into_vec();
-        allowed.sort_unstable();
-        allowed.dedup();
-        self.allowed = allowed.into_boxed_slice();
+        if self.has_nothing_rare() {
+            self.rare = None;
+        }
+        if let Some(rare) = &mut self.rare {
+            rare.outside.shrink();
+            let mut allowed = std::mem::take(&mut rare.allowed).into_vec();
+            allowed.sort_unstable();
+            allowed.dedup();
+            rare.allowed = allowed.into();
+        }
     }
 
     pub(super) fn has(&self, set: FrontendSet) -> bool {
@@ -70,7 +109,13 @@ impl Programmed {
 
     /// How many elements it is.
     pub(super) fn len(&self, afi: Afi) -> usize {
-        self.sets.len() + self.inside.filled(afi) + self.outside.filled(afi) + self.allowed.len()
+        self.sets.len() + self.filled(afi) + self.allowed().len()
+    }
+
+    /// How many slots are filled.
+    pub(super) fn filled(&self, afi: Afi) -> usize {
+        let of = |view| self.slots(view).filled(afi);
+        View::ALL.into_iter().map(of).sum()
     }
 
     pub(super) fn elements(&self, frontend: Frontend) -> impl Iterator<Item = Element> + '_ {
@@ -95,7 +140,7 @@ impl Programmed {
             .iter()
             .map(member)
             .chain(slots)
-            .chain(self.allowed.iter().map(allowed))
+            .chain(self.allowed().iter().map(allowed))
     }
 
     /// What sets of a view say by themselves.
@@ -245,7 +290,7 @@ pub(super) fn target(rule: &FrontendRule, has: &Programmed, counted: bool) -> Pr
     }
     if let Some(allowed) = allowed(rule) {
         target.sets.push(FrontendSet::Guarded);
-        target.allowed = allowed.into_boxed_slice();
+        target.set_allowed(allowed);
     }
     if rule.masquerade {
         target.sets.push(FrontendSet::Masqueraded);
@@ -363,8 +408,12 @@ pub(super) fn difference(frontend: Frontend, has: &Programmed, to: &Programmed, 
         let not_in_b = a.iter().filter(|net| b.binary_search(net).is_err());
         not_in_b.map(allowed).collect()
     };
-    ops.extend(only(&has.allowed, &to.allowed).into_iter().map(Op::Remove));
-    ops.extend(only(&to.allowed, &has.allowed).into_iter().map(Op::Add));
+    ops.extend(
+        only(has.allowed(), to.allowed())
+            .into_iter()
+            .map(Op::Remove),
+    );
+    ops.extend(only(to.allowed(), has.allowed()).into_iter().map(Op::Add));
     let member = |set: &FrontendSet| Element::Member {
         set: *set,
         frontend,

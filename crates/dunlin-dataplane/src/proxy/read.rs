@@ -105,7 +105,7 @@ impl Proxy {
             self.believe_one(element, &mut allowed);
         }
         for (at, sources) in allowed {
-            self.frontends.entry_mut(at).believed.allowed = sources.into_boxed_slice();
+            self.frontends.entry_mut(at).believed.set_allowed(sources);
         }
         self.common.found_all();
         self.tally.elements = 0;

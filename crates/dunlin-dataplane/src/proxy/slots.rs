@@ -22,6 +22,8 @@ fn octets(afi: Afi) -> usize {
 }
 
 impl Slots {
+    pub(super) const NONE: Slots = Slots(Vec::new());
+
     pub(super) fn with_capacity(afi: Afi, slots: usize) -> Slots {
         Slots(Vec::with_capacity(slots.saturating_mul(octets(afi))))
     }

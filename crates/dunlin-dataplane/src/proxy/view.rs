@@ -1,5 +1,6 @@
 //! What is shown of the machine.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use dunlin_net::Instant;
@@ -124,7 +125,7 @@ impl Proxy {
     }
 
     /// What is wanted of a frontend, and by whom.
-    pub fn wanted(&self, frontend: &Frontend) -> Option<(&Arc<str>, &FrontendRule)> {
+    pub fn wanted(&self, frontend: &Frontend) -> Option<(&Arc<str>, Cow<'_, FrontendRule>)> {
         let entry = self.frontends.entry(self.frontends.find(frontend)?);
         Some((self.frontends.service_name(entry)?, entry.wanted()?))
     }
@@ -202,16 +203,15 @@ impl Proxy {
         for at in self.frontends.all() {
             let entry = self.frontends.entry(at);
             let afi = entry.frontend.afi();
-            counters.frontends += usize::from(entry.wanted().is_some());
-            counters.endpoints += entry.believed.inside.filled(afi);
-            counters.endpoints += entry.believed.outside.filled(afi);
+            counters.frontends += usize::from(entry.is_wanted());
+            counters.endpoints += entry.believed.filled(afi);
             let waits = entry.queued || entry.sent;
             counters.pending += usize::from(waits && self.retries.get(at).is_none());
         }
         counters
     }
 
-    /// Octets held, by capacity, without those of the rules given.
+    /// Octets held, by capacity, without what rules share.
     pub fn memory(&self) -> usize {
         self.frontends.memory()
     }
@@ -231,7 +231,7 @@ impl Proxy {
         match entry.wanted() {
             None => FrontendState::Stale,
             Some(_) if !entry.is_programmed() => FrontendState::Pending,
-            Some(rule) if target(rule, &entry.believed, self.counting) == entry.believed => {
+            Some(rule) if target(&rule, &entry.believed, self.counting) == entry.believed => {
                 FrontendState::Current
             }
             Some(_) => FrontendState::Behind,
