@@ -136,7 +136,7 @@ impl World {
         };
         fact.sharing_key = made.key.map(|key| key.to_string());
         fact.ports = vec![ServicePortFact {
-            name: String::new(),
+            name: "".into(),
             protocol: Protocol::Tcp,
             port: made.port.into(),
             node_port: None,

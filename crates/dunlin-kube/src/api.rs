@@ -30,6 +30,7 @@ mod slim;
 mod source;
 mod state;
 mod teller;
+mod texts;
 mod trouble;
 mod vault;
 

@@ -192,7 +192,7 @@ pub struct IngressFact {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServicePortFact {
     /// `name`; empty if it has none.
-    pub name: String,
+    pub name: Arc<str>,
     /// `protocol`.
     pub protocol: Protocol,
     /// `port`.

@@ -79,7 +79,7 @@ fn dual(name: &str, policy: IpFamilyPolicy) -> ServiceFact {
 
 fn port(port: u16) -> ServicePortFact {
     ServicePortFact {
-        name: String::new(),
+        name: "".into(),
         protocol: Protocol::Tcp,
         port,
         node_port: None,

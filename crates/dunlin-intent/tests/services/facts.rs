@@ -95,7 +95,7 @@ fn delivery() -> impl Strategy<Value = ServiceFact> {
         proptest::option::of(30_000u16..30_002),
     );
     let port = port.prop_map(|(name, protocol, port, node_port)| ServicePortFact {
-        name: name.to_owned(),
+        name: name.into(),
         protocol,
         port,
         node_port,

@@ -15,6 +15,7 @@ use super::object::Envelope;
 use super::seen::Seen;
 use super::state::Saver;
 use super::teller::{Closed, Teller};
+use super::texts::Texts;
 use super::trouble::Trouble;
 use crate::object::GROUP;
 
@@ -63,6 +64,7 @@ pub(super) struct Informer {
     label: String,
     means: Means,
     seen: Seen,
+    texts: Texts,
     /// Where to watch on from; none: list first.
     version: Option<String>,
     /// The version of the last list, for the next to be no older.
@@ -86,6 +88,7 @@ impl Informer {
             selection,
             means,
             seen: Seen::default(),
+            texts: Texts::default(),
             version: None,
             fresh: Fresh::Any,
             paged: true,

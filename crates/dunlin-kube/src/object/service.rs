@@ -8,7 +8,7 @@ use dunlin_net::{Afi, IpNet};
 use serde::Deserialize;
 
 use super::meta::{created, namespaced};
-use super::value::{Parsed, Values};
+use super::value::{Name, Parsed, Values};
 
 /// The annotation that asks for addresses, separated by commas.
 const ASKED_IPS: &str = "metadata.annotations[dunlin.dev/load-balancer-ips]";
@@ -135,7 +135,7 @@ struct ClientIpConfig {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PortSpec {
-    name: Option<String>,
+    name: Option<Name>,
     protocol: Option<String>,
     // Wider than a port, so that one out of range is a fault of this port alone.
     port: Option<i64>,
@@ -377,7 +377,7 @@ fn ports(ports: Option<Vec<PortSpec>>, values: &mut Values) -> Vec<ServicePortFa
             word => values.word(&field("protocol"), word, &PROTOCOLS)?,
         };
         Some(ServicePortFact {
-            name: spec.name.unwrap_or_default(),
+            name: spec.name.map_or_else(|| "".into(), |name| name.0),
             protocol,
             port: values.port(&field("port"), spec.port.unwrap_or_default())?,
             node_port: spec

@@ -20,7 +20,7 @@ fn name(of: &str) -> NamespacedName {
 
 fn port(number: u16, node_port: Option<u16>) -> ServicePortFact {
     ServicePortFact {
-        name: String::new(),
+        name: "".into(),
         protocol: Protocol::Tcp,
         port: number,
         node_port,

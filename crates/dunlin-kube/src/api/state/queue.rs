@@ -4,6 +4,7 @@
 //! has waited long enough. A cluster that changes at every moment costs one transaction in that time, not one a change.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,8 +31,33 @@ pub(super) struct Changes {
     /// Each object's text by its key in the file; none for one that is gone.
     pub(super) objects: BTreeMap<String, Option<Vec<u8>>>,
     /// The resources of which all objects are known, by their plural, with the objects' names: there are no others.
-    pub(super) complete: BTreeMap<&'static str, HashSet<String>>,
+    pub(super) complete: BTreeMap<&'static str, Names>,
     octets: usize,
+}
+
+/// Names of objects, by a hash of each: of a hundred thousand the texts would take megabytes. Two with the same hash, which
+/// nobody will see, have one object more stay in the file until the next list.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    hashing: RandomState,
+    hashes: HashSet<u64>,
+}
+
+impl Names {
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.hashes.contains(&self.hashing.hash_one(name))
+    }
+}
+
+impl FromIterator<String> for Names {
+    fn from_iter<I: IntoIterator<Item = String>>(names: I) -> Names {
+        let hashing = RandomState::new();
+        let hash = |name: String| hashing.hash_one(name.as_str());
+        Names {
+            hashes: names.into_iter().map(hash).collect(),
+            hashing,
+        }
+    }
 }
 
 /// Someone who wants to read what was saved of a resource.
@@ -112,7 +138,7 @@ impl Queue {
     }
 
     /// Those are all objects of a resource. A later list counts in place of an earlier one.
-    pub(super) fn complete(&self, resource: Resource, names: HashSet<String>) {
+    pub(super) fn complete(&self, resource: Resource, names: Names) {
         self.ask(|batch| {
             batch.changes.complete.insert(resource.plural, names);
         });

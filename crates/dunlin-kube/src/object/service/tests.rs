@@ -76,13 +76,13 @@ fn a_service_is_read_as_the_api_server_shows_it() {
         sharing_key: Some("k".to_owned()),
         ports: vec![
             ServicePortFact {
-                name: "http".to_owned(),
+                name: "http".into(),
                 protocol: Protocol::Tcp,
                 port: 80,
                 node_port: Some(30080),
             },
             ServicePortFact {
-                name: String::new(),
+                name: "".into(),
                 protocol: Protocol::Udp,
                 port: 53,
                 node_port: None,

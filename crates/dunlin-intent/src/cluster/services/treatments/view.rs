@@ -88,7 +88,7 @@ impl Cluster {
                 .clone();
             let shown = FrontendOffer {
                 frontend,
-                port_name: port.name.as_str().into(),
+                port_name: port.name.clone(),
                 kind: offer.kind,
                 policy: match offer.kind {
                     Some(ServiceAddressKind::ClusterIp) => service.spec.internal,

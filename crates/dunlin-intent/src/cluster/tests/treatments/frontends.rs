@@ -33,9 +33,9 @@ fn a_service_has_its_addresses_at_its_ports_and_node_ports_at_the_nodes() {
                 vip,
             })
             .to_vec();
-        s.ports[0].name = "web".to_owned();
+        s.ports[0].name = "web".into();
         s.ports.push(ServicePortFact {
-            name: "dns".to_owned(),
+            name: "dns".into(),
             protocol: Protocol::Udp,
             port: 53,
             node_port: None,

@@ -219,7 +219,7 @@ fn udp_flows_go_on_to_whatever_serves_though_new_ones_go_elsewhere() {
             s.internal_traffic_policy = internal;
             s.ports[0].protocol = Protocol::Udp;
             s.ports.push(ServicePortFact {
-                name: "tcp".to_owned(),
+                name: "tcp".into(),
                 ..port(80, None)
             });
         });

@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use dunlin_intent::Kind;
@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{Item, Queue, Writer};
 use crate::api::health::Health;
-use crate::api::state::queue::{Batch, Load};
+use crate::api::state::queue::{Batch, Load, Names};
 use crate::object::Resource;
 
 struct Dir(PathBuf);
@@ -93,7 +93,10 @@ fn a_crash_between_leaves_what_was_last_made_durable() {
     let list = batch(|queue| {
         put(queue, "n1", "one");
         put(queue, "n2", "two");
-        queue.complete(nodes(), HashSet::from(["n1".to_owned(), "n2".to_owned()]));
+        queue.complete(
+            nodes(),
+            Names::from_iter(["n1".to_owned(), "n2".to_owned()]),
+        );
     });
     writer.work(list).expect("written");
     assert_eq!(watched.borrow().state_writes, 1);
@@ -132,7 +135,7 @@ fn a_complete_list_leaves_nothing_else_of_its_kind() {
     });
     writer.work(first).expect("written");
     let list = batch(|queue| {
-        queue.complete(nodes(), HashSet::from(["n2".to_owned()]));
+        queue.complete(nodes(), Names::from_iter(["n2".to_owned()]));
         // Told since.
         put(queue, "n4", "four");
     });

@@ -1,4 +1,4 @@
-use super::{Changes, Duration, HashSet, Instant, LAG, PORTION_OCTETS, Queue, ROOM_OCTETS};
+use super::{Changes, Duration, Instant, LAG, Names, PORTION_OCTETS, Queue, ROOM_OCTETS};
 use crate::object::Resource;
 use dunlin_intent::Kind;
 
@@ -44,7 +44,7 @@ fn a_lot_is_written_at_once_and_so_is_a_complete_list() {
     assert!(queue.put("nodes/n1", &mut text(PORTION_OCTETS)));
     assert_eq!(queue.take(None).changes.objects.len(), 1);
     let nodes = Resource::of(Kind::Node);
-    queue.complete(nodes, HashSet::from(["n1".to_owned()]));
+    queue.complete(nodes, Names::from_iter(["n1".to_owned()]));
     assert!(queue.take(None).is_urgent());
     assert!(begun.elapsed() < LAG, "{:?}", begun.elapsed());
 }
