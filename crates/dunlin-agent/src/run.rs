@@ -33,6 +33,9 @@ pub fn run_with(
     logging::start(&config.log, config.log_format)?;
     config.validate()?;
     privileges::require()?;
+    if config.service_proxy != ServiceProxy::Off {
+        dunlin_kernel::memory::share_among_threads();
+    }
     // No thread is started by it yet.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

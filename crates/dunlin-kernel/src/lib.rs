@@ -2,13 +2,14 @@
 //!
 //! [`KernelThread`] is what the agent runs: one thread that executes [`KernelCommand`]s and tells [`KernelEvent`]s, and
 //! sleeps otherwise. The rest are its parts, usable alone: [`netlink`] (messages and sockets), [`rtnl`] (routes, nexthops,
-//! links), [`nft`] (nf_tables), [`conntrack`], [`sysctl`], [`protocol_name`], [`cleanup`], [`others`].
+//! links), [`nft`] (nf_tables), [`conntrack`], [`sysctl`], [`protocol_name`], [`cleanup`], [`others`], [`memory`].
 //!
 //! Everything works on the network namespace of the thread that opens it.
 
 pub mod cleanup;
 pub mod conntrack;
 mod error;
+pub mod memory;
 pub mod netlink;
 pub mod nft;
 pub mod others;
