@@ -100,6 +100,18 @@ impl Conntrack {
         wanted: &HashSet<Flow>,
         entries: &mut Vec<Entry>,
     ) -> Result<(), Error> {
+        self.read(afi, only, |message| {
+            entries.extend(entry(message, wanted));
+        })
+    }
+
+    /// Reads UDP entries of a family; `only` as for [`Conntrack::find`].
+    fn read(
+        &mut self,
+        afi: Afi,
+        only: Option<&Flow>,
+        mut each: impl FnMut(&Message<'_>),
+    ) -> Result<(), Error> {
         let seq = self.socket.take_seqs(1);
         let mut request = MessageBuf::new();
         let header = Header {
@@ -110,11 +122,11 @@ impl Conntrack {
         request.message(header, &genmsg(afi), |attrs| write_filter(attrs, only));
         let on_message = |message: &Message<'_>| {
             if message.kind == NEW {
-                entries.extend(entry(message, wanted));
+                each(message);
             }
         };
-        self.socket
-            .dump("reading conntrack entries", &request, seq, on_message)?;
+        let what = "reading conntrack entries";
+        self.socket.dump(what, &request, seq, on_message)?;
         Ok(())
     }
 
@@ -126,25 +138,14 @@ impl Conntrack {
     ) -> Result<HashSet<Flow>, Error> {
         let mut flows = HashSet::new();
         for afi in Afi::ALL {
-            let seq = self.socket.take_seqs(1);
-            let mut request = MessageBuf::new();
-            let header = Header {
-                kind: GET,
-                flags: REQUEST | DUMP,
-                seq,
-            };
-            request.message(header, &genmsg(afi), |attrs| write_filter(attrs, None));
-            let on_message = |message: &Message<'_>| {
-                if message.kind == NEW
-                    && flows.len() < limit
+            self.read(afi, None, |message| {
+                if flows.len() < limit
                     && let Some((flow, _)) = flow(message)
                     && (flow.to != flow.answered_by || also(flow.to))
                 {
                     flows.insert(flow);
                 }
-            };
-            let what = "reading conntrack entries";
-            self.socket.dump(what, &request, seq, on_message)?;
+            })?;
         }
         Ok(flows)
     }
