@@ -125,7 +125,8 @@ fn slice_events() -> Result<u64> {
     Ok(line.context("the agent counts no events")?.trim().parse()?)
 }
 
-fn scrape() -> Result<String> {
+/// What an agent tells at its metrics port; in its namespace.
+pub(super) fn scrape() -> Result<String> {
     metrics(METRICS)
 }
 

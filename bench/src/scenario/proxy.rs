@@ -42,6 +42,8 @@ const CHANGES: &[Column] = &[
     Column::new("p50", "ms"),
     Column::new("p99", "ms"),
     Column::new("longest", "ms"),
+    Column::new("in the agent p50", "ms"),
+    Column::new("p99", "ms"),
 ];
 const STEADY: &[Column] = &[
     Column::new("CPU of a core", "%"),
@@ -58,8 +60,8 @@ const CONNECTIONS: &[Column] = &[
     Column::new("p99", "µs"),
 ];
 
-/// Between two single changes. Where changes come faster than ten a second for long, an agent reads them together.
-const PAUSE: Duration = Duration::from_millis(110);
+/// Between two single changes.
+const PAUSE: Duration = Duration::from_millis(20);
 /// kube-proxy waits a second between two of its syncs.
 const PAUSE_KUBE_PROXY: Duration = Duration::from_millis(1500);
 const PER_SEC: u32 = 1_000;
@@ -193,7 +195,8 @@ fn changes(node: &Node, options: &Options, first: u32) -> Result<Vec<f64>> {
         Subject::KubeProxy => (10, PAUSE_KUBE_PROXY),
     };
     let monitor = node.monitor(false)?;
-    let mut took = Vec::new();
+    let (mut took, mut inside) = (Vec::new(), Vec::new());
+    let mut told = node.programming()?;
     for number in 0..count {
         std::thread::sleep(pause);
         let generation = first + STEADY_GENERATIONS + number;
@@ -205,9 +208,22 @@ fn changes(node: &Node, options: &Options, first: u32) -> Result<Vec<f64>> {
             heard.transactions > before
         })?;
         took.push(done.saturating_duration_since(begun).as_secs_f64() * 1000.0);
+        let end = deadline(options, node.subject);
+        if let Some(before) = &mut told {
+            let after = node.programming_after(*before, end)?;
+            inside.push(after.mean_since(*before) * 1000.0);
+            *before = after;
+        }
     }
     took.sort_by(f64::total_cmp);
-    Ok(vec![at(&took, 0.5), at(&took, 0.99), at(&took, 1.0)])
+    inside.sort_by(f64::total_cmp);
+    Ok(vec![
+        at(&took, 0.5),
+        at(&took, 0.99),
+        at(&took, 1.0),
+        at(&inside, 0.5),
+        at(&inside, 0.99),
+    ])
 }
 
 /// The same, so many a second, whoever keeps up.

@@ -21,6 +21,7 @@ use anyhow::{Context, Result};
 use dunlin_bgp::batch::RouteBatch;
 use dunlin_bgp::session::{Seeds, SessionEvent, Stop};
 use dunlin_core::{Action, Core, CoreConfig, Input, Restart, Revisions};
+use dunlin_kernel::memory;
 use dunlin_kernel::sysctl::Sysctl;
 use dunlin_kernel::{KernelEvent, KernelHandle, KernelThread};
 use dunlin_net::{Afi, PerFamily};
@@ -232,7 +233,10 @@ impl Engine {
 
     fn serve(&mut self, request: EngineRequest) -> Option<End> {
         match request {
-            EngineRequest::Fact(event) => self.core.on(self.clock.now(), Input::Source(*event)),
+            EngineRequest::Fact(event, heard) => {
+                let heard = self.clock.reading(heard);
+                self.core.on(heard, Input::Source(*event));
+            }
             EngineRequest::Ask(query, reply) => {
                 if !reply.is_closed() {
                     self.settle();
@@ -285,7 +289,11 @@ impl Engine {
                     let ports = Arc::new(ports);
                     self.state.send_modify(|state| state.health_ports = ports);
                 }
-                Action::Delivering => self.state.send_modify(|state| state.delivering = true),
+                Action::Delivering => {
+                    self.state.send_modify(|state| state.delivering = true);
+                    // Nothing takes as much at once as all there is.
+                    memory::give_back();
+                }
                 Action::PodNetwork(network) => {
                     self.state.send_modify(|state| {
                         state.pod_network = Some(PodNetwork {

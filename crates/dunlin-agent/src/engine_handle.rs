@@ -38,7 +38,7 @@ pub enum EngineRequest {
     /// Work out what a change would come to, in lists of at most so many items.
     Plan(Vec<PlanStep>, usize, oneshot::Sender<Plan>),
     /// Take in what the source of objects tells; in order.
-    Fact(Box<SourceEvent>),
+    Fact(Box<SourceEvent>, std::time::Instant),
     /// Reply at once: the thread is alive.
     Ping(oneshot::Sender<()>),
     /// End. The reply is sent when everything is closed and nothing more will be written to the kernel.
@@ -153,7 +153,19 @@ impl EngineHandle {
     /// # Errors
     /// [`EngineError::Gone`] when the core thread has ended.
     pub async fn fact(&self, event: SourceEvent) -> Result<(), EngineError> {
-        self.send(EngineRequest::Fact(Box::new(event))).await
+        self.fact_heard(event, std::time::Instant::now()).await
+    }
+
+    /// The same for one that was heard a moment ago: how long things take counts from then.
+    ///
+    /// # Errors
+    /// As [`EngineHandle::fact`].
+    pub async fn fact_heard(
+        &self,
+        event: SourceEvent,
+        heard: std::time::Instant,
+    ) -> Result<(), EngineError> {
+        self.send(EngineRequest::Fact(Box::new(event), heard)).await
     }
 
     /// Whether the core thread replies.

@@ -19,7 +19,7 @@ pub(crate) fn start(mut answer: impl FnMut(Query) -> Answer + Send + 'static) ->
             let _ = match request {
                 EngineRequest::Ask(query, reply) => reply.send(answer(query)).is_ok(),
                 EngineRequest::Plan(steps, _, reply) => reply.send(planned(&steps)).is_ok(),
-                EngineRequest::Fact(_) => true,
+                EngineRequest::Fact(..) => true,
                 EngineRequest::Ping(reply) => reply.send(()).is_ok(),
                 EngineRequest::Shutdown(_, reply) => {
                     let _ = reply.send(());

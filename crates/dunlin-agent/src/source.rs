@@ -1,7 +1,7 @@
 //! From the source of objects to the core.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use dunlin_intent::{Fact, Key, ObjectKind, ObjectRef, Problem, Reason};
@@ -11,7 +11,7 @@ use dunlin_kube::{ManifestDir, SourceEvent};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::allocation::Tap;
-use crate::config::{AgentConfig, ClusterSource};
+use crate::config::{AgentConfig, ClusterSource, ServiceProxy};
 use crate::engine_handle::EngineHandle;
 
 /// Events on their way; a full channel makes the source wait: the directory's own queue is the kernel's, the API server's
@@ -68,6 +68,7 @@ async fn open_api(config: &AgentConfig, engine: EngineHandle, tap: Option<Tap>) 
     let options = SourceOptions {
         state_dir: Some(config.state_dir.clone()),
         secrets_dir: Some(config.kube.secrets_dir.clone()),
+        prompt: config.service_proxy != ServiceProxy::Off,
         seed: random()?,
     };
     let (opened, opening) = oneshot::channel();
@@ -90,11 +91,12 @@ async fn open_api(config: &AgentConfig, engine: EngineHandle, tap: Option<Tap>) 
         if opened.send(Ok(source.health())).is_err() {
             return;
         }
+        let health = source.health();
         let (events, told) = mpsc::channel(EVENTS);
         // The source ends in its own time when nobody listens any more.
         let listen = async {
             tokio::select! {
-                () = forward(told, engine, tap) => {}
+                () = forward(told, engine, tap, Some(health)) => {}
                 _ = stopped => {}
             }
         };
@@ -122,8 +124,16 @@ pub(crate) fn random() -> Result<u64> {
 }
 
 /// Hands events to the core until it ends, which others notice too.
-async fn forward(mut told: mpsc::Receiver<SourceEvent>, engine: EngineHandle, tap: Option<Tap>) {
+async fn forward(
+    mut told: mpsc::Receiver<SourceEvent>,
+    engine: EngineHandle,
+    tap: Option<Tap>,
+    health: Option<watch::Receiver<SourceHealth>>,
+) {
     while let Some(event) = told.recv().await {
+        // What came over the connection with or after an event counts as having come with it.
+        let heard = health.as_ref().and_then(|health| health.borrow().heard);
+        let heard = heard.map_or_else(Instant::now, tokio::time::Instant::into_std);
         if let Some(tap) = &tap {
             tap.note(&event);
         }
@@ -131,7 +141,7 @@ async fn forward(mut told: mpsc::Receiver<SourceEvent>, engine: EngineHandle, ta
             Some(_) => None,
             None => nobody_allocates(&event),
         };
-        if engine.fact(event).await.is_err() {
+        if engine.fact_heard(event, heard).await.is_err() {
             return;
         }
         if let Some(remark) = remark
@@ -184,7 +194,7 @@ impl Source {
                 let (events, told) = mpsc::channel(EVENTS);
                 tokio::select! {
                     outcome = dir.run(events) => outcome.context("the source of objects failed"),
-                    () = forward(told, engine, None) => Ok(()),
+                    () = forward(told, engine, None, None) => Ok(()),
                 }
             }
             Source::Kube {

@@ -64,7 +64,7 @@ fn start_core(kind: String) -> EngineHandle {
     std::thread::spawn(move || {
         for request in requests {
             match (kind.as_str(), request) {
-                (_, EngineRequest::Fact(event)) => {
+                (_, EngineRequest::Fact(event, _)) => {
                     if let SourceEvent::Apply(Fact::Node(node)) = *event {
                         let network = PodNetwork {
                             pod_cidrs: node.pod_cidrs,

@@ -192,13 +192,15 @@ impl Core {
         }
     }
 
-    /// Takes an input.
+    /// Takes an input. What a source said may have been heard a little before the inputs that came first: how long what
+    /// follows takes counts from then.
     pub fn on(&mut self, now: Instant, input: Input) {
         self.revisions.on_input(&input, &self.config.node_name);
         match input {
             Input::Source(event) => {
                 self.source_heard = Some(now);
                 self.announcing.on_source(now, &event);
+                self.delivery.on_source(now);
                 self.cluster.on_source(event);
             }
             Input::Session(event) => self.on_session(now, event),

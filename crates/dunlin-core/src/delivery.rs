@@ -49,10 +49,12 @@ pub(crate) struct Delivery {
     timing: Timing,
 }
 
-/// How long programming takes: from a change of what is wanted to the acknowledgement of the batch that it went with. What is
+/// How long programming takes: from when a change was heard of to the acknowledgement of the batch that it went with. What is
 /// done without a change, or in later batches of a change, counts from when it was given out.
 #[derive(Debug, Default)]
 struct Timing {
+    /// When the first word came since conclusions were last drawn.
+    heard: Option<Instant>,
     /// When the first change came that no batch was given out for.
     changed: Option<Instant>,
     /// Since when the batch counts that is outstanding.
@@ -102,6 +104,11 @@ impl Delivery {
             ports_due: false,
             timing: Timing::default(),
         }
+    }
+
+    /// A source said something.
+    pub(crate) fn on_source(&mut self, heard: Instant) {
+        self.timing.heard.get_or_insert(heard);
     }
 
     /// How long programming took.
@@ -272,7 +279,8 @@ impl Core {
             }
         }
         self.linger(now, name, &mut rules);
-        self.delivery.timing.changed.get_or_insert(now);
+        let timing = &mut self.delivery.timing;
+        timing.changed.get_or_insert(timing.heard.unwrap_or(now));
         self.delivery.proxy.set(&service_key(name), rules);
     }
 
@@ -312,7 +320,7 @@ impl Core {
             {
                 continue;
             }
-            if let Some(rule) = lingers(old, new.get(&old.frontend).copied()) {
+            if let Some(rule) = lingers(&old, new.get(&old.frontend).copied()) {
                 stay.insert(old.frontend, rule);
                 until = now + LINGER;
             }
@@ -372,6 +380,7 @@ impl Core {
             self.on_treatment(now, &name);
         }
         let delivery = &mut self.delivery;
+        delivery.timing.heard = None;
         // Before the machine's addresses are known, node ports may be missing.
         let known = self.synced && self.read_back && self.local.is_some();
         if delivery.enabled && known && delivery.patience.is_none() {

@@ -22,6 +22,12 @@ impl Clock {
         Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
+    /// What it read at a time; zero before it was started.
+    pub fn reading(&self, at: time::Instant) -> Instant {
+        let micros = at.saturating_duration_since(self.origin).as_micros();
+        Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
     /// How long from now until `at`; zero if it has passed.
     pub fn until(&self, at: Instant) -> time::Duration {
         at.since(self.now())

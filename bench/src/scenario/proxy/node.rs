@@ -177,6 +177,59 @@ impl Node {
     }
 }
 
+/// What an agent has told of how long programming took, from when it heard of a change to the kernel's acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Programming {
+    changes: f64,
+    secs: f64,
+}
+
+impl Programming {
+    fn of(metrics: &str) -> Option<Programming> {
+        let value = |what: &str| -> Option<f64> {
+            let name = format!("dunlin_service_proxy_program_seconds_{what} ");
+            let mut lines = metrics.lines();
+            let text = lines.find_map(|line| line.strip_prefix(&name))?;
+            text.trim().parse().ok()
+        };
+        Some(Programming {
+            changes: value("count")?,
+            secs: value("sum")?,
+        })
+    }
+
+    /// Seconds for each change since then.
+    pub(super) fn mean_since(self, before: Programming) -> f64 {
+        (self.secs - before.secs) / (self.changes - before.changes)
+    }
+}
+
+impl Node {
+    /// What an agent has told so far; none of a subject that does not.
+    pub(super) fn programming(&self) -> Result<Option<Programming>> {
+        if self.subject != Subject::Dunlin {
+            return Ok(None);
+        }
+        let metrics = self.bed.daemon.run(api::scrape)??;
+        Ok(Programming::of(&metrics))
+    }
+
+    /// The same, once it has told of more than before.
+    pub(super) fn programming_after(
+        &self,
+        before: Programming,
+        deadline: Instant,
+    ) -> Result<Programming> {
+        let mut last = before;
+        let step = Duration::from_millis(1);
+        interrupt::wait_for(deadline, step, "the agent to tell of a change", || {
+            last = self.programming()?.unwrap_or(before);
+            Ok(last.changes > before.changes)
+        })?;
+        Ok(last)
+    }
+}
+
 /// Whether the time of the last sync is told for IPv4.
 fn has_synced(metrics: &str) -> bool {
     const NAME: &str = "kubeproxy_sync_proxy_rules_last_timestamp_seconds";

@@ -70,7 +70,7 @@ async fn facts_arrive_in_order_through_a_channel_that_is_full() {
     let reader = std::thread::spawn(move || {
         let mut kinds = Vec::new();
         for request in requests {
-            if let EngineRequest::Fact(event) = request
+            if let EngineRequest::Fact(event, _) = request
                 && let SourceEvent::Synced(kind) = *event
             {
                 kinds.push(kind);

@@ -28,7 +28,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
 use super::config::{ApiConfig, host_address};
-use super::pace::Paced;
+use super::pace::{Pace, Paced};
 
 /// How long a server may take to take a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -85,19 +85,22 @@ pub enum ConnectError {
 /// # Errors
 /// If it is not known where the API is, or who we are.
 pub async fn connect(config: &ApiConfig) -> Result<Client, ConnectError> {
-    client(config, false).await
+    client(config, None).await
 }
 
 /// The same for one that listens all the time, and reads what comes all the time at a pace.
-pub(super) async fn connect_to_listen(config: &ApiConfig) -> Result<Client, ConnectError> {
-    client(config, true).await
+pub(super) async fn connect_to_listen(
+    config: &ApiConfig,
+    pace: Pace,
+) -> Result<Client, ConnectError> {
+    client(config, Some(pace)).await
 }
 
-async fn client(config: &ApiConfig, paced: bool) -> Result<Client, ConnectError> {
-    let (stack, namespace) = Stack::load(config, paced).await?;
+async fn client(config: &ApiConfig, pace: Option<Pace>) -> Result<Client, ConnectError> {
+    let (stack, namespace) = Stack::load(config, pace).await?;
     let shared = Shared {
         config: config.clone(),
-        paced,
+        pace,
         stack: Mutex::new(Loaded {
             stack,
             number: 0,
@@ -115,7 +118,7 @@ struct Servers(Arc<Shared>);
 
 struct Shared {
     config: ApiConfig,
-    paced: bool,
+    pace: Option<Pace>,
     stack: Mutex<Loaded>,
     /// Held by whoever reads the credentials again, while others wait for what comes of it.
     reading: tokio::sync::Mutex<()>,
@@ -229,7 +232,7 @@ impl Shared {
             }
             loaded.tried = Instant::now();
         }
-        match Stack::load(&self.config, self.paced).await {
+        match Stack::load(&self.config, self.pace).await {
             Ok((stack, _)) => {
                 let mut loaded = self.loaded();
                 loaded.stack = stack;
@@ -300,7 +303,7 @@ fn absolute(server: &Uri, request: &Uri) -> Result<Uri, http::Error> {
 
 impl Stack {
     /// Reads the credentials. With them comes the namespace we are in.
-    async fn load(config: &ApiConfig, paced: bool) -> Result<(Stack, String), ConnectError> {
+    async fn load(config: &ApiConfig, pace: Option<Pace>) -> Result<(Stack, String), ConnectError> {
         let mut found = credentials(config).await?;
         if found.proxy_url.is_some() {
             return Err(ConnectError::Credentials(
@@ -315,7 +318,7 @@ impl Stack {
         let tls = found.rustls_client_config().map_err(unusable)?;
         let names = Names::new(&found, !config.servers.is_empty())?;
         let tcp = tcp().map_response(move |tcp: TokioIo<TcpStream>| {
-            TokioIo::new(Paced::new(tcp.into_inner(), paced))
+            TokioIo::new(Paced::new(tcp.into_inner(), pace))
         });
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)

@@ -16,6 +16,8 @@ pub struct SourceHealth {
     pub connected: bool,
     /// Since when none answers; none while one does.
     pub unreachable_since: Option<Instant>,
+    /// When a server last said anything.
+    pub heard: Option<Instant>,
     /// What was last heard instead of an answer.
     pub last_error: Option<String>,
     /// The facts were taken from the state file, saved this long before it was loaded.
@@ -75,12 +77,12 @@ impl Health {
 
     /// A server has answered, whatever it said.
     pub(super) fn reached(&self) {
-        if self.read(|health| health.connected) {
-            return;
-        }
         let mut was_away = None;
         self.update(|health| {
-            health.connected = true;
+            health.heard = Some(Instant::now());
+            if std::mem::replace(&mut health.connected, true) {
+                return;
+            }
             was_away = health.unreachable_since.take();
             health.last_error = None;
         });

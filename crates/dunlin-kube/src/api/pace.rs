@@ -14,30 +14,49 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// Between two reads, where reads come at that pace all the time: the most that an event waits.
-const INTERVAL: Duration = Duration::from_millis(100);
+/// How often a connection is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// Between two reads, where reads come at that pace all the time: the most that an event waits.
+    interval: Duration,
+    /// How many reads may come together before any of them waits.
+    together: u32,
+}
 
-/// How many reads may come together before any of them waits.
-const TOGETHER: u32 = 20;
+impl Pace {
+    /// For what may wait a little, as an announcement does.
+    pub(super) const CALM: Pace = Pace {
+        interval: Duration::from_millis(100),
+        together: 20,
+    };
+    /// For what connections are delivered by: up to 200 events a second none waits.
+    pub(super) const PROMPT: Pace = Pace {
+        interval: Duration::from_millis(5),
+        together: 40,
+    };
+}
 
 /// What is read without finding the connection empty, octets, from which on nothing is waited for.
 const BULK_OCTETS: usize = 64 << 10;
 
-/// The pace of one connection.
+/// What was read of one connection.
 #[derive(Debug)]
-struct Pace {
+struct Course {
+    pace: Pace,
     /// When all reads so far would have come, had they come in their intervals.
     due: Instant,
     /// Octets since the connection was last found empty; none if it was.
     since_empty: Option<usize>,
 }
 
-impl Pace {
+impl Course {
     /// When to look at the connection again, if it was empty.
     fn next(&self) -> Option<Instant> {
         match self.since_empty {
             Some(_) => None,
-            None => self.due.checked_sub(INTERVAL * TOGETHER),
+            None => self
+                .due
+                .checked_sub(self.pace.interval * self.pace.together),
         }
     }
 
@@ -45,7 +64,7 @@ impl Pace {
         let so_far = match self.since_empty {
             Some(so_far) => so_far,
             None => {
-                self.due = self.due.max(now) + INTERVAL;
+                self.due = self.due.max(now) + self.pace.interval;
                 0
             }
         };
@@ -61,20 +80,21 @@ impl Pace {
 #[derive(Debug)]
 pub(super) struct Paced<S> {
     connection: S,
-    pace: Option<Pace>,
+    course: Option<Course>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Paced<S> {
     /// Reads at a pace, if wanted. Call within the runtime.
-    pub(super) fn new(connection: S, paced: bool) -> Paced<S> {
-        let pace = paced.then(|| Pace {
+    pub(super) fn new(connection: S, pace: Option<Pace>) -> Paced<S> {
+        let course = pace.map(|pace| Course {
+            pace,
             due: Instant::now(),
             since_empty: None,
         });
         Paced {
             connection,
-            pace,
+            course,
             pause: None,
         }
     }
@@ -82,7 +102,7 @@ impl<S> Paced<S> {
     /// Waits until it is time to look at the connection.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.pause.is_none()
-            && let Some(at) = self.pace.as_ref().and_then(Pace::next)
+            && let Some(at) = self.course.as_ref().and_then(Course::next)
             && at > Instant::now()
         {
             self.pause = Some(Box::pin(tokio::time::sleep_until(at)));
@@ -103,20 +123,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_pause(cx));
         let Paced {
-            connection, pace, ..
+            connection, course, ..
         } = &mut *self;
         let before = buf.filled().len();
         let polled = Pin::new(connection).poll_read(cx, buf);
-        if let Some(pace) = pace {
+        if let Some(course) = course {
             match &polled {
                 Poll::Ready(Ok(())) => {
                     // What did not fill the room was all there is.
                     let is_empty = buf.remaining() > 0;
                     let octets = buf.filled().len() - before;
-                    pace.on_read(Instant::now(), octets, is_empty);
+                    course.on_read(Instant::now(), octets, is_empty);
                 }
                 Poll::Ready(Err(_)) => {}
-                Poll::Pending => pace.since_empty = None,
+                Poll::Pending => course.since_empty = None,
             }
         }
         polled

@@ -11,6 +11,7 @@ use super::exchange::{Exchange, Selection, Streaming};
 use super::health::{Health, SourceHealth};
 use super::informer::{Informer, Means};
 use super::outage;
+use super::pace::Pace;
 use super::secrets::Secrets;
 use super::state::Saver;
 use super::teller::Teller;
@@ -32,6 +33,8 @@ pub struct SourceOptions {
     pub state_dir: Option<PathBuf>,
     /// The directory for passwords, on a tmpfs. None: they are not kept.
     pub secrets_dir: Option<PathBuf>,
+    /// Connections are delivered by what is told: nothing of it is to wait for more to come.
+    pub prompt: bool,
     /// Spreads pauses; another for each agent.
     pub seed: u64,
 }
@@ -54,7 +57,11 @@ impl ApiSource {
         config: &ApiConfig,
         options: SourceOptions,
     ) -> Result<ApiSource, ConnectError> {
-        let client = connect_to_listen(config).await?;
+        let pace = match options.prompt {
+            true => Pace::PROMPT,
+            false => Pace::CALM,
+        };
+        let client = connect_to_listen(config, pace).await?;
         let servers = config
             .servers
             .iter()

@@ -71,6 +71,7 @@ async fn a_server_without_its_storage_is_one_that_is_away() {
     std::fs::create_dir_all(&dir).expect("a directory");
     let dir = Dir(dir);
     let options = || SourceOptions {
+        prompt: false,
         state_dir: Some(dir.0.clone()),
         secrets_dir: None,
         seed: 7,

@@ -28,6 +28,7 @@ impl Dirs {
 
     fn options(&self) -> SourceOptions {
         SourceOptions {
+            prompt: false,
             state_dir: Some(self.0.clone()),
             secrets_dir: Some(self.1.clone()),
             seed: 7,

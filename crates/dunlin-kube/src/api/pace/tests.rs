@@ -1,10 +1,13 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-use super::{Duration, INTERVAL, Instant, Paced, TOGETHER};
+use super::{Duration, Instant, Pace, Paced};
+
+const INTERVAL: Duration = Pace::CALM.interval;
+const TOGETHER: u32 = Pace::CALM.together;
 
 /// Reads to the end: when each read came, and how many octets it brought.
 async fn read_all(connection: impl tokio::io::AsyncRead + Unpin) -> Vec<(Instant, usize)> {
-    let mut connection = Paced::new(connection, true);
+    let mut connection = Paced::new(connection, Some(Pace::CALM));
     let mut reads = Vec::new();
     let mut room = vec![0; 8192];
     loop {
