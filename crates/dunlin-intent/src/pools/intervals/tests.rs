@@ -63,3 +63,25 @@ fn numbers_are_addresses() {
         assert_eq!(address(Afi::of(addr), number(addr)), addr);
     }
 }
+
+#[test]
+fn what_is_in_of_a_range_is_counted_where_intervals_reach_over_its_ends() {
+    let mut set = Intervals::default();
+    for (first, last) in [(10, 19), (30, 30), (40, 59)] {
+        set.insert(first, last);
+    }
+    for (first, last, len) in [
+        (0, 9, 0),
+        (0, 10, 1),
+        (12, 14, 3),
+        (15, 45, 5 + 1 + 6),
+        (20, 29, 0),
+        (30, 30, 1),
+        (50, u128::MAX, 10),
+        (0, u128::MAX, 31),
+    ] {
+        assert_eq!(set.len_within(first, last), len, "{first} to {last}");
+    }
+    set.insert(0, u128::MAX);
+    assert_eq!(set.len_within(0, u128::MAX), u128::MAX);
+}
