@@ -259,8 +259,7 @@ impl Bench {
     }
 
     pub(crate) fn down(&mut self) {
-        let peer = self.router.expect("the router is wanted");
-        self.lose(peer);
+        self.lose(self.router.expect("the router is wanted"));
     }
 
     /// The session with a node comes up.
