@@ -103,6 +103,7 @@ fn encode<F: Sample>(sets: &[Vec<u8>]) -> Vec<u8> {
         four_octet_as: true,
         extended_message: false,
         add_path: PerFamily::default(),
+        extended_next_hop: false,
     };
     let writer = UpdateWriter::new(&encoding);
     let mut out = Vec::with_capacity(32 << 20);

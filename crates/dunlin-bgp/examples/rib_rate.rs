@@ -77,6 +77,7 @@ impl Bench {
                 four_octet_as: true,
                 extended_message: false,
                 add_path: PerFamily::default(),
+                extended_next_hop: false,
             },
             reflector_client: false,
             families: PerFamily {

@@ -71,6 +71,7 @@ fn key() -> GroupKey {
             four_octet_as: true,
             extended_message: false,
             add_path: PerFamily::default(),
+            extended_next_hop: false,
         },
         reflector_client: false,
         families: PerFamily {

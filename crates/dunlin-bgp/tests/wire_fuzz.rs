@@ -35,6 +35,7 @@ fn encoding(four_octet_as: bool, peer_type: PeerType) -> ExportEncoding {
         four_octet_as,
         extended_message: true,
         add_path: PerFamily::default(),
+        extended_next_hop: false,
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn source_info(id: PeerId, negotiated: &Negotiated, intent: &PeerInte
 }
 
 /// Toward nodes our next hops are the Node's addresses; toward a router outside, the address that it speaks with comes
-/// first, since that is one it can reach.
+/// first, since that is one it can reach: for IPv4 prefixes too, where RFC 8950 is agreed on.
 pub(crate) fn group_key(
     policy: u32,
     negotiated: &Negotiated,
@@ -37,6 +37,9 @@ pub(crate) fn group_key(
     if !peer.key().is_node() {
         let local = negotiated.local.ip().to_canonical();
         *own.get_mut(Afi::of(local)) = Some(local);
+        if negotiated.extended_next_hop && local.is_ipv6() {
+            own.v4 = Some(local);
+        }
     }
     GroupKey {
         policy,
@@ -47,6 +50,7 @@ pub(crate) fn group_key(
             four_octet_as: negotiated.four_octet_as,
             extended_message: negotiated.extended_message,
             add_path: negotiated.sends_paths(),
+            extended_next_hop: negotiated.extended_next_hop,
         },
         reflector_client: peer.intent.reflector_client,
         families: negotiated.families,

@@ -89,11 +89,20 @@ pub(crate) fn peer_config(
         },
         ..session::GracefulRestart::default()
     });
+    // Who asks for it on the other side wants IPv4 without IPv4 addresses between us. Nodes know each other's.
+    config.capabilities.extended_next_hop = !intent.key.is_node() && is_over_ipv6(&wanted.remote);
     config.transport = session::Transport {
         ttl: ttl(intent),
         password: password(&wanted.auth)?,
     };
     Ok(config)
+}
+
+fn is_over_ipv6(remote: &Remote) -> bool {
+    match remote {
+        Remote::Address(addr, _) => addr.is_ipv6(),
+        Remote::Range(net) => Afi::of_net(*net) == Afi::Ipv6,
+    }
 }
 
 fn ttl(intent: &PeerIntent) -> session::Ttl {

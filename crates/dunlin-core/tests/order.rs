@@ -283,6 +283,7 @@ fn negotiated(node: u8) -> Negotiated {
         families: PerFamily { v4: true, v6: true },
         four_octet_as: true,
         extended_message: true,
+        extended_next_hop: false,
         route_refresh: true,
         add_path: PerFamily::default(),
         hold_time_secs: 90,

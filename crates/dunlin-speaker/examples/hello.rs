@@ -91,6 +91,7 @@ fn our_routes(negotiated: &Negotiated) -> (Vec<u8>, u32) {
         four_octet_as: negotiated.four_octet_as,
         extended_message: negotiated.extended_message,
         add_path: negotiated.sends_paths(),
+        extended_next_hop: false,
     };
     let mut bytes = Vec::new();
     let mut messages = 0;

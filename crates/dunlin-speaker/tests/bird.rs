@@ -180,6 +180,7 @@ fn announce<F: Family>(net: &str, next_hop: &str, agreed: &Negotiated, out: &mut
         four_octet_as: agreed.four_octet_as,
         extended_message: agreed.extended_message,
         add_path: agreed.sends_paths(),
+        extended_next_hop: false,
     };
     let canonical = AttrBuilder::originated(Origin::Igp).build();
     let next_hop = NextHop::new(ip(next_hop));

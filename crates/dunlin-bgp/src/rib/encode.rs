@@ -19,7 +19,11 @@ impl Store {
         }
         let set = self.attrs.get(set_of(out));
         let next_hop = self.hops.get(set.hop).next_hop;
-        (Afi::of(next_hop.addr) == afi).then_some(next_hop)
+        let usable = match Afi::of(next_hop.addr) {
+            Afi::Ipv6 if afi == Afi::Ipv4 => key.encoding.extended_next_hop,
+            of => of == afi,
+        };
+        usable.then_some(next_hop)
     }
 
     /// Encodes attributes as a group is told them; `None` if no prefix would fit beside them.

@@ -207,7 +207,7 @@ impl Default for GracefulRestart {
     }
 }
 
-/// Which capabilities to offer besides families and graceful restart. All, by default.
+/// Which capabilities to offer besides families and graceful restart. By default all but one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// Multiprotocol extensions (RFC 4760). Without it the session carries IPv4 alone, in the old form.
@@ -218,6 +218,8 @@ pub struct Offer {
     pub route_refresh: bool,
     /// Messages up to 65,535 octets (RFC 8654).
     pub extended_message: bool,
+    /// IPv4 prefixes with IPv6 next hops (RFC 8950): for sessions over IPv6 that carry IPv4. Not by default.
+    pub extended_next_hop: bool,
 }
 
 impl Default for Offer {
@@ -227,6 +229,7 @@ impl Default for Offer {
             four_octet_as: true,
             route_refresh: true,
             extended_message: true,
+            extended_next_hop: false,
         }
     }
 }

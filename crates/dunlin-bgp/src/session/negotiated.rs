@@ -31,6 +31,8 @@ pub struct Negotiated {
     pub four_octet_as: bool,
     /// Whether messages may have up to 65,535 octets (RFC 8654).
     pub extended_message: bool,
+    /// Whether IPv4 prefixes may have IPv6 next hops in both directions (RFC 8950).
+    pub extended_next_hop: bool,
     /// Whether either side may ask for routes again (RFC 2918).
     pub route_refresh: bool,
     /// Families that carry several paths for one prefix, and in which directions (RFC 7911 5).

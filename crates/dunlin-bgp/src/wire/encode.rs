@@ -25,6 +25,8 @@ pub struct ExportEncoding {
     pub extended_message: bool,
     /// Families whose prefixes go out with path identifiers (RFC 7911).
     pub add_path: PerFamily<bool>,
+    /// IPv4 prefixes may have IPv6 next hops: both sides offered RFC 8950.
+    pub extended_next_hop: bool,
 }
 
 /// A route as it is to be told.

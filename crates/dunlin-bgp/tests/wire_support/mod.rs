@@ -44,6 +44,7 @@ pub fn to_internal() -> ExportEncoding {
         four_octet_as: true,
         extended_message: false,
         add_path: PerFamily::default(),
+        extended_next_hop: false,
     }
 }
 

@@ -136,6 +136,7 @@ fn negotiated(neighbor: &mut Neighbor, with: &Negotiated) {
     let any = |families: PerFamily<bool>| families.v4 || families.v6;
     note(any(with.receives_paths()), "add-path-receive");
     note(any(with.sends_paths()), "add-path-send");
+    note(with.extended_next_hop, "extended-next-hop");
     if let Some(restart) = with.graceful_restart {
         let seconds = restart.restart_time_secs;
         let bit = if restart.notification { ", N" } else { "" };

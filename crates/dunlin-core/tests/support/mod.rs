@@ -29,7 +29,6 @@ use dunlin_intent::{
     EndpointFact, EndpointSliceFact, Fact, IngressFact, Key, Kind, NamespacedName, NodeFact,
     PeerAsn, PeerFact, Selector, ServiceFact, ServiceType, SourceEvent,
 };
-
 use dunlin_net::{Afi, Asn, Instant, IpNet, Ipv4Net, PeerId, PerFamily, RouterId};
 
 const SEED: u64 = 7;
@@ -37,10 +36,9 @@ const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 201);
 const CONN: ConnId = ConnId(1);
 
-/// The load-balancer address with a number.
+/// The load-balancer address with a number: of 203.0.113.0/24.
 pub(crate) fn address(number: u32) -> Ipv4Net {
-    let first = u32::from(Ipv4Addr::new(203, 0, 113, 0));
-    Ipv4Net::new_assert(Ipv4Addr::from_bits(first + number), 32)
+    Ipv4Net::new_assert(Ipv4Addr::from_bits(0xcb00_7100 + number), 32)
 }
 
 pub(crate) fn label(key: &str, value: &str) -> Selector {
@@ -490,6 +488,7 @@ fn negotiated() -> Negotiated {
         families: PerFamily { v4: true, v6: true },
         four_octet_as: true,
         extended_message: true,
+        extended_next_hop: false,
         route_refresh: true,
         add_path: PerFamily::default(),
         hold_time_secs: 90,

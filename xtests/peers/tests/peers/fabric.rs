@@ -210,7 +210,36 @@ impl Fabric {
         self.settles(&["10.1.1.1"])?;
         self.spaces.ip(TOR1B, &["link set node up"]);
         self.settles(&["10.1.1.1", "10.1.2.1"])?;
+        self.reaches_a_router_two_hops_away()?;
         self.restarts()
+    }
+
+    /// Node 2 has a session with the spine: packets need a second hop, which `ebgpMultihop` allows.
+    fn reaches_a_router_two_hops_away(&self) -> Result<()> {
+        let spine = |fields: &str| {
+            format!(
+                "apiVersion: dunlin.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: spine}}\nspec:\n  \
+                 nodeSelector: {{matchLabels: {{rack: r2}}}}\n  peerAddress: 10.9.3.1\n  peerASN: 65000\n  \
+                 addressFamilies: [IPv4]\n  {fields}\n"
+            )
+        };
+        let stands = |state: &str| {
+            let all = self.agents[1].neighbors()?;
+            let found = all.iter().find(|neighbor| neighbor.name == "spine");
+            let right = found.is_some_and(|spine| match state {
+                "Established" => spine.state == state,
+                words => {
+                    spine.state != "Established"
+                        && (spine.last_error.as_ref()).is_some_and(|error| error.contains(words))
+                }
+            });
+            ensure!(right, "{found:?}");
+            Ok(())
+        };
+        self.put("spine.yaml", &spine(""))?;
+        until_ok(|| stands("unreachable"))?;
+        self.put("spine.yaml", &spine("ebgpMultihop: 2"))?;
+        until_ok(|| stands("Established"))
     }
 
     /// An agent that comes back keeps the routes that it has by the fabric, until that has spoken.

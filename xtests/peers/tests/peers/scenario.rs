@@ -77,6 +77,9 @@ pub(crate) struct Speaker {
     pub(crate) over: Afi,
     /// Its router id, where it is not its IPv4 address.
     pub(crate) router_id: Option<Ipv4Addr>,
+    /// IPv4 prefixes have its IPv6 address as next hop (RFC 8950).
+    #[serde(default)]
+    pub(crate) extended_next_hop: bool,
     /// The TCP MD5 password.
     pub(crate) password: Option<String>,
     /// It sends with TTL 255 and takes nothing less (RFC 5082).

@@ -29,7 +29,7 @@ pub(super) fn context((peer_type, add_path): Kind) -> DecodeContext {
         four_octet_as: true,
         families: PerFamily { v4: true, v6: true },
         add_path,
-        extended_next_hop: false,
+        extended_next_hop: true,
         enforce_first_as: None,
         hash_seed: SEED,
     }

@@ -1,4 +1,4 @@
-use dunlin_net::{Asn, PeerId, V4};
+use dunlin_net::{Asn, PeerId, V4, V6};
 
 use super::fixture::Fixture;
 use super::world::*;
@@ -288,4 +288,20 @@ fn a_neighbour_s_med_stays_with_us_and_one_of_ours_goes_out() {
     };
     assert_eq!(med(0), None);
     assert_eq!(med(1), Some(77));
+}
+
+#[test]
+fn an_ipv4_route_by_an_ipv6_next_hop_is_told_to_whoever_agreed_to_such() {
+    let mut fixture = Fixture::with(|config| config.resolve = false);
+    let source = fixture.source(1, External);
+    fixture.announce(source, &attrs(0), V6::test_hop(1), &[0]);
+    let plain = key(1, Internal, false);
+    let mut extended = plain.clone();
+    extended.encoding.extended_next_hop = true;
+    fixture.join(11, None, &plain, 100_000);
+    fixture.join(12, None, &extended, 100_000);
+    fixture.flush();
+    let told = reason(&mut fixture, 11, 0);
+    assert_eq!(told, Some(Err(RejectReason::NoNextHop)));
+    assert_eq!(reason(&mut fixture, 12, 0), Some(Ok(true)));
 }

@@ -83,6 +83,7 @@ pub(super) fn key(policy: u32, peer_type: PeerType, reflector_client: bool) -> G
             four_octet_as: true,
             extended_message: false,
             add_path: PerFamily::default(),
+            extended_next_hop: false,
         },
         reflector_client,
         families: PerFamily { v4: true, v6: true },

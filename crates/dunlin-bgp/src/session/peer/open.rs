@@ -7,7 +7,16 @@ use dunlin_net::{Afi, PerFamily};
 use super::conn::Ends;
 use crate::policy::PeerType;
 use crate::session::{AddPath, DownReason, Negotiated, PeerConfig, PeerRestart};
-use crate::wire::{self, AddPathFamily, AddPathMode, AfiSafi, Capability, Open, RestartFamily};
+use crate::wire::{
+    self, AddPathFamily, AddPathMode, AfiSafi, Capability, ExtendedNextHopFamily, Open,
+    RestartFamily,
+};
+
+/// IPv4 prefixes with IPv6 next hops (RFC 8950 4).
+const V4_BY_V6: ExtendedNextHopFamily = ExtendedNextHopFamily {
+    nlri: AfiSafi::unicast(Afi::Ipv4),
+    next_hop_afi: AfiSafi::unicast(Afi::Ipv6).afi,
+};
 
 /// The OPEN that the configuration asks for.
 pub(super) fn our_open(config: &PeerConfig) -> Open {
@@ -24,6 +33,9 @@ pub(super) fn our_open(config: &PeerConfig) -> Open {
     }
     if offer.route_refresh {
         add.push(Capability::RouteRefresh);
+    }
+    if offer.extended_next_hop && offer.multiprotocol && families.v4 {
+        add.push(Capability::ExtendedNextHop(vec![V4_BY_V6]));
     }
     if offer.extended_message {
         add.push(Capability::ExtendedMessage);
@@ -123,6 +135,11 @@ pub(super) fn negotiate(
         families,
         four_octet_as: offer.four_octet_as && theirs.four_octet_as().is_some(),
         extended_message: offer.extended_message && theirs.offers(&Capability::ExtendedMessage),
+        extended_next_hop: offer.extended_next_hop
+            && families.v4
+            && theirs.capabilities.iter().any(|offered| {
+                matches!(offered, Capability::ExtendedNextHop(named) if named.contains(&V4_BY_V6))
+            }),
         route_refresh: offer.route_refresh && theirs.offers(&Capability::RouteRefresh),
         add_path: negotiate_add_path(config, families, &theirs),
         hold_time_secs,

@@ -244,7 +244,7 @@ impl Peer {
             four_octet_as: negotiated.four_octet_as,
             families: negotiated.families,
             add_path: negotiated.receives_paths(),
-            extended_next_hop: false,
+            extended_next_hop: negotiated.extended_next_hop,
             enforce_first_as: (external && self.config.enforce_first_as)
                 .then_some(negotiated.remote_asn),
             hash_seed: self.attr_hash_seed,

@@ -57,9 +57,16 @@ fn config(daemon: &Daemon) -> String {
                 "  if source != RTS_STATIC then reject;\n"
             }
         );
+        let extended = speaker.extended_next_hop && afi == Afi::Ipv4;
+        let own = if extended { speaker.over } else { afi };
         let hop = match speaker.reflects {
             true => String::new(),
-            false => format!("next hop address {}; ", Daemon::own(afi)),
+            false => format!("next hop address {}; ", Daemon::own(own)),
+        };
+        let extended = if extended {
+            "extended next hop on; "
+        } else {
+            ""
         };
         let paths = match (speaker.sends_paths, speaker.takes_paths) {
             (true, true) => "add paths on; ",
@@ -69,7 +76,7 @@ fn config(daemon: &Daemon) -> String {
         };
         let _ = writeln!(
             channels,
-            "  {family} {{ import all; export filter out_{family}; {hop}{paths}}};",
+            "  {family} {{ import all; export filter out_{family}; {hop}{extended}{paths}}};",
         );
     }
     let mut bfd = "";

@@ -87,6 +87,9 @@ fn config(daemon: &Daemon) -> String {
     if speaker.ttl_security {
         let _ = writeln!(text, " neighbor {peer} ttl-security hops 1");
     }
+    if speaker.extended_next_hop {
+        let _ = writeln!(text, " neighbor {peer} capability extended-nexthop");
+    }
     if speaker.bfd_millis.is_some() {
         let _ = writeln!(text, " neighbor {peer} bfd profile fast");
     }

@@ -54,7 +54,11 @@ fn config(daemon: &Daemon) -> String {
              [policy-definitions.statements.actions.bgp-actions]\n    set-next-hop = \"{}\"\n    \
              [policy-definitions.statements.actions]\n    route-disposition = \"accept-route\"\n",
             word(other),
-            Daemon::own(other),
+            Daemon::own(if speaker.extended_next_hop {
+                speaker.over
+            } else {
+                other
+            }),
         );
     }
     let _ = write!(

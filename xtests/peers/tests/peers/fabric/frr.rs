@@ -35,11 +35,13 @@ pub(super) fn tor(asn: u32, node: &str, spine: &str) -> String {
     )
 }
 
-/// The spine: all top-of-rack switches.
+/// The spine: all top-of-rack switches, and node 2, which is two hops away.
 pub(super) fn spine() -> String {
-    "frr defaults datacenter\nhostname spine\nrouter bgp 65000\n \
+    "frr defaults datacenter\nhostname spine\nroute-map NOTHING deny 10\nexit\nrouter bgp 65000\n \
+     neighbor 10.2.1.11 remote-as 64512\n neighbor 10.2.1.11 ebgp-multihop 2\n \
      neighbor 10.9.1.2 remote-as 65011\n neighbor 10.9.2.2 remote-as 65012\n neighbor 10.9.3.2 remote-as 65021\n \
-     bgp bestpath as-path multipath-relax\n address-family ipv4 unicast\n  redistribute connected\n \
+     bgp bestpath as-path multipath-relax\n address-family ipv4 unicast\n  redistribute connected\n  \
+     neighbor 10.2.1.11 route-map NOTHING in\n  neighbor 10.2.1.11 route-map NOTHING out\n \
      exit-address-family\nexit\n"
         .to_owned()
 }

@@ -211,11 +211,12 @@ fn only_what_the_open_carries_resets_a_session() {
         |c| c.transport.password = Password::new(b"secret"),
         |c| c.graceful_restart.as_mut().unwrap().restarting = true,
     ];
-    let loud: [fn(&mut PeerConfig); 6] = [
+    let loud: [fn(&mut PeerConfig); 7] = [
         |c| c.timers.hold_time_secs = 30,
         |c| c.router_id.0 = [9, 9, 9, 9].into(),
         |c| c.families.v6 = false,
         |c| c.capabilities.extended_message = false,
+        |c| c.capabilities.extended_next_hop = true,
         |c| c.graceful_restart = None,
         |c| c.graceful_restart.as_mut().unwrap().restart_time_secs = 5,
     ];
@@ -288,4 +289,25 @@ fn a_refused_open_is_retried_ever_more_slowly() {
     assert!(!net.is_up());
     let opens = net.peers[1].stats().received.opens;
     assert!((3..20).contains(&opens), "{opens} OPENs in two minutes");
+}
+
+#[test]
+fn ipv6_next_hops_for_ipv4_prefixes_are_agreed_on_where_both_offer_them() {
+    for (offers, agreed) in [
+        ([true, true], true),
+        ([true, false], false),
+        ([false, true], false),
+    ] {
+        let configs = [0, 1].map(|side| {
+            let mut config = config(side);
+            config.capabilities.extended_next_hop = offers[side];
+            config
+        });
+        let mut net = Net::new(configs);
+        net.run(SECOND);
+        for peer in &net.peers {
+            let (_, negotiated) = peer.established().expect("up");
+            assert_eq!(negotiated.extended_next_hop, agreed, "{offers:?}");
+        }
+    }
 }
