@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dunlin_net::{Afi, PeerId, PerFamily, V4, V6};
+use smallvec::SmallVec;
 
 use super::Rib;
 use super::export::ExportPolicy;
@@ -19,18 +20,16 @@ pub struct Output {
     pub bytes: Arc<[u8]>,
     /// The peers, ascending; see [`Output::members`].
     pub to: Arc<[PeerId]>,
-    /// One of them that these are not for, since it is the source of the routes.
-    pub except: Option<PeerId>,
+    /// Those of them that these are not for, ascending: sources of some of the routes. What else they are to be told comes by
+    /// itself.
+    pub except: SmallVec<[PeerId; 1]>,
 }
 
 impl Output {
     /// The peers to send the messages to.
     pub fn members(&self) -> impl Iterator<Item = PeerId> + '_ {
-        let except = self.except;
-        self.to
-            .iter()
-            .copied()
-            .filter(move |&peer| Some(peer) != except)
+        let except = |peer: &PeerId| self.except.binary_search(peer).is_ok();
+        self.to.iter().copied().filter(move |peer| !except(peer))
     }
 }
 
@@ -194,7 +193,7 @@ impl Rib {
             self.groups.outbox.push_back(Output {
                 bytes: bytes.into(),
                 to,
-                except: None,
+                except: SmallVec::new(),
             });
         }
     }

@@ -1,9 +1,11 @@
 //! One step of one export group: a chunk of dirty prefixes taken, put in the order of encoding, encoded, noted as told.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use dunlin_net::PeerId;
+use smallvec::SmallVec;
 
 use super::Store;
 use super::export::{ExportPolicy, LastExport};
@@ -18,6 +20,61 @@ use crate::policy::RejectReason;
 const CHUNK: usize = if cfg!(test) { 5 } else { 32 * 1024 };
 /// The same for one lagging member.
 const LAG_CHUNK: usize = if cfg!(test) { 3 } else { 8 * 1024 };
+
+/// A block with the routes of several members holds no more than this: each of them gets a copy of its own, without its
+/// routes. With thousands of members that are sources of a few routes each, a block for each source would be as many as
+/// members times sources.
+const MIXED: usize = if cfg!(test) { 150 } else { 8 * 1024 };
+
+/// UPDATEs of one step, for all members that keep pace.
+#[derive(Default)]
+struct Block {
+    bytes: Vec<u8>,
+    /// Which octets are of routes of a member, in order.
+    own: Vec<(PeerId, Range<usize>)>,
+    /// Whose the last ones are.
+    last: Option<PeerId>,
+    /// Not all are of one member, or of none.
+    mixed: bool,
+}
+
+impl Block {
+    fn mixes(&self, from: Option<PeerId>) -> bool {
+        self.mixed || (!self.bytes.is_empty() && self.last != from)
+    }
+
+    /// How many octets it may have once routes of this member are added.
+    fn most_with(&self, from: Option<PeerId>, budget: usize) -> usize {
+        match self.mixes(from) {
+            true => budget.min(MIXED),
+            false => budget,
+        }
+    }
+
+    /// What was added from `start` on is of this member's routes.
+    fn note(&mut self, from: Option<PeerId>, start: usize) {
+        let end = self.bytes.len();
+        if start == end {
+            return;
+        }
+        self.mixed |= start > 0 && self.last != from;
+        self.last = from;
+        if let Some(peer) = from {
+            self.own.push((peer, start..end));
+        }
+    }
+
+    fn without(&self, peer: PeerId) -> Vec<u8> {
+        let mut rest = Vec::with_capacity(self.bytes.len());
+        let mut from = 0;
+        for (_, own) in self.own.iter().filter(|own| own.0 == peer) {
+            rest.extend_from_slice(&self.bytes[from..own.start]);
+            from = own.end;
+        }
+        rest.extend_from_slice(&self.bytes[from..]);
+        rest
+    }
+}
 
 /// One step of one group in one family.
 pub(super) struct Step<'a, F: RibFamily> {
@@ -173,27 +230,46 @@ impl<F: RibFamily> Step<'_, F> {
         (octets / (1 + usize::from(F::BITS / 8))).max(1)
     }
 
-    /// Encodes taken changes up to `budget` octets or to where the members they go to change.
+    /// Encodes taken changes up to `budget` octets.
     pub(super) fn encode(&mut self, budget: usize) {
-        let mut bytes = Vec::new();
+        let mut block = Block::default();
         let mut back = Vec::new();
-        let except_of = |step: &Self, source| step.group.by_source.get(&source).copied();
-        let mut except = None;
         while let Some(&first) = self.group.out.get(F::AFI).changes.front() {
-            let to = except_of(self, first.source);
-            if bytes.is_empty() {
-                except = to;
-            } else if bytes.len() >= budget || except != to {
+            let from = self.group.by_source.get(&first.source).copied();
+            let most = block.most_with(from, budget);
+            if block.bytes.len() >= most {
                 break;
             }
-            let run = self.take_run(first, budget);
-            self.encode_run(first, run, &mut bytes, &mut back);
+            let run = self.take_run(first, most);
+            let start = block.bytes.len();
+            self.encode_run(first, run, &mut block.bytes, &mut back);
+            block.note(from, start);
         }
-        if !bytes.is_empty() {
-            let to = self.group.in_sync();
-            self.send(bytes, to, except);
-        }
+        self.send_block(block);
         self.withdraw_back(&back);
+    }
+
+    /// To all members that keep pace; to those whose routes are in it, what is left without them.
+    fn send_block(&mut self, block: Block) {
+        if block.bytes.is_empty() {
+            return;
+        }
+        let to = self.group.in_sync();
+        let mut except: SmallVec<[PeerId; 1]> = block.own.iter().map(|own| own.0).collect();
+        except.sort_unstable();
+        except.dedup();
+        let rests: Vec<(PeerId, Vec<u8>)> = except
+            .iter()
+            .filter(|_| block.mixed)
+            .filter(|peer| to.binary_search(peer).is_ok())
+            .map(|&peer| (peer, block.without(peer)))
+            .collect();
+        self.send(block.bytes, to, except);
+        for (peer, rest) in rests {
+            if !rest.is_empty() {
+                self.send(rest, Arc::from([peer]), SmallVec::new());
+            }
+        }
     }
 
     /// Takes the changes that go into one run of UPDATEs, not much more of them than the budget allows.
@@ -307,11 +383,11 @@ impl<F: RibFamily> Step<'_, F> {
             let mut bytes = Vec::new();
             let ids = run.iter().map(|&(_, id)| id);
             Store::withdraw(self.group, self.table, ids, &mut bytes);
-            self.send(bytes, Arc::from([run[0].0]), None);
+            self.send(bytes, Arc::from([run[0].0]), SmallVec::new());
         }
     }
 
-    fn send(&mut self, bytes: Vec<u8>, to: Arc<[PeerId]>, except: Option<PeerId>) {
+    fn send(&mut self, bytes: Vec<u8>, to: Arc<[PeerId]>, except: SmallVec<[PeerId; 1]>) {
         let octets = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let output = Output {
             bytes: bytes.into(),
@@ -374,7 +450,7 @@ impl<F: RibFamily> Step<'_, F> {
                 .announce(group, run[0].0, self.table, ids, buffers);
         }
         if !bytes.is_empty() {
-            self.send(bytes, Arc::from([peer]), None);
+            self.send(bytes, Arc::from([peer]), SmallVec::new());
         }
     }
 }
