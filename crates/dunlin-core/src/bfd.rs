@@ -291,6 +291,7 @@ impl Core {
 
     /// The end of the session comes back as any other does, without stale routes; if TCP was faster, as what it is then.
     fn path_down(&mut self, peer: PeerId, conn: ConnId) {
+        self.fail_over(peer, conn);
         self.command(Command::PathDown {
             peer,
             conn,

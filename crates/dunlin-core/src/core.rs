@@ -14,6 +14,7 @@ use crate::announcing::Announcing;
 use crate::bfd::{Bfd, BfdCommand};
 use crate::delivery::{Delivery, HealthPort};
 use crate::drain::Drain;
+use crate::failover::Failover;
 use crate::gate::{Awaited, Gate};
 use crate::local::{Egress, Forwarding};
 use crate::peer_config::Restart;
@@ -131,6 +132,7 @@ pub struct Core {
     pub(crate) drain: Drain,
     pub(crate) delivery: Delivery,
     pub(crate) bfd: Bfd,
+    pub(crate) failover: Failover,
     /// When the source last said anything.
     pub(crate) source_heard: Option<Instant>,
     /// When the kernel was last seen to hold all that is wanted.
@@ -186,6 +188,7 @@ impl Core {
             drain: Drain::default(),
             delivery: Delivery::new(&config),
             bfd: Bfd::default(),
+            failover: Failover::default(),
             source_heard: None,
             fib_settled: None,
             config,
@@ -229,6 +232,9 @@ impl Core {
 
     /// Draws the conclusions from everything taken in so far. Returns whether there is more to do at once: call again.
     pub fn settle(&mut self, now: Instant) -> bool {
+        if self.begin_failover(now) {
+            return true;
+        }
         while let Some(change) = self.cluster.poll_change() {
             self.on_change(now, change);
         }
@@ -254,6 +260,7 @@ impl Core {
                 self.release_if_free(net);
             }
         }
+        self.end_failover(more);
         self.settle_egress();
         self.settle_pod_network();
         self.settle_fib(now);
@@ -346,7 +353,7 @@ impl Core {
         self.actions.push_back(Action::Kernel(command));
     }
 
-    fn settle_fib(&mut self, now: Instant) {
+    pub(crate) fn settle_fib(&mut self, now: Instant) {
         while let Some(action) = self.fib.poll(now) {
             let command = match action {
                 fib::Action::Dump => KernelCommand::Dump,

@@ -11,6 +11,7 @@ mod core;
 mod delivery;
 mod drain;
 mod established;
+mod failover;
 mod gate;
 mod local;
 mod peer_config;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use dunlin_bgp::attrs::{AttrBuilder, Origin};
 use dunlin_bgp::batch::NextHop;
 use dunlin_bgp::rib::{
-    FibRoute, GroupId, NextHopEvent, Resolution, Rib, RibConfig, RibFamily, SourceId, SourceInfo,
+    FibNextHop, FibRoute, GroupId, NextHopEvent, Resolution, Rib, RibConfig, RibFamily, SourceId,
+    SourceInfo,
 };
 use dunlin_bgp::session::Command;
 use dunlin_dataplane::KernelEvent;
@@ -91,20 +92,22 @@ impl Routing {
         }
     }
 
-    fn wanted(&self, net: IpNet, route: Option<FibRoute>) -> Option<Wanted> {
+    /// What a prefix is to lead to, and where it goes at once if that dies.
+    fn wanted(&self, net: IpNet, route: Option<FibRoute>) -> Option<(Wanted, Option<Hop>)> {
+        let hop = |hop: &FibNextHop| Hop {
+            gateway: hop.next_hop.addr,
+            ifindex: hop.ifindex,
+        };
         match route? {
             // What of our own pod subnets no pod has leads nowhere. A service address has no route: a connection from
             // this node would fail before it is translated.
             FibRoute::Local(_) => {
                 let kind = self.exports.originated.kind(net);
-                (kind == Some(OriginKind::PodSubnet)).then_some(Wanted::Blackhole)
+                (kind == Some(OriginKind::PodSubnet)).then_some((Wanted::Blackhole, None))
             }
-            FibRoute::Via(hops) => {
-                let hops = hops.iter().map(|hop| Hop {
-                    gateway: hop.next_hop.addr,
-                    ifindex: hop.ifindex,
-                });
-                Some(Wanted::Via(hops.collect()))
+            FibRoute::Via(hops, backup) => {
+                let wanted = Wanted::Via(hops.iter().map(hop).collect());
+                Some((wanted, backup.as_ref().map(hop)))
             }
         }
     }
@@ -152,14 +155,14 @@ impl Routing {
     fn settle_fib<F: RibFamily>(&mut self, fib: &mut Fib, release: impl Fn(IpNet) -> bool) {
         while let Some((net, route)) = self.rib.poll_fib::<F>() {
             let net: IpNet = net.into();
-            let wanted = self.wanted(net, route);
+            let (wanted, backup) = self.wanted(net, route).unzip();
             // What was wanted in this run is not left from an earlier one: it goes with whoever announced it, and
             // the gate has no say.
             let of_this_run = wanted.is_none()
                 && fib
                     .route(net)
                     .is_some_and(|route| route.state != RouteState::Stale);
-            fib.want(net, wanted.as_ref());
+            fib.want_with_backup(net, wanted.as_ref(), backup.flatten());
             if of_this_run {
                 fib.release(net);
             }

@@ -344,6 +344,9 @@ impl Core {
         reason: DownReason,
         stale: Option<StaleInfo>,
     ) {
+        if stale.is_none() && self.peers.established(id, conn).is_some() {
+            self.fail_over(id, conn);
+        }
         let Some(peer) = self.peers.established(id, conn) else {
             return;
         };

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Rib;
-use super::decide::{Candidate, rank, shares_traffic};
+use super::decide::{Candidate, Candidates, rank, shares_traffic};
 use super::source::SourceId;
 use super::table::{NetId, RibFamily};
 use crate::batch::NextHop;
@@ -22,8 +22,9 @@ pub struct FibNextHop {
 pub enum FibRoute {
     /// The best path is originated by this source of ours.
     Local(SourceId),
-    /// Over these next hops, ascending; never empty.
-    Via(SmallVec<[FibNextHop; 1]>),
+    /// Over these next hops, ascending; never empty. If it is one, and another path has another, that of the best such path:
+    /// where packets go once the one is gone.
+    Via(SmallVec<[FibNextHop; 1]>, Option<FibNextHop>),
 }
 
 impl Rib {
@@ -82,6 +83,14 @@ impl Rib {
             }
         }
         via.sort();
-        Some(FibRoute::Via(via))
+        let backup = match &*via {
+            [only] if candidates.len() > 1 => {
+                let others = candidates.iter().filter(|at| hops(at) != *only);
+                let others: Candidates = others.copied().collect();
+                rank(&others).best.map(|at| hops(&others[at]))
+            }
+            _ => None,
+        };
+        Some(FibRoute::Via(via, backup))
     }
 }

@@ -208,6 +208,13 @@ impl Hops {
         hop.users.iter().map(|user| user.0).collect()
     }
 
+    /// Next hops that only attribute sets of this source name.
+    pub(super) fn only_of(&self, source: SourceId) -> impl Iterator<Item = NextHop> + '_ {
+        let hops = self.slots.iter().flatten();
+        let only = move |hop: &&Hop| matches!(&*hop.users, [(user, _)] if *user == source);
+        hops.filter(only).map(|hop| hop.next_hop)
+    }
+
     /// Next hops some attribute set names.
     pub(super) fn used(&self) -> usize {
         let used = |slot: &&Option<Hop>| slot.as_ref().is_some_and(|hop| !hop.users.is_empty());

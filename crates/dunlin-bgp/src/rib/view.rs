@@ -88,6 +88,11 @@ impl Rib {
         hops
     }
 
+    /// The next hops that only paths of this source name: without it nothing leads to them.
+    pub fn next_hops_only_of(&self, source: SourceId) -> impl Iterator<Item = NextHop> + '_ {
+        self.store.hops.only_of(source)
+    }
+
     /// What is known of exactly this prefix.
     pub fn lookup<F: RibFamily>(&self, net: F::Net) -> Option<PrefixView<'_, F>> {
         let id = F::table(&self.tables).find(net)?;

@@ -7,17 +7,24 @@
 //! back at [`Fib::next_deadline`]. One thing is outstanding at a time, a batch or a read-back, so what is believed is never
 //! ambiguous for long. Where a notification may be older than our own last write, a read-back decides.
 //!
+//! When a hop dies, what shares an object moves by one operation (`failover`); routes share one if they have the same hop and
+//! the same backup (`placing`).
+//!
 //! What belongs to others is safe by construction: a first insert is exclusive, a replacement only follows a
 //! read-back or an acknowledgement, a delete names our protocol.
 
 mod ack;
+mod backups;
 mod dump;
+mod failover;
 mod nexthops;
+mod placing;
 mod plan;
 mod retry;
 mod routes;
 mod types;
 mod view;
+mod want;
 
 #[cfg(test)]
 mod tests;
@@ -27,8 +34,11 @@ use std::time::Duration;
 use dunlin_net::{Family, Instant, IpNet, PerFamily, V4, V6};
 use foldhash::fast::FixedState;
 
+use backups::NO_BACKUP;
 use dump::DumpGate;
-use nexthops::{ABSENT, FOREIGN, HOLE, HOLE_SET, NO_SET, Nexthops, ObjectId, SetId, UNKNOWN};
+use failover::Dead;
+use nexthops::{ABSENT, FOREIGN, HOLE, NO_SET, Nexthops, ObjectId, SetId, UNKNOWN};
+use placing::Placing;
 use plan::InFlight;
 use retry::{Key, Retries};
 use routes::{EVENTED, FAILED, IN_FLIGHT, RELEASED, Routes, Slot};
@@ -80,6 +90,8 @@ struct Env {
     nexthops: Nexthops,
     retries: Retries,
     gate: DumpGate,
+    dead: Dead,
+    placing: Placing,
     /// Deletes and removals of hops wait.
     hold: bool,
     /// Look at every slot: what blocked some of them may be gone.
@@ -111,6 +123,8 @@ impl Fib {
                 nexthops: Nexthops::new(&hasher),
                 retries: Retries::new(&hasher),
                 gate: DumpGate::new(),
+                dead: Dead::default(),
+                placing: Placing::default(),
                 hold: true,
                 rescan: false,
                 moves: false,
@@ -125,28 +139,6 @@ impl Fib {
         }
     }
 
-    /// Says what `net` should lead to from now on; host bits are ignored. Saying the same again costs nothing and changes
-    /// nothing.
-    pub fn want(&mut self, net: IpNet, wanted: Option<&Wanted>) {
-        let set = self.env.nexthops.intern_wanted(wanted);
-        let (via, hole) = if set == HOLE_SET {
-            (NO_SET, set)
-        } else {
-            (set, NO_SET)
-        };
-        match net {
-            IpNet::V4(net) => {
-                want_in(&mut self.via.v4, &mut self.env, net.trunc(), via);
-                want_in(&mut self.holes.v4, &mut self.env, net.trunc(), hole);
-            }
-            IpNet::V6(net) => {
-                want_in(&mut self.via.v6, &mut self.env, net.trunc(), via);
-                want_in(&mut self.holes.v6, &mut self.env, net.trunc(), hole);
-            }
-        }
-        self.env.nexthops.sweep_sets();
-    }
-
     /// The restart gate. While held (as at the start) nothing is deleted and no route loses a hop; additions go at once: a
     /// route whose wanted hops lack some that the kernel has gets both.
     pub fn hold_deletes(&mut self, hold: bool) {
@@ -157,32 +149,10 @@ impl Fib {
             let all: Vec<ObjectId> = self.env.nexthops.iter().map(|(at, _)| at).collect();
             self.env.nexthops.idle = all;
         }
+        if hold {
+            self.env.forget_dead();
+        }
         self.env.hold = hold;
-    }
-
-    /// Nobody has said yet what is wanted, as after a start: all that the kernel holds for us stays, held, until it is
-    /// wanted again or let go.
-    pub fn start_anew(&mut self) {
-        self.env.hold = true;
-        for class in Class::ALL {
-            with_routes!(self, class, |routes| unwant_all(routes, &mut self.env));
-        }
-        self.env.nexthops.sweep_sets();
-    }
-
-    /// Lets one prefix through the gate: it is certain that nobody will want what the kernel holds for it. Until it is wanted
-    /// again.
-    pub fn release(&mut self, net: IpNet) {
-        match net {
-            IpNet::V4(net) => {
-                release_in(&mut self.via.v4, net.trunc());
-                release_in(&mut self.holes.v4, net.trunc());
-            }
-            IpNet::V6(net) => {
-                release_in(&mut self.via.v6, net.trunc());
-                release_in(&mut self.holes.v6, net.trunc());
-            }
-        }
     }
 
     /// Somebody else changed a route.
@@ -255,7 +225,8 @@ impl Fib {
                 return Some(Action::Batch(batch));
             }
             // Objects that were freed may free others, or what waited for them.
-            if !self.env.rescan && self.env.nexthops.idle.is_empty() {
+            let again = self.env.rescan || !self.env.nexthops.idle.is_empty();
+            if !again && !self.regroup(now) {
                 return None;
             }
         }
@@ -271,7 +242,9 @@ impl Fib {
             .retries
             .next_deadline()
             .filter(|_| self.env.gate.is_synced());
-        self.env.gate.deadline().into_iter().chain(retry).min()
+        let regroup = self.regroup_at();
+        let own = self.env.gate.deadline().into_iter().chain(regroup);
+        own.chain(retry).min()
     }
 
     /// Whether a read-back has told what the kernel holds.
@@ -285,6 +258,7 @@ impl Fib {
         self.in_flight.is_none()
             && self.env.gate.is_idle()
             && !self.env.rescan
+            && self.env.dead.is_empty()
             && self.env.retries.next_deadline().is_none()
             && !self.via.v4.has_dirty()
             && !self.via.v6.has_dirty()
@@ -313,18 +287,19 @@ impl Fib {
 impl Env {
     /// What the slot's route should lead to now: what is wanted, and while deletes are held also what the kernel has.
     fn target<F: Family>(&mut self, slot: &Slot<F>) -> SetId {
+        let wanted = self.detour(slot.wanted, slot.backup);
         let has = self.nexthops.content(slot.believed);
         if !self.hold
             || slot.has(RELEASED)
-            || slot.wanted == NO_SET
+            || wanted == NO_SET
             || has == NO_SET
-            || self.nexthops.is_subset(has, slot.wanted)
+            || self.nexthops.is_subset(has, wanted)
         {
-            slot.wanted
-        } else if self.nexthops.is_subset(slot.wanted, has) {
+            wanted
+        } else if self.nexthops.is_subset(wanted, has) {
             has
         } else {
-            self.nexthops.union(slot.wanted, has)
+            self.nexthops.union(wanted, has)
         }
     }
 
@@ -335,7 +310,14 @@ impl Env {
             return;
         }
         if Nexthops::is_object(object) {
-            self.nexthops.object_mut(object).routes += 1;
+            let now = self.nexthops.object_mut(object);
+            now.routes += 1;
+            if now.routes == 1 && now.label != NO_BACKUP {
+                // What led there before may serve nobody now.
+                let set = now.set;
+                let serves = self.nexthops.set(set).object;
+                self.nexthops.idle.push(serves);
+            }
         }
         if Nexthops::is_object(old) {
             let was = self.nexthops.object_mut(old);
@@ -355,58 +337,6 @@ impl Env {
             }
             _ => UNKNOWN,
         }
-    }
-}
-
-fn want_in<F: Family>(routes: &mut Routes<F>, env: &mut Env, net: F::Net, set: SetId) {
-    let at = match (set, routes.find(net)) {
-        (NO_SET, None) => return,
-        (_, Some(at)) => at,
-        (_, None) => routes.ensure(net),
-    };
-    let key = Key::Route(routes.class, at);
-    let slot = &mut routes.slots[at as usize];
-    if slot.wanted == set {
-        return;
-    }
-    env.nexthops.rewant(slot.wanted, set);
-    slot.wanted = set;
-    // A conflict does not go away by wanting something else.
-    if slot.has(FAILED) && (set == NO_SET || slot.believed != FOREIGN) {
-        env.retries.clear(key);
-        slot.flags &= !FAILED;
-    }
-    if set != NO_SET {
-        slot.flags &= !RELEASED;
-    }
-    env.moves |= Nexthops::is_object(slot.believed);
-    routes.mark_dirty(at);
-}
-
-fn unwant_all<F: Family>(routes: &mut Routes<F>, env: &mut Env) {
-    for at in 0..u32::try_from(routes.slots.len()).unwrap_or(u32::MAX) {
-        let slot = &mut routes.slots[at as usize];
-        if slot.has(routes::FREE) {
-            continue;
-        }
-        slot.flags &= !RELEASED;
-        if slot.wanted == NO_SET {
-            continue;
-        }
-        env.nexthops.rewant(slot.wanted, NO_SET);
-        slot.wanted = NO_SET;
-        if slot.has(FAILED) && slot.believed != FOREIGN {
-            env.retries.clear(Key::Route(routes.class, at));
-            slot.flags &= !FAILED;
-        }
-        routes.mark_dirty(at);
-    }
-}
-
-fn release_in<F: Family>(routes: &mut Routes<F>, net: F::Net) {
-    if let Some(at) = routes.find(net) {
-        routes.slots[at as usize].flags |= RELEASED;
-        routes.mark_dirty(at);
     }
 }
 

@@ -6,6 +6,7 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet, HashTable};
 use smallvec::SmallVec;
 
+use super::backups::{BackupId, Backups, NO_BACKUP};
 use super::types::Hops;
 use crate::mark;
 
@@ -75,6 +76,8 @@ pub(super) struct Object {
     incoming: SmallVec<[ObjectId; 4]>,
     /// A replacement of its content was refused: routes move one by one.
     pub(super) fixed: bool,
+    /// What it becomes when its hop dies. Only of a single that is in no group, and never of the one new routes use.
+    pub(super) label: BackupId,
 }
 
 #[derive(Debug)]
@@ -92,6 +95,9 @@ pub(super) struct Nexthops {
     /// Ids in our range that somebody else uses; bounded by the range.
     pub(super) taken: HashSet<u32, FixedState>,
     next_id: u32,
+    pub(super) backups: Backups,
+    /// One object for each hop and backup.
+    pub(super) labelled: HashMap<(SetId, BackupId), ObjectId, FixedState>,
     hasher: FixedState,
 }
 
@@ -114,6 +120,7 @@ impl Nexthops {
             members: SmallVec::new(),
             incoming: SmallVec::new(),
             fixed: true,
+            label: NO_BACKUP,
         };
         let mut objects = vec![object; FIRST_OBJECT as usize];
         objects[HOLE as usize].set = HOLE_SET;
@@ -128,6 +135,8 @@ impl Nexthops {
             idle: Vec::new(),
             taken: HashSet::with_hasher(hasher.clone()),
             next_id: mark::NEXTHOP_FIRST,
+            backups: Backups::new(hasher),
+            labelled: HashMap::with_hasher(hasher.clone()),
             hasher: hasher.clone(),
         }
     }
@@ -194,6 +203,7 @@ impl Nexthops {
             members: SmallVec::new(),
             incoming: SmallVec::new(),
             fixed: false,
+            label: NO_BACKUP,
         };
         let object = match self.free_objects.pop() {
             Some(object) => {
@@ -212,6 +222,9 @@ impl Nexthops {
 
     /// Notes what an object holds.
     pub(super) fn set_content(&mut self, object: ObjectId, set: SetId) {
+        if set != self.object(object).set {
+            self.clear_label(object);
+        }
         if set != NO_SET {
             self.hold_set(set);
         }
@@ -247,6 +260,7 @@ impl Nexthops {
         to: SetId,
         members: SmallVec<[ObjectId; 4]>,
     ) {
+        self.clear_label(object);
         self.hold_set(to);
         for &member in &members {
             self.object_mut(member).groups += 1;
@@ -290,6 +304,58 @@ impl Nexthops {
         (self.set(set).hops.len() == 1) == (self.object(object).kind == Kind::Single)
     }
 
+    /// Says what an object becomes when its hop dies.
+    pub(super) fn set_label(&mut self, at: ObjectId, label: BackupId) {
+        self.clear_label(at);
+        let set = self.object(at).set;
+        if set == NO_SET {
+            return;
+        }
+        let serves = self.sets[set as usize].object;
+        if label != NO_BACKUP {
+            self.backups.retain(label);
+            self.object_mut(at).label = label;
+            self.labelled.insert((set, label), at);
+            if serves == at {
+                self.sets[set as usize].object = 0;
+            } else {
+                self.idle.push(serves);
+            }
+        } else if serves == 0 && self.suits(at, set) {
+            self.sets[set as usize].object = at;
+        }
+    }
+
+    /// An object with a backup that leads to `set`, with routes on it.
+    pub(super) fn labelled_to(&self, set: SetId) -> Option<ObjectId> {
+        if self.set(set).held == 0 {
+            return None;
+        }
+        let leads = |object: &Object| {
+            object.set == set
+                && object.label != NO_BACKUP
+                && object.routes > 0
+                && object.phase == Phase::Present
+                && object.moving == NO_SET
+        };
+        self.iter()
+            .find(|(_, object)| leads(object))
+            .map(|(at, _)| at)
+    }
+
+    fn clear_label(&mut self, at: ObjectId) {
+        let object = self.object_mut(at);
+        let label = std::mem::replace(&mut object.label, NO_BACKUP);
+        if label == NO_BACKUP {
+            return;
+        }
+        let key = (object.set, label);
+        if self.labelled.get(&key) == Some(&at) {
+            self.labelled.remove(&key);
+        }
+        self.backups.release(label);
+    }
+
     /// Another kernel id for an object that is not in the kernel, because somebody else uses the old one.
     pub(super) fn renumber(&mut self, object: ObjectId) {
         let old = self.object(object).id;
@@ -330,6 +396,9 @@ impl Nexthops {
         if object.set == NO_SET || object.routes > 0 || set.object != id || set.held < 2 {
             return;
         }
+        if self.object(id).label != NO_BACKUP {
+            return;
+        }
         let other = self.iter().find(|(at, other)| {
             *at != id
                 && other.set == object.set
@@ -338,8 +407,9 @@ impl Nexthops {
                 && other.moving == NO_SET
                 && self.suits(*at, object.set)
         });
-        if let (Some((at, _)), set) = (other, object.set) {
-            self.sets[set as usize].object = at;
+        if let (Some((at, other)), set) = (other, object.set) {
+            let serves = other.label == NO_BACKUP;
+            self.sets[set as usize].object = if serves { at } else { 0 };
         }
     }
 
@@ -347,7 +417,9 @@ impl Nexthops {
     pub(super) fn choose_objects(&mut self) {
         let mut present: Vec<(u32, ObjectId)> = self
             .iter()
-            .filter(|(_, object)| object.phase == Phase::Present && object.set != NO_SET)
+            .filter(|(_, object)| {
+                object.phase == Phase::Present && object.set != NO_SET && object.label == NO_BACKUP
+            })
             .map(|(at, object)| (object.id, at))
             .collect();
         present.sort_unstable();

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::nexthops::{ABSENT, HOLE, HOLE_SET, Kind, NO_SET, Nexthops, ObjectId, Phase, SetId};
 use super::retry::Key;
-use super::routes::{EVENTED, FAILED, FREE, IN_FLIGHT, RELEASED, Routes, Slot};
+use super::routes::{EVENTED, FAILED, FREE, IN_FLIGHT, REGROUP, RELEASED, Routes, Slot};
 use super::types::{Batch, BatchId, Class, MAX_OPS, NexthopContent, Op, Reason, Target};
 use super::{Env, Fib, with_routes};
 
@@ -45,6 +45,10 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    pub(super) fn push_single(&mut self, op: Op, meta: Meta) {
+        self.singles.push((op, meta));
+    }
+
     fn len(&self) -> usize {
         self.singles.len()
             + self.groups.len()
@@ -69,8 +73,14 @@ impl Fib {
         for at in 0..self.env.nexthops.idle.len() {
             self.env.nexthops.hand_over(self.env.nexthops.idle[at]);
         }
-        if self.env.is_certain() && std::mem::take(&mut self.env.moves) {
-            self.plan_moves(now, &mut plan);
+        if self.env.is_certain() {
+            self.env.plan_failover(now, &mut plan);
+            if plan.len() > 0 {
+                return self.give(plan);
+            }
+            if std::mem::take(&mut self.env.moves) {
+                self.plan_moves(now, &mut plan);
+            }
         }
         for class in Class::ALL {
             with_routes!(self, class, |routes| plan_routes(
@@ -81,6 +91,10 @@ impl Fib {
             ));
         }
         self.env.plan_idle(now, &mut plan);
+        self.give(plan)
+    }
+
+    fn give(&mut self, plan: Plan) -> Option<Batch> {
         self.env.nexthops.sweep_sets();
         if plan.len() == 0 {
             return None;
@@ -162,7 +176,9 @@ fn plan_slot<F: Family>(
     let ours = slot.is_ours();
     let to = env.target(slot);
     let in_sync = ours && to != NO_SET && env.nexthops.content(slot.believed) == to;
-    if in_sync || (!ours && to == NO_SET) {
+    let moves_over = in_sync && env.moves_over(slot);
+    if (in_sync && !moves_over) || (!ours && to == NO_SET) {
+        slot.flags &= !REGROUP;
         if slot.has(FAILED) {
             slot.flags &= !FAILED;
             env.retries.clear(key);
@@ -175,6 +191,8 @@ fn plan_slot<F: Family>(
     }
     if ours && !env.is_certain() {
         // It may be gone and somebody else's in its place. The read-back queues it again.
+        env.placing.due |= slot.has(REGROUP);
+        slot.flags &= !REGROUP;
         return;
     }
     if to == NO_SET {
@@ -191,9 +209,12 @@ fn plan_slot<F: Family>(
     let (object, target) = if to == HOLE_SET {
         (HOLE, Target::Blackhole)
     } else {
-        let Some(object) = env.ensure(now, to, plan) else {
+        let placed = env.place(now, slot, to, plan);
+        slot.flags &= !REGROUP;
+        let Some(object) = placed else { return };
+        if object == slot.believed && in_sync {
             return;
-        };
+        }
         (object, Target::Nexthop(env.nexthops.object(object).id))
     };
     let meta = Meta::Route {
@@ -240,12 +261,12 @@ impl Env {
     }
 
     /// Whether no read-back is due: what is believed to be ours may be replaced and deleted.
-    fn is_certain(&self) -> bool {
+    pub(super) fn is_certain(&self) -> bool {
         self.gate.is_idle()
     }
 
     /// The object that holds `set`, made in this batch if the kernel lacks it. `None` while it cannot be made.
-    fn ensure(&mut self, now: Instant, set: SetId, plan: &mut Plan) -> Option<ObjectId> {
+    pub(super) fn ensure(&mut self, now: Instant, set: SetId, plan: &mut Plan) -> Option<ObjectId> {
         let existing = self.nexthops.set(set).object;
         if existing != 0 {
             match self.nexthops.object(existing).phase {
@@ -309,6 +330,21 @@ impl Env {
     }
 
     fn plan_move(&mut self, now: Instant, object: ObjectId, to: SetId, plan: &mut Plan) {
+        let single = self.nexthops.object(object).kind == Kind::Single;
+        // An object that holds the hop already is used instead.
+        if !single || self.nexthops.set(to).object == 0 {
+            self.plan_rewrite(now, object, to, plan);
+        }
+    }
+
+    /// Rewrites an object in place, if the kernel can do that.
+    pub(super) fn plan_rewrite(
+        &mut self,
+        now: Instant,
+        object: ObjectId,
+        to: SetId,
+        plan: &mut Plan,
+    ) {
         let moved = self.nexthops.object(object);
         if moved.phase != Phase::Present || moved.moving != NO_SET {
             return;
@@ -328,8 +364,8 @@ impl Env {
             Kind::Single => {
                 let set = self.nexthops.set(to);
                 let [hop] = *set.hops else { return };
-                // A group that contains it must not change, and an object that holds the hop is used instead.
-                if moved.groups > 0 || set.object != 0 {
+                // A group that contains it must not change.
+                if moved.groups > 0 {
                     return;
                 }
                 (NexthopContent::Single(hop), SmallVec::new())

@@ -7,6 +7,7 @@ use dunlin_net::Family;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
+use super::backups::{BackupId, NO_BACKUP};
 use super::nexthops::{ABSENT, FOREIGN, ObjectId, SetId};
 use super::types::Class;
 
@@ -24,6 +25,8 @@ pub(super) const EVENTED: u8 = 16;
 pub(super) const FAILED: u8 = 32;
 /// Holds no prefix.
 pub(super) const FREE: u8 = 64;
+/// Leads where it should, and is to move to the object that has its backup.
+pub(super) const REGROUP: u8 = 128;
 
 /// 16 octets for IPv4, 28 for IPv6.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +35,8 @@ pub(super) struct Slot<F: Family> {
     pub(super) wanted: SetId,
     pub(super) believed: ObjectId,
     pub(super) flags: u8,
+    /// Only with a single hop wanted.
+    pub(super) backup: BackupId,
 }
 
 impl<F: Family> Slot<F> {
@@ -88,6 +93,7 @@ impl<F: Family> Routes<F> {
             wanted: 0,
             believed: ABSENT,
             flags: 0,
+            backup: NO_BACKUP,
         };
         let at = match self.free.pop() {
             Some(at) => {

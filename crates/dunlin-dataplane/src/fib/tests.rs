@@ -1,3 +1,4 @@
 mod behaviour;
+mod failover;
 mod fake;
 mod property;

@@ -137,11 +137,17 @@ impl Harness {
                 assert_eq!(fib, Some(&FibRoute::Local(self.local)), "{net}");
             }
             Some(best) => {
-                let Some(FibRoute::Via(via)) = fib else {
+                let Some(FibRoute::Via(via, backup)) = fib else {
                     panic!("{net} is not forwarded");
                 };
                 let via: Vec<_> = via.iter().map(|hop| hop.next_hop).collect();
                 assert_eq!(via, best.ecmp.iter().copied().collect::<Vec<_>>(), "{net}");
+                let backup = backup.as_ref().map(|hop| hop.next_hop);
+                let second = match *via {
+                    [only] => self.naive.best_without(&self.facts, net, Some(only)),
+                    _ => None,
+                };
+                assert_eq!(backup, second.map(|best| best.next_hop), "backup of {net}");
             }
         }
         let known: Vec<(SourceId, Option<u32>)> = self

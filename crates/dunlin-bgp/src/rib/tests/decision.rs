@@ -217,7 +217,7 @@ fn via(fixture: &mut Fixture) -> Option<Vec<u8>> {
         assert_eq!(net, V4::test_net(0));
         last = Some(route);
     }
-    let Some(FibRoute::Via(hops)) = last.expect("something changed") else {
+    let Some(FibRoute::Via(hops, _)) = last.expect("something changed") else {
         return None;
     };
     let number =

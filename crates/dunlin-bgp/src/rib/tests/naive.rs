@@ -131,19 +131,34 @@ impl Naive {
     }
 
     pub(super) fn best(&self, facts: &Facts, net: IpNet) -> Option<Best> {
-        self.ranked(facts, net).into_iter().next()
+        self.best_without(facts, net, None)
+    }
+
+    /// The best one if this next hop were gone.
+    pub(super) fn best_without(
+        &self,
+        facts: &Facts,
+        net: IpNet,
+        gone: Option<NextHop>,
+    ) -> Option<Best> {
+        self.ranked_without(facts, net, gone).into_iter().next()
     }
 
     /// All paths that can be used: those first that were left longer when paths were struck out step by step, and of those
     /// that went together the ones that are better by all steps but MULTI_EXIT_DISC.
     fn ranked(&self, facts: &Facts, net: IpNet) -> Vec<Best> {
+        self.ranked_without(facts, net, None)
+    }
+
+    fn ranked_without(&self, facts: &Facts, net: IpNet, gone: Option<NextHop>) -> Vec<Best> {
         let all = (net, SourceId(0), None)..=(net, SourceId(u16::MAX), Some(u32::MAX));
         let entries = self.routes.range(all).filter_map(|(&key, route)| {
             let bytes = self.accepted(facts, key)?;
             let info = &self.sources[&key.1];
             let hop = self.hops.get(&route.next_hop).copied().unwrap_or_default();
             let digest = Digest::of(Attrs::new(&bytes));
-            (info.is_local() || hop.reachable).then(|| Entry {
+            let usable = hop.reachable && gone != Some(route.next_hop);
+            (info.is_local() || usable).then(|| Entry {
                 source: key.1,
                 path_id: key.2,
                 info,

@@ -54,6 +54,11 @@ enum Act {
         prefix: u8,
     },
     Hold(bool),
+    /// A gateway is told dead.
+    Dead {
+        hop: u8,
+    },
+    DeadSettled,
     HalfDump,
     Wait {
         millis: u16,
@@ -76,15 +81,26 @@ fn prefix(at: u8) -> IpNet {
     PREFIXES[usize::from(at) % PREFIXES.len()].parse().unwrap()
 }
 
+fn hop_of(net: IpNet, n: u32, ifindex: u32) -> Hop {
+    let v4 = std::net::Ipv4Addr::from_bits(0xC000_0200 + n).into();
+    let v6 = std::net::Ipv6Addr::from_bits((0x2001_0db8 << 96) + u128::from(n)).into();
+    Hop {
+        gateway: if matches!(net, IpNet::V4(_)) { v4 } else { v6 },
+        ifindex,
+    }
+}
+
+fn backup(at: u8, net: IpNet) -> Option<Hop> {
+    match at / 9 % 4 {
+        0 => None,
+        1 => Some(hop_of(net, 3, 3)),
+        2 => Some(hop_of(net, 2, 2)),
+        _ => Some(hop_of(net, 1, 1)),
+    }
+}
+
 fn wanted(at: u8, net: IpNet) -> Option<Wanted> {
-    let hop = |n: u32, ifindex: u32| {
-        let v4 = std::net::Ipv4Addr::from_bits(0xC000_0200 + n).into();
-        let v6 = std::net::Ipv6Addr::from_bits((0x2001_0db8 << 96) + u128::from(n)).into();
-        Hop {
-            gateway: if matches!(net, IpNet::V4(_)) { v4 } else { v6 },
-            ifindex,
-        }
-    };
+    let hop = |n: u32, ifindex: u32| hop_of(net, n, ifindex);
     Some(match at % 9 {
         0 => return None,
         1 => Wanted::Blackhole,
@@ -111,6 +127,8 @@ fn simple_act() -> impl Strategy<Value = Act> {
         2 => any::<u8>().prop_map(|prefix| Act::ForeignAdd { prefix }),
         2 => any::<u8>().prop_map(|prefix| Act::ForeignDelete { prefix }),
         1 => any::<bool>().prop_map(Act::Hold),
+        2 => (1u8..5).prop_map(|hop| Act::Dead { hop }),
+        1 => Just(Act::DeadSettled),
         1 => Just(Act::HalfDump),
         1 => (0u16..3000).prop_map(|millis| Act::Wait { millis }),
     ]
@@ -159,7 +177,8 @@ impl World {
 
     fn want(&mut self, net: IpNet, at: u8) {
         let wanted = wanted(at, net);
-        self.fib.want(net, wanted.as_ref());
+        let backup = backup(at, net);
+        self.fib.want_with_backup(net, wanted.as_ref(), backup);
         match wanted {
             Some(wanted) => self.wanted.insert(net, wanted),
             None => self.wanted.remove(&net),
@@ -219,6 +238,12 @@ impl World {
                 self.hold = *hold;
                 self.fib.hold_deletes(*hold);
             }
+            Act::Dead { hop } => {
+                let nets = [prefix(0), prefix(4)];
+                let gateway = |net| hop_of(net, u32::from(*hop), 0).gateway;
+                self.fib.on_dead(nets.map(gateway));
+            }
+            Act::DeadSettled => self.fib.on_dead_settled(),
             Act::HalfDump => {
                 self.fib.on_overrun(self.now);
                 if let Some(deadline) = self.fib.next_deadline() {
@@ -394,6 +419,7 @@ proptest! {
             world.check_foreign();
         }
         world.act(&Act::Hold(false));
+        world.act(&Act::DeadSettled);
         for ifindex in 1..4 {
             world.act(&Act::Link { ifindex, up: true });
         }
