@@ -40,6 +40,10 @@ pub struct Neighbor {
     pub routes: Vec<FamilyCounts>,
     /// Whether the routes are kept as stale while the peer restarts.
     pub stale: bool,
+    /// Whether any of them are kept beyond the restart time (RFC 9494).
+    pub long_lived_stale: bool,
+    /// Seconds until the last of what is kept goes, should the peer not come back.
+    pub stale_ends_secs: Option<u64>,
     /// Why the session is down, or was last: what, which side, what to do.
     pub last_error: Option<String>,
     /// Seconds since `last_error`.
@@ -206,6 +210,8 @@ pub struct Path {
     pub multipath: bool,
     /// Whether it is kept as stale.
     pub stale: bool,
+    /// Whether it is kept beyond the restart time (RFC 9494), and preferred least.
+    pub long_lived_stale: bool,
     /// Why it is not used, or why it lost; absent for the best path.
     pub reason: Option<String>,
 }

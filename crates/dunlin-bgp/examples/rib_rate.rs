@@ -84,6 +84,7 @@ impl Bench {
                 v4: true,
                 v6: false,
             },
+            long_lived: true,
             own_next_hop: PerFamily {
                 v4: Some(NextHop::new(router_id.0.into())),
                 v6: None,

@@ -141,6 +141,8 @@ pub enum RejectReason {
     NoNextHop,
     /// Its attributes leave no room for a prefix in a message the peer takes.
     AttrsTooLong,
+    /// Long-lived stale, and the peer has not offered to treat it so (RFC 9494 4.3).
+    LongLivedStale,
 }
 
 impl RejectReason {
@@ -170,6 +172,7 @@ impl RejectReason {
             RejectReason::NoNextHop => 20 << 16,
             RejectReason::AttrsTooLong => 21 << 16,
             RejectReason::WithinServiceRange => 22 << 16,
+            RejectReason::LongLivedStale => 25 << 16,
             RejectReason::OwnOriginator => 23 << 16,
             RejectReason::OriginatorNotOwner => 24 << 16,
         }
@@ -200,6 +203,7 @@ impl RejectReason {
             19 => RejectReason::MaxPrefixes,
             20 => RejectReason::NoNextHop,
             22 => RejectReason::WithinServiceRange,
+            25 => RejectReason::LongLivedStale,
             23 => RejectReason::OwnOriginator,
             24 => RejectReason::OriginatorNotOwner,
             _ => RejectReason::AttrsTooLong,
@@ -245,6 +249,9 @@ impl fmt::Display for RejectReason {
             RejectReason::WellKnownCommunity => "a well-known community forbids telling it",
             RejectReason::FamilyNotNegotiated => "the peer does not carry this address family",
             RejectReason::MaxPrefixes => "too many prefixes from the peer",
+            RejectReason::LongLivedStale => {
+                "long-lived stale, and the peer has not offered long-lived graceful restart"
+            }
             RejectReason::AttrsTooLong => "its attributes do not fit a message the peer takes",
             RejectReason::NoNextHop => "we have no address of this family to name as next hop",
         };

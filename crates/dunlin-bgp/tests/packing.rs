@@ -78,6 +78,7 @@ fn key() -> GroupKey {
             v4: true,
             v6: false,
         },
+        long_lived: true,
         own_next_hop: PerFamily::default(),
     }
 }

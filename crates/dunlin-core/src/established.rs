@@ -54,6 +54,7 @@ pub(crate) fn group_key(
         },
         reflector_client: peer.intent.reflector_client,
         families: negotiated.families,
+        long_lived: negotiated.takes_long_lived_stale(),
         own_next_hop: PerFamily {
             v4: own.v4.map(NextHop::new),
             v6: own.v6.map(NextHop::new),

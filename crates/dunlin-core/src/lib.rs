@@ -13,6 +13,7 @@ mod drain;
 mod established;
 mod failover;
 mod gate;
+mod kept;
 mod local;
 mod peer_config;
 mod peers;

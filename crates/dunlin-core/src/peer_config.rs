@@ -82,6 +82,7 @@ pub(crate) fn peer_config(
     config.graceful_restart = wanted.graceful_restart.map(|gr| session::GracefulRestart {
         restart_time_secs: gr.restart_secs,
         notification: gr.notification,
+        long_lived_stale_secs: gr.long_lived_secs,
         restarting: restart.restarting,
         forwarding: PerFamily {
             v4: restart.forwarding_preserved,

@@ -9,6 +9,7 @@ use dunlin_bgp::session::{ConfigError, ConnId, DYNAMIC_PEERS, DownReason, FsmSta
 use dunlin_intent::{ExportFilter, ImportPolicy, PeerIntent, PeerKey, PolicyIntent, Remote};
 use dunlin_net::{Afi, Instant, IpNet, PeerId, PerFamily, V4, V6};
 
+use crate::kept::Kept;
 use crate::peer_config::NotTried;
 use crate::received::Announced;
 
@@ -29,8 +30,8 @@ pub(crate) struct Peer {
     pub(crate) up: Option<Up>,
     /// Where its routes are in the RIB, from the first session on.
     pub(crate) source: Option<SourceId>,
-    /// Its routes are kept as stale until then.
-    pub(crate) stale_until: Option<Instant>,
+    /// What is kept of its routes though its session broke.
+    pub(crate) kept: Kept,
     /// When it is no longer waited for though no End-of-RIB came: it cannot send one.
     pub(crate) complete_at: Option<Instant>,
     pub(crate) announced: Announced,
@@ -86,7 +87,7 @@ impl Peer {
             refused: None,
             up: None,
             source: None,
-            stale_until: None,
+            kept: Kept::default(),
             complete_at: None,
             announced: Announced::default(),
         }

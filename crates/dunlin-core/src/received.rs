@@ -95,17 +95,15 @@ impl Core {
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
-        if peer.stale_until.is_some()
-            && let (Some(routing), Some(source)) = (&mut self.routing, peer.source)
-        {
-            routing.rib.sweep_stale(source, afi);
-        }
         let Some(up) = &mut peer.up else { return };
         *up.end_of_rib.get_mut(afi) = true;
-        if up.is_complete() {
-            peer.stale_until = None;
+        let complete = up.is_complete();
+        let key = peer.key().clone();
+        if complete {
             peer.complete_at = None;
-            let key = peer.key().clone();
+        }
+        self.on_kept_told(id, afi);
+        if complete {
             self.on_peer_complete(id, &key);
         }
     }

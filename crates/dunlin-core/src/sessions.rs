@@ -11,6 +11,7 @@ use dunlin_net::{Afi, Instant, PeerId, PerFamily};
 
 use crate::core::Core;
 use crate::established::{group_key, source_info};
+use crate::kept::Kept;
 use crate::peer_config::peer_config;
 use crate::peers::{Peer, Refused, Up};
 
@@ -49,13 +50,18 @@ impl Core {
         }
         if before.policy.import != intent.policy.import {
             self.rejudge_peer(id);
-            for member in members {
+            for &member in &members {
                 self.rejudge_peer(member);
             }
         }
         if before.max_prefixes != intent.max_prefixes {
             for id in std::iter::once(id).chain(self.peers.of_range(&key)) {
                 self.on_limit_changed(now, id);
+            }
+        }
+        if before.session.graceful_restart != intent.session.graceful_restart {
+            for id in std::iter::once(id).chain(self.peers.of_range(&key)) {
+                self.on_kept_time_changed(now, id);
             }
         }
         if before.session.remote != intent.session.remote {
@@ -150,7 +156,7 @@ impl Core {
         if peer.up.take().is_some() {
             peer.turned = now;
         }
-        peer.stale_until = None;
+        peer.kept = Kept::default();
         peer.state = FsmState::Idle;
         peer.since = now;
         if peer.dynamic.is_some() {
@@ -282,17 +288,6 @@ impl Core {
         };
         peer.source = source;
         let restart = negotiated.graceful_restart;
-        if let (Some(source), Some(_)) = (source, peer.stale_until) {
-            // What the peer did not keep forwarding for, it cannot mean any more (RFC 4724 4.2).
-            for afi in Afi::ALL {
-                if !restart.is_some_and(|restart| *restart.forwarding.get(afi)) {
-                    routing.rib.sweep_stale(source, afi);
-                }
-            }
-            let until = now + stale_time(restart.map_or(0, |restart| restart.restart_time_secs));
-            peer.stale_until = Some(until);
-            self.timers.insert((until, id));
-        }
         peer.complete_at = None;
         self.bfd.dirty |= peer.intent.bfd.is_some();
         // Who need not send End-of-RIB, or waits for ours, is not waited for (RFC 4724 4.1).
@@ -306,6 +301,7 @@ impl Core {
             routing.rib.join(id, source, &key, CREDIT_BYTES);
         }
         self.begin_counting(id);
+        self.on_kept_back(now, id, restart);
     }
 
     /// What we name as next hop has changed: sessions that live on are told everything anew with it, once they have been
@@ -359,27 +355,10 @@ impl Core {
         peer.since = now;
         peer.turned = now;
         peer.state = FsmState::Idle;
-        let source = peer.source;
-        peer.stale_until = stale.map(|info| now + stale_time(info.restart_time_secs));
-        if let Some(until) = peer.stale_until {
-            self.timers.insert((until, id));
+        if let Some(routing) = &mut self.routing {
+            routing.rib.leave(id);
         }
-        let Some(routing) = &mut self.routing else {
-            return;
-        };
-        routing.rib.leave(id);
-        let Some(source) = source else { return };
-        match stale {
-            None => routing.rib.drop_source(source),
-            Some(info) => {
-                routing.rib.mark_stale(source);
-                for afi in Afi::ALL {
-                    if !info.families.get(afi) {
-                        routing.rib.sweep_stale(source, afi);
-                    }
-                }
-            }
-        }
+        self.keep_routes(now, id, stale);
     }
 
     pub(crate) fn on_peer_timers(&mut self, now: Instant) {
@@ -393,18 +372,11 @@ impl Core {
     }
 
     fn on_peer_timer(&mut self, at: Instant, id: PeerId) {
+        self.on_kept_timer(at, id);
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
         let key = peer.key().clone();
-        if peer.stale_until == Some(at) {
-            peer.stale_until = None;
-            if let (Some(routing), Some(source)) = (&mut self.routing, peer.source) {
-                for afi in Afi::ALL {
-                    routing.rib.sweep_stale(source, afi);
-                }
-            }
-        }
         if peer.complete_at == Some(at) {
             peer.complete_at = None;
             self.on_peer_complete(id, &key);
@@ -436,8 +408,4 @@ impl Core {
             }
         }
     }
-}
-
-fn stale_time(restart_time_secs: u16) -> Duration {
-    Duration::from_secs(u64::from(restart_time_secs))
 }

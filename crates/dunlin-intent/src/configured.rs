@@ -9,8 +9,8 @@ use crate::fact::{MaxPrefixesAction, MaxPrefixesFact, PeerAsn, PeerFact};
 use crate::intent::{AddPath, Auth, MaxPrefixes, Remote, RemoteAsn, SessionIntent};
 use crate::problem::{ObjectKind, ObjectRef, Problem};
 use crate::settings::{
-    DEFAULT_PORT, Faults, Settings, asn_fault, graceful_restart, host_bits_fault, port_fault,
-    restart_secs, timers,
+    DEFAULT_PORT, Faults, LONG_LIVED_FIELD, Settings, asn_fault, graceful_restart, host_bits_fault,
+    long_lived_secs, port_fault, restart_secs, timers,
 };
 
 /// From which share of `maxPrefixes` on the number is a problem.
@@ -60,6 +60,9 @@ pub(crate) fn session(
         .map_err(|(field, message)| faults.invalid(field, message));
     let restart = restart_secs(settings.restart_secs, &fact.graceful_restart)
         .map_err(|message| faults.invalid("spec.gracefulRestart.restartSeconds", message));
+    let long_lived = long_lived_secs(settings.long_lived_secs, &fact.graceful_restart)
+        .map_err(|message| faults.invalid(LONG_LIVED_FIELD, message))
+        .unwrap_or_default();
     let families = families(fact, &mut faults);
     let session = match (place, remote_asn, timers, restart) {
         (Some(place), Some(remote_asn), Ok(timers), Ok(restart)) => Some((
@@ -76,7 +79,7 @@ pub(crate) fn session(
                 remote_asn,
                 families,
                 timers,
-                graceful_restart: graceful_restart(restart, false),
+                graceful_restart: graceful_restart(restart, long_lived, false),
                 auth: Auth::None,
                 ebgp_multihop: fact.ebgp_multihop,
                 add_path: add_path(fact),
@@ -101,19 +104,11 @@ fn add_path(fact: &PeerFact) -> AddPath {
 }
 
 fn unsupported(fact: &PeerFact, faults: &mut Faults) {
-    for (given, field) in [
-        (fact.interface.is_some(), "spec.interface"),
-        (
-            fact.graceful_restart.long_lived_stale_secs.is_some(),
-            "spec.gracefulRestart.longLivedStaleSeconds",
-        ),
-    ] {
-        if given {
-            faults.unsupported(
-                field,
-                "is not built yet, so the peer is not used: remove it to have the peer without it",
-            );
-        }
+    if fact.interface.is_some() {
+        faults.unsupported(
+            "spec.interface",
+            "is not built yet, so the peer is not used: remove it to have the peer without it",
+        );
     }
 }
 

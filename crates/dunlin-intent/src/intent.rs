@@ -306,6 +306,8 @@ pub struct GracefulRestart {
     pub restart_secs: u16,
     /// Whether the N bit is set (RFC 8538).
     pub notification: bool,
+    /// How long routes may stay beyond the restart time (RFC 9494 section 3.1), at most 16,777,215 seconds; 0 is not at all.
+    pub long_lived_secs: u32,
 }
 
 /// TCP MD5 of a session.

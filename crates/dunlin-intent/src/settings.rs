@@ -24,6 +24,14 @@ pub const DEFAULT_RESTART_SECS: u16 = 120;
 /// The restart time has twelve bits (RFC 4724 section 3).
 const MAX_RESTART_SECS: u16 = 4095;
 
+/// How long routes between nodes may stay beyond the restart time unless said otherwise (RFC 9494), in seconds.
+const LONG_LIVED_SECS: u32 = 3600;
+
+/// The long-lived stale time has 24 bits (RFC 9494 section 3.1).
+const MAX_LONG_LIVED_SECS: u32 = (1 << 24) - 1;
+
+pub(crate) const LONG_LIVED_FIELD: &str = "spec.gracefulRestart.longLivedStaleSeconds";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) asn: Asn,
@@ -33,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) timers: Timers,
     /// The restart time in seconds, if graceful restart is on.
     pub(crate) restart_secs: Option<u16>,
+    /// The long-lived stale time in seconds, if it is given.
+    pub(crate) long_lived_secs: Option<u32>,
     pub(crate) password: Option<SecretRef>,
     pub(crate) bfd_profile: Option<String>,
     pub(crate) masquerade: bool,
@@ -50,6 +60,7 @@ impl Default for Settings {
             listen_port: DEFAULT_PORT,
             timers: Timers::default(),
             restart_secs: Some(DEFAULT_RESTART_SECS),
+            long_lived_secs: None,
             password: None,
             bfd_profile: None,
             masquerade: true,
@@ -86,6 +97,10 @@ impl Settings {
             Ok(secs) => settings.restart_secs = secs,
             Err(message) => faults.invalid("spec.gracefulRestart.restartSeconds", message),
         }
+        match long_lived_secs(None, &fact.graceful_restart) {
+            Ok(secs) => settings.long_lived_secs = secs,
+            Err(message) => faults.invalid(LONG_LIVED_FIELD, message),
+        }
         settings.password = fact.password.clone();
         settings.bfd_profile = fact.bfd_profile.clone();
         settings.masquerade = fact.pod_egress.masquerade.unwrap_or(true);
@@ -114,16 +129,8 @@ fn unsupported(fact: &ConfigurationFact, faults: &mut Faults) {
             "Reflectors is not built yet: the nodes keep a mesh; set Mesh or Auto",
         );
     }
-    for (given, field) in [
-        (fact.reflectors.is_some(), "spec.topology.reflectors"),
-        (
-            fact.graceful_restart.long_lived_stale_secs.is_some(),
-            "spec.gracefulRestart.longLivedStaleSeconds",
-        ),
-    ] {
-        if given {
-            faults.unsupported(field, format!("{REST}; remove it"));
-        }
+    if fact.reflectors.is_some() {
+        faults.unsupported("spec.topology.reflectors", format!("{REST}; remove it"));
     }
 }
 
@@ -183,14 +190,35 @@ pub(crate) fn restart_secs(
     Ok(enabled.then_some(secs))
 }
 
-/// Graceful restart with a peer: the N bit (RFC 8538) is set between nodes only.
+/// The long-lived stale time from what is given and what it defaults to.
+pub(crate) fn long_lived_secs(
+    base: Option<u32>,
+    fact: &GracefulRestartFact,
+) -> Result<Option<u32>, String> {
+    match fact.long_lived_stale_secs {
+        Some(secs) if secs > MAX_LONG_LIVED_SECS => Err(format!(
+            "{secs} is too long: at most {MAX_LONG_LIVED_SECS} seconds (RFC 9494 section 3.1)"
+        )),
+        Some(1..) if fact.enabled == Some(false) => Err(
+            "has no effect without graceful restart: remove it, or set enabled to true (RFC 9494 section 3.1)"
+                .to_owned(),
+        ),
+        given => Ok(given.or(base)),
+    }
+}
+
+/// Graceful restart with a peer: the N bit (RFC 8538) is set between nodes only, and unless something else is asked for,
+/// routes are kept for long between nodes only.
 pub(crate) fn graceful_restart(
     restart_secs: Option<u16>,
+    long_lived_secs: Option<u32>,
     between_nodes: bool,
 ) -> Option<GracefulRestart> {
+    let default = if between_nodes { LONG_LIVED_SECS } else { 0 };
     restart_secs.map(|restart_secs| GracefulRestart {
         restart_secs,
         notification: between_nodes,
+        long_lived_secs: long_lived_secs.unwrap_or(default),
     })
 }
 

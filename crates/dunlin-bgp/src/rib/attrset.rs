@@ -38,6 +38,10 @@ impl DecisionKey {
     pub(super) const NO_EXPORT: u8 = 4;
     pub(super) const NO_ADVERTISE: u8 = 8;
     pub(super) const OWN_ORIGINATOR: u8 = 16;
+    pub(super) const LLGR_STALE: u8 = 32;
+    pub(super) const NO_LLGR: u8 = 64;
+    /// GRACEFUL_SHUTDOWN, from an external peer.
+    pub(super) const SHUT_DOWN: u8 = 128;
 
     /// Why a route with these flags is not used wherever it leads (RFC 4271 9.1.2, RFC 4456 8).
     #[inline]
@@ -51,6 +55,17 @@ impl DecisionKey {
         Some(*reason)
     }
 
+    /// Whether an external peer is about to take a route away (RFC 8326 4.2).
+    pub(super) fn is_shut_down(attrs: Attrs<'_>, source: &SourceInfo) -> bool {
+        let external = source.peer_type == PeerType::External;
+        external && Self::shuts_down(&Digest::of(attrs), source)
+    }
+
+    fn shuts_down(digest: &Digest, source: &SourceInfo) -> bool {
+        let external = !source.is_local() && source.peer_type == PeerType::External;
+        external && digest.well_known.contains(WellKnown::GRACEFUL_SHUTDOWN)
+    }
+
     pub(super) fn new(attrs: Attrs<'_>, source: &SourceInfo, us: &Identity) -> DecisionKey {
         let digest = Digest::of(attrs);
         let well_known = |community| digest.well_known.contains(community);
@@ -60,6 +75,15 @@ impl DecisionKey {
         }
         if well_known(WellKnown::NO_ADVERTISE) {
             flags |= Self::NO_ADVERTISE;
+        }
+        if Self::shuts_down(&digest, source) {
+            flags |= Self::SHUT_DOWN;
+        }
+        if well_known(WellKnown::LLGR_STALE) {
+            flags |= Self::LLGR_STALE;
+        }
+        if well_known(WellKnown::NO_LLGR) {
+            flags |= Self::NO_LLGR;
         }
         if !source.is_local() {
             let mut own = attrs.as_path().count(source.local_asn);

@@ -17,6 +17,8 @@ use crate::policy::{PeerType, RejectReason};
 pub enum DecisionStep {
     /// Another path is originated here.
     LocalOrigin,
+    /// It is long-lived stale, and another is not (RFC 9494 4.3).
+    LongLivedStale,
     /// Another has a higher LOCAL_PREF (RFC 4271 9.1.1).
     LocalPref,
     /// Another has a shorter AS path (9.1.2.2 a).
@@ -46,6 +48,8 @@ pub(super) struct Candidate {
     pub(super) hop: u32,
     key: DecisionKey,
     local: bool,
+    /// Long-lived stale, here or where it came from.
+    least: bool,
     external: bool,
     igp_metric: u32,
     router_id: u32,
@@ -58,6 +62,13 @@ impl Candidate {
     /// Whose route it is and where it leads: of paths that agree in both, the first is as good as all.
     pub(super) fn way(&self) -> (u32, u32) {
         (self.router_id, self.hop)
+    }
+}
+
+impl Candidate {
+    /// Notes that the path is long-lived stale, if it is.
+    pub(super) fn linger(&mut self, long_lived: bool) {
+        self.least |= long_lived;
     }
 }
 
@@ -74,6 +85,7 @@ fn before_med(a: &Candidate, b: &Candidate) -> Option<Step> {
     let (x, y) = (&a.key, &b.key);
     first(&[
         (b.local.cmp(&a.local), DecisionStep::LocalOrigin),
+        (a.least.cmp(&b.least), DecisionStep::LongLivedStale),
         (y.local_pref.cmp(&x.local_pref), DecisionStep::LocalPref),
         (x.path_len.cmp(&y.path_len), DecisionStep::AsPathLength),
         (x.origin.cmp(&y.origin), DecisionStep::Origin),
@@ -218,10 +230,23 @@ impl Store {
     fn is_eligible(&self, afi: Afi, path: &Path) -> bool {
         let source = self.sources.get(path.source);
         path.used().is_some_and(|used| {
-            !source.is_dead(afi, path.epoch)
+            !self.is_dead(afi, path)
                 && (source.info.is_local()
                     || self.hops.get(self.attrs.get(used).hop).resolution.reachable)
         })
+    }
+
+    /// Whether a path is long-lived stale and says that it must not be (NO_LLGR, RFC 9494 4.2).
+    #[inline]
+    pub(super) fn is_not_to_linger(&self, afi: Afi, path: &Path) -> bool {
+        self.sources.get(path.source).is_long_lived(afi, path.epoch)
+            && self.attrs.get(path.attrs).key.flags & DecisionKey::NO_LLGR != 0
+    }
+
+    /// Whether a path is only waiting to be removed.
+    #[inline]
+    pub(super) fn is_dead(&self, afi: Afi, path: &Path) -> bool {
+        self.sources.get(path.source).is_dead(afi, path.epoch) || self.is_not_to_linger(afi, path)
     }
 
     /// The path as a candidate, if it is eligible.
@@ -236,10 +261,12 @@ impl Store {
             return None;
         }
         let set = self.attrs.get(path.used()?);
-        let peer_type = self.sources.get(path.source).info.peer_type;
+        let source = self.sources.get(path.source);
         let path_id = table.path_id(number, path);
         let route = (set.hop, set.key, path_id);
-        Some(self.compared(number, path.source, peer_type, route))
+        let mut candidate = self.compared(number, path.source, source.info.peer_type, route);
+        candidate.linger(source.is_long_lived(F::AFI, path.epoch));
+        Some(candidate)
     }
 
     /// What is compared of a path from such a session, with these attributes.
@@ -259,6 +286,7 @@ impl Store {
             hop,
             key,
             local,
+            least: key.flags & DecisionKey::LLGR_STALE != 0,
             external: !local && peer_type == PeerType::External,
             igp_metric: if local { 0 } else { resolution.igp_metric },
             router_id: match key.originator {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dunlin_net::PeerId;
+use dunlin_net::{Afi, PeerId};
 use smallvec::SmallVec;
 
 use super::attrset::{AttrId, DecisionKey};
@@ -13,7 +13,10 @@ use super::table::{NetId, Path, RibFamily, Table};
 use super::{Rib, Store};
 use crate::attrs::Attrs;
 use crate::batch::NextHop;
-use crate::policy::{AttrEdits, PeerType, RejectReason};
+use crate::policy::{AttrEdits, CommunityValue, PeerType, RejectReason};
+
+/// The community of what is long-lived stale (RFC 9494 3.2).
+const LLGR_STALE: u32 = 0xffff_0006;
 
 /// What the core says of routes told to peers. Asked again whenever the best path or the facts may have changed
 /// ([`Rib::reexport`]).
@@ -81,6 +84,25 @@ impl Store {
         may_pass_on(source, flags, key.encoding.peer_type, key.reflector_client)
     }
 
+    /// Whether the best path goes out as long-lived stale, and may (RFC 9494 4.3).
+    fn tells_long_lived(
+        &self,
+        key: &GroupKey,
+        afi: Afi,
+        best: &Path,
+        used: AttrId,
+    ) -> Result<bool, RejectReason> {
+        let flags = self.attrs.get(used).key.flags;
+        let stale = self.sources.get(best.source).is_long_lived(afi, best.epoch);
+        if !stale && flags & DecisionKey::LLGR_STALE == 0 {
+            return Ok(false);
+        }
+        if !key.long_lived || self.is_not_to_linger(afi, best) {
+            return Err(RejectReason::LongLivedStale);
+        }
+        Ok(stale && flags & DecisionKey::LLGR_STALE == 0)
+    }
+
     /// What a group is to be told of a prefix now, with one use of the set counted.
     pub(super) fn export<'p, F: RibFamily, P: ExportPolicy>(
         &mut self,
@@ -140,6 +162,7 @@ impl Store {
         };
         let source = &self.sources.get(path.source).info;
         self.may_tell::<F>(key, used, source)?;
+        let marked = self.tells_long_lived(key, F::AFI, path, used)?;
         let attrs = self.attrs.attrs(used);
         let action = policy.export::<F>(key, table.net(id), attrs, source)?;
         let mut flag = 0;
@@ -170,7 +193,21 @@ impl Store {
                 }
             },
         };
-        Ok(Some(set | flag))
+        Ok(Some(self.with_mark(set, marked) | flag))
+    }
+
+    /// The set with LLGR_STALE beside it, if it is to be marked.
+    fn with_mark(&mut self, set: AttrId, marked: bool) -> AttrId {
+        if !marked {
+            return set;
+        }
+        let edits = AttrEdits {
+            add_communities: vec![CommunityValue::Standard(LLGR_STALE)],
+            ..AttrEdits::default()
+        };
+        let made = self.edited(set, &edits);
+        self.attrs.release(&mut self.hops, set);
+        made
     }
 }
 

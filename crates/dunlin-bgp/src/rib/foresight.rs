@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::attrset::DecisionKey;
 use super::decide::{Candidate, Candidates, rank, shares_traffic};
 use super::export::may_pass_on;
-use super::input::ImportPolicy;
+use super::input::{ImportPolicy, LAST_CHOICE};
 use super::source::SourceInfo;
 use super::table::{NetId, Path, RibFamily, Table};
 use super::{Rib, Store};
@@ -133,14 +133,21 @@ impl Store {
         if !hop.resolution.reachable {
             return Err(RejectReason::NextHopUnresolved);
         }
-        Ok(match edits.filter(|edits| !edits.is_empty()) {
-            None => (Cow::Borrowed(&*set.bytes), set.key),
-            Some(edits) => {
-                let bytes = attrs::apply_edits(Attrs::new(&set.bytes), edits);
-                let key = DecisionKey::new(Attrs::new(&bytes), info, &self.attrs.us);
-                (Cow::Owned(bytes), key)
-            }
-        })
+        let leaves = DecisionKey::is_shut_down(Attrs::new(&set.bytes), &source);
+        let last_choice = leaves.then_some(&LAST_CHOICE);
+        Ok(
+            match edits.filter(|edits| !edits.is_empty()).or(last_choice) {
+                None => (Cow::Borrowed(&*set.bytes), set.key),
+                Some(edits) => {
+                    let mut bytes = attrs::apply_edits(Attrs::new(&set.bytes), edits);
+                    if let Some(edits) = last_choice {
+                        bytes = attrs::apply_edits(Attrs::new(&bytes), edits);
+                    }
+                    let key = DecisionKey::new(Attrs::new(&bytes), info, &self.attrs.us);
+                    (Cow::Owned(bytes), key)
+                }
+            },
+        )
     }
 
     fn differs(&self, judged: &Judged<'_>) -> bool {
@@ -170,16 +177,15 @@ impl Store {
     }
 
     /// The best path of those judged anew.
-    fn choose<'a>(&'a self, judged: &[Judged<'a>]) -> Option<Chosen<'a>> {
+    fn choose<'a, F: Family>(&'a self, judged: &[Judged<'a>]) -> Option<Chosen<'a>> {
         let candidate = |one: &Judged<'_>| {
             let (_, key) = one.verdict.as_ref().ok()?;
             let hop = self.attrs.get(one.path.attrs).hop;
-            Some(self.compared(
-                one.number,
-                one.path.source,
-                one.peer_type,
-                (hop, *key, one.path_id),
-            ))
+            let (source, path) = (self.sources.get(one.path.source), one.path);
+            let route = (hop, *key, one.path_id);
+            let mut compared = self.compared(one.number, path.source, one.peer_type, route);
+            compared.linger(source.is_long_lived(F::AFI, path.epoch));
+            Some(compared)
         };
         let candidates: Candidates = judged.iter().filter_map(candidate).collect();
         let ranking = rank(&candidates);
@@ -234,10 +240,9 @@ impl Rib {
     ) -> Foresight<'a, F> {
         let store = &self.store;
         let net = table.net(id);
-        let alive = table.paths(id).filter(|(_, path)| {
-            let source = store.sources.get(path.source);
-            !source.is_dead(F::AFI, path.epoch)
-        });
+        let alive = table
+            .paths(id)
+            .filter(|(_, path)| !store.is_dead(F::AFI, path));
         let judged: SmallVec<[Judged<'a>; 4]> = alive
             .map(|(number, path)| {
                 let peer_type = policy.peer_type(&store.sources.get(path.source).info);
@@ -262,7 +267,7 @@ impl Rib {
             if let Some(before) = &mut before {
                 before.hops = store.sharing(&candidates);
             }
-            store.choose(&judged)
+            store.choose::<F>(&judged)
         } else {
             before.clone()
         };

@@ -31,6 +31,8 @@ pub struct GroupKey {
     pub reflector_client: bool,
     /// The families that were negotiated.
     pub families: PerFamily<bool>,
+    /// The peers may be told what is long-lived stale: they have offered to treat it so (RFC 9494 4.3).
+    pub long_lived: bool,
     /// What we name as next hop where it is us.
     pub own_next_hop: PerFamily<Option<NextHop>>,
 }

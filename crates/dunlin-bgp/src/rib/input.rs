@@ -2,7 +2,7 @@
 
 use dunlin_net::{Afi, PerFamily};
 
-use super::attrset::AttrId;
+use super::attrset::{AttrId, DecisionKey};
 use super::group::Groups;
 use super::source::{SourceId, SourceInfo};
 use super::table::{NONE, NetId, Path, RibFamily, Table};
@@ -22,6 +22,14 @@ pub trait ImportPolicy {
         next_hop: &NextHop,
     ) -> Result<Option<&AttrEdits>, RejectReason>;
 }
+
+/// What is made of a route that an external peer is about to take away (RFC 8326 4.2), whatever a filter prefers.
+pub(super) static LAST_CHOICE: AttrEdits = AttrEdits {
+    local_pref: Some(0),
+    med: None,
+    prepend: None,
+    add_communities: Vec::new(),
+};
 
 /// What a batch said beside routes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +68,9 @@ impl Store {
             let next_hop = &self.hops.get(set.hop).next_hop;
             policy.judge::<F>(info, net, Attrs::new(&set.bytes), next_hop)?
         };
-        let Some(edits) = edits.filter(|edits| !edits.is_empty()) else {
+        let shut_down = set.key.flags & DecisionKey::SHUT_DOWN != 0;
+        let edits = edits.filter(|edits| !edits.is_empty());
+        let Some(edits) = edits.or(shut_down.then_some(&LAST_CHOICE)) else {
             self.attrs.retain(id);
             return Ok(id);
         };
@@ -70,7 +80,12 @@ impl Store {
             self.attrs.retain(*made);
             return Ok(*made);
         }
-        let made = self.edited(id, edits);
+        let mut made = self.edited(id, edits);
+        if shut_down {
+            let preferred = made;
+            made = self.edited(preferred, &LAST_CHOICE);
+            self.attrs.release(&mut self.hops, preferred);
+        }
         *last = Some((edits, made));
         Ok(made)
     }
@@ -168,7 +183,7 @@ impl<F: RibFamily> Editor<'_, F> {
             return true;
         }
         let slot = self.store.sources.get_mut(source);
-        let epoch = slot.epoch;
+        let epoch = *slot.epoch.get(F::AFI);
         let known = present.is_some_and(|number| self.table.path(number).epoch == epoch);
         if !known && !slot.take_fresh(F::AFI) {
             self.groups.forget_if_unused(self.table, id);
@@ -198,6 +213,15 @@ impl<F: RibFamily> Editor<'_, F> {
                     self.store.decide_about(self.table, id, number, lead)
                 };
                 self.settle(id, before, best);
+                if self
+                    .store
+                    .sources
+                    .get(source)
+                    .is_long_lived(F::AFI, old.epoch)
+                {
+                    // It was told as long-lived stale, or not at all for that.
+                    self.groups.mark(F::AFI, id);
+                }
                 self.store.release(&old);
             }
             None => {
@@ -216,7 +240,7 @@ impl<F: RibFamily> Editor<'_, F> {
     /// Whether a prefix has as many paths of a source as are taken, this one not among them. Stale ones do not count: the
     /// peer may give its paths other identifiers after a restart.
     fn is_crowded(&self, id: NetId, source: SourceId, known: Option<u32>) -> bool {
-        let epoch = self.store.sources.get(source).epoch;
+        let epoch = *self.store.sources.get(source).epoch.get(F::AFI);
         if known.is_some_and(|number| self.table.path(number).epoch == epoch) {
             return false;
         }
@@ -270,8 +294,7 @@ impl<F: RibFamily> Editor<'_, F> {
             self.table.paths(id).map(|(number, _)| number).collect();
         for number in numbers {
             let path = *self.table.path(number);
-            let source = self.store.sources.get(path.source);
-            if source.is_dead(F::AFI, path.epoch) {
+            if self.store.is_dead(F::AFI, &path) {
                 let now = self.best(id);
                 self.remove(id, number, now);
             } else if let Some(policy) = policy {

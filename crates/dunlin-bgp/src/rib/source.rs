@@ -73,11 +73,13 @@ pub struct SourceCounts {
 pub(super) struct Source {
     pub(super) info: SourceInfo,
     /// Paths of another epoch are stale.
-    pub(super) epoch: u8,
+    pub(super) epoch: PerFamily<u8>,
     /// The oldest epoch a path may still have, per family.
     pub(super) oldest: PerFamily<u8>,
     /// Paths of epochs in `oldest..live` are to be removed and count for nothing already.
     pub(super) live: PerFamily<u8>,
+    /// Paths of epochs in `live..lingers` are long-lived stale (RFC 9494).
+    pub(super) lingers: PerFamily<u8>,
     pub(super) counts: PerFamily<SourceCounts>,
     /// Prefixes announced in the present epoch: neither stale nor waiting to be removed.
     pub(super) fresh: PerFamily<u32>,
@@ -94,9 +96,10 @@ impl Source {
     pub(super) fn new(info: SourceInfo) -> Source {
         Source {
             info,
-            epoch: 0,
+            epoch: PerFamily::default(),
             oldest: PerFamily::default(),
             live: PerFamily::default(),
+            lingers: PerFamily::default(),
             counts: PerFamily::default(),
             fresh: PerFamily::default(),
             limit: u32::MAX,
@@ -107,7 +110,10 @@ impl Source {
 
     /// Paths there are now belong to the past: what comes from here on counts anew.
     pub(super) fn begin_epoch(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
+        for afi in Afi::ALL {
+            let epoch = self.epoch.get_mut(afi);
+            *epoch = epoch.wrapping_add(1);
+        }
         self.fresh = PerFamily::default();
     }
 
@@ -129,6 +135,24 @@ impl Source {
         oldest != live && epoch.wrapping_sub(oldest) < live.wrapping_sub(oldest)
     }
 
+    /// Whether a path of `epoch` is long-lived stale.
+    #[inline]
+    pub(super) fn is_long_lived(&self, afi: Afi, epoch: u8) -> bool {
+        let live = *self.live.get(afi);
+        let lingers = *self.lingers.get(afi);
+        live != lingers && epoch.wrapping_sub(live) < lingers.wrapping_sub(live)
+    }
+
+    /// Lets paths of epochs before `to` count for nothing any more.
+    pub(super) fn retire(&mut self, afi: Afi, to: u8) {
+        let live = self.live.get_mut(afi);
+        let lingers = self.lingers.get_mut(afi);
+        if lingers.wrapping_sub(*live) < to.wrapping_sub(*live) {
+            *lingers = to;
+        }
+        *live = to;
+    }
+
     pub(super) fn count_in(&mut self, afi: Afi, id: u32) {
         self.counts.get_mut(afi).received += 1;
         let blocks = self.blocks.get_mut(afi);
@@ -140,7 +164,7 @@ impl Source {
     }
 
     pub(super) fn count_out(&mut self, afi: Afi, id: u32, epoch: u8) {
-        if epoch == self.epoch {
+        if epoch == *self.epoch.get(afi) {
             *self.fresh.get_mut(afi) -= 1;
         }
         let counts = self.counts.get_mut(afi);

@@ -42,6 +42,8 @@ pub struct PathView<'a> {
     pub next_hop: NextHop,
     /// Kept while its source restarts (RFC 4724).
     pub stale: bool,
+    /// Kept beyond the restart time (RFC 9494), and preferred least.
+    pub long_lived: bool,
     /// The best path.
     pub best: bool,
     /// Packets are sent this way: the best path, and those that share the traffic with it.
@@ -185,7 +187,7 @@ impl Rib {
         let mut paths: Vec<PathView<'_>> = Vec::new();
         for (number, path) in table.paths(id) {
             let source = self.store.sources.get(path.source);
-            if source.is_dead(F::AFI, path.epoch) {
+            if self.store.is_dead(F::AFI, path) {
                 continue;
             }
             let place = at.get(&number).copied();
@@ -201,7 +203,8 @@ impl Rib {
                     Some(reason) => Err(reason),
                 },
                 next_hop: self.store.hops.get(hop).next_hop,
-                stale: path.epoch != source.epoch,
+                stale: path.epoch != *source.epoch.get(F::AFI),
+                long_lived: source.is_long_lived(F::AFI, path.epoch),
                 best: path.is_best(),
                 forwarding: place.is_some_and(|at| shares_traffic(ranking.lost[at])),
                 lost,

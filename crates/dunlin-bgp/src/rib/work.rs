@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use dunlin_net::{Afi, V4, V6};
+use dunlin_net::{Afi, PerFamily, V4, V6};
 
 use super::Rib;
 use super::hops::Resolution;
 use super::input::{AcceptAll, ImportPolicy};
 use super::source::{SourceCounts, SourceId, SourceInfo};
-use super::table::{BLOCK, RibFamily};
+use super::table::{BLOCK, Path, RibFamily};
 use crate::batch::NextHop;
 
 /// A source whose paths lie in no more blocks than this is worked on at once.
@@ -110,23 +110,67 @@ impl Rib {
     }
 
     /// The session broke and graceful restart keeps its routes (RFC 4724 4.2): all are stale until announced again.
-    /// Those that were stale before go.
-    pub fn mark_stale(&mut self, source: SourceId) {
+    /// Those that were stale before go, unless they are to be kept.
+    pub fn mark_stale(&mut self, source: SourceId, keep: PerFamily<bool>) {
         let Some(slot) = self.store.sources.find_mut(source) else {
             return;
         };
-        let epoch = slot.epoch;
+        let epochs = slot.epoch;
         slot.begin_epoch();
         for afi in Afi::ALL {
-            *slot.live.get_mut(afi) = epoch;
+            let (epoch, live) = (*epochs.get(afi), *slot.live.get(afi));
+            if !keep.get(afi) {
+                slot.retire(afi, epoch);
+            } else if epoch.wrapping_sub(live) >= EPOCHS {
+                // Epochs come round: what has not been told anew in so many sessions goes.
+                slot.retire(afi, live.wrapping_add(1));
+            }
         }
         self.remove_dead(source);
+    }
+
+    /// What is stale of one family is long-lived stale from now on (RFC 9494 4.2): preferred least, told with LLGR_STALE,
+    /// and gone where NO_LLGR forbids it.
+    pub fn begin_long_lived(&mut self, source: SourceId, afi: Afi) {
+        if let Some(slot) = self.store.sources.find_mut(source) {
+            *slot.lingers.get_mut(afi) = *slot.epoch.get(afi);
+            match afi {
+                Afi::Ipv4 => self.linger::<V4>(source),
+                Afi::Ipv6 => self.linger::<V6>(source),
+            }
+        }
+    }
+
+    fn linger<F: RibFamily>(&mut self, source: SourceId) {
+        let Some(slot) = self.store.sources.find(source) else {
+            return;
+        };
+        let blocks: Vec<u32> = slot.blocks(F::AFI).collect();
+        let table = F::table_mut(&mut self.tables);
+        // What is told of them changes even where the decision does not.
+        for id in blocks.iter().flat_map(|&block| table.block(block)) {
+            let stays = |(_, path): (u32, &Path)| {
+                path.source == source && !self.store.is_dead(F::AFI, path)
+            };
+            if table.paths(id).any(stays) {
+                self.groups.mark(F::AFI, id);
+            }
+        }
+        if blocks.len() <= AT_ONCE_BLOCKS {
+            for block in blocks {
+                self.work_on::<F, AcceptAll>(None, block);
+            }
+        } else {
+            for block in blocks {
+                table.recheck.insert(block);
+            }
+        }
     }
 
     /// Removes what is still stale of one family: End-of-RIB came, or the deadline.
     pub fn sweep_stale(&mut self, source: SourceId, afi: Afi) {
         if let Some(slot) = self.store.sources.find_mut(source) {
-            *slot.live.get_mut(afi) = slot.epoch;
+            slot.retire(afi, *slot.epoch.get(afi));
             self.remove_dead(source);
         }
     }
@@ -138,7 +182,7 @@ impl Rib {
         };
         slot.begin_epoch();
         for afi in Afi::ALL {
-            *slot.live.get_mut(afi) = slot.epoch;
+            slot.retire(afi, *slot.epoch.get(afi));
         }
         self.remove_dead(source);
     }
@@ -168,7 +212,7 @@ impl Rib {
             return;
         }
         let blocks: Vec<u32> = slot.blocks(F::AFI).collect();
-        let waited = slot.epoch.wrapping_sub(oldest);
+        let waited = slot.epoch.get(F::AFI).wrapping_sub(oldest);
         if blocks.len() <= AT_ONCE_BLOCKS || waited > EPOCHS {
             for block in blocks {
                 self.work_on::<F, AcceptAll>(None, block);

@@ -86,6 +86,12 @@ impl PeerConfig {
         if restart_time > GracefulRestart::MAX_RESTART_TIME_SECS {
             return Err(ConfigError::RestartTime(restart_time));
         }
+        let stale_time = self
+            .graceful_restart
+            .map_or(0, |gr| gr.long_lived_stale_secs);
+        if stale_time > GracefulRestart::MAX_STALE_TIME_SECS {
+            return Err(ConfigError::StaleTime(stale_time));
+        }
         if let (Remote::Address(remote), Some(local)) = (self.remote, self.local_address)
             && Afi::of(remote.ip().to_canonical()) != Afi::of(local.to_canonical())
         {
@@ -174,7 +180,7 @@ impl Default for Timers {
     }
 }
 
-/// Our side of graceful restart (RFC 4724, RFC 8538). Only the restart time and the N bit reset a session when changed.
+/// Our side of graceful restart (RFC 4724, RFC 8538). Only the times and the N bit reset a session when changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GracefulRestart {
     /// How long the peer should wait for us to come back: at most [`GracefulRestart::MAX_RESTART_TIME_SECS`].
@@ -185,6 +191,9 @@ pub struct GracefulRestart {
     pub restarting: bool,
     /// The F bit of each family in the next OPENs: our forwarding state survived.
     pub forwarding: PerFamily<bool>,
+    /// How long the peer may keep our routes beyond the restart time, and we the peer's, in seconds: at most
+    /// [`GracefulRestart::MAX_STALE_TIME_SECS`]. 0 offers no long-lived graceful restart (RFC 9494). Resets when changed.
+    pub long_lived_stale_secs: u32,
     /// With the N bit negotiated, whether the peer's silence still ends everything at once (Cease/Hard Reset) rather than
     /// keeping its routes (RFC 8538 3). Changes in place.
     pub hard_reset_on_hold_expiry: bool,
@@ -193,6 +202,8 @@ pub struct GracefulRestart {
 impl GracefulRestart {
     /// The longest restart time that its 12 bits can carry.
     pub const MAX_RESTART_TIME_SECS: u16 = 4095;
+    /// The longest stale time that its 24 bits can carry.
+    pub const MAX_STALE_TIME_SECS: u32 = (1 << 24) - 1;
 }
 
 impl Default for GracefulRestart {
@@ -202,6 +213,7 @@ impl Default for GracefulRestart {
             notification: false,
             restarting: false,
             forwarding: PerFamily::default(),
+            long_lived_stale_secs: 0,
             hard_reset_on_hold_expiry: true,
         }
     }
@@ -301,6 +313,9 @@ pub enum ConfigError {
     /// It does not fit its 12 bits.
     #[error("graceful restart time of {0} s: use at most 4095")]
     RestartTime(u16),
+    /// It does not fit its 24 bits.
+    #[error("long-lived stale time of {0} s: use at most 16777215")]
+    StaleTime(u32),
     /// Nothing to exchange.
     #[error("no address family: name at least one of ipv4 and ipv6")]
     NoFamily,

@@ -248,12 +248,25 @@ impl SessionEvent {
 }
 
 /// What a helper keeps of a restarting peer (RFC 4724 4.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StaleInfo {
     /// How long to wait for the peer's session to come back, seconds: the peer's own restart time.
     pub restart_time_secs: u16,
-    /// The families whose routes are kept; those of the others are dropped now.
+    /// The families whose routes are kept for that time; those of the others are dropped now, unless they are kept longer.
     pub families: dunlin_net::PerFamily<bool>,
+    /// How long each family's routes are kept beyond that, or from now on where the family is not in `families`, in seconds
+    /// (RFC 9494 4.2).
+    pub long_lived_stale_secs: dunlin_net::PerFamily<u32>,
+}
+
+impl StaleInfo {
+    /// The longest time that anything is kept, in seconds.
+    pub fn longest_secs(&self) -> u32 {
+        let long = self.long_lived_stale_secs;
+        long.v4
+            .max(long.v6)
+            .saturating_add(self.restart_time_secs.into())
+    }
 }
 
 /// What a session wants done.

@@ -78,4 +78,19 @@ pub struct PeerRestart {
     pub families: PerFamily<bool>,
     /// The F bit of each: its forwarding state survived. Routes of a family without it are dropped on its return.
     pub forwarding: PerFamily<bool>,
+    /// How long routes of each family may stay beyond the restart time, in seconds: the lesser of what both sides offered,
+    /// 0 where one of them offered nothing (RFC 9494).
+    pub long_lived_stale_secs: PerFamily<u32>,
+    /// The F bit of each in the long-lived capability.
+    pub long_lived_forwarding: PerFamily<bool>,
+}
+
+impl Negotiated {
+    /// Whether the peer may be told routes that are long-lived stale (RFC 9494 4.3): it has offered to treat them so. The
+    /// capability counts for nothing without that of graceful restart (RFC 9494 3.1).
+    pub fn takes_long_lived_stale(&self) -> bool {
+        let offers = |wanted: fn(&Capability) -> bool| self.capabilities.iter().any(wanted);
+        offers(|it| matches!(it, Capability::LongLivedGracefulRestart(_)))
+            && offers(|it| matches!(it, Capability::GracefulRestart(_)))
+    }
 }

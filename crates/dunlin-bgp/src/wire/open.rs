@@ -3,7 +3,9 @@ use std::net::Ipv4Addr;
 use dunlin_net::{Afi, Asn, PerFamily, RouterId};
 
 use super::frame::{self, MessageType};
-use super::{AddPathMode, AfiSafi, Capability, Fault, GracefulRestart, code, open_message};
+use super::{
+    AddPathMode, AfiSafi, Capability, Fault, GracefulRestart, LlgrFamily, code, open_message,
+};
 
 /// The version we speak.
 const VERSION: u8 = 4;
@@ -191,6 +193,18 @@ impl Open {
         });
         let mut of_family = families.flatten().filter(|one| one.family == family);
         Some(of_family.next()?.mode)
+    }
+
+    /// The families of the long-lived graceful restart capability; of the last, should there be several (RFC 9494 3.1).
+    pub fn long_lived_graceful_restart(&self) -> &[LlgrFamily] {
+        let families = self.capabilities.iter().rev().find_map(|capability| {
+            if let Capability::LongLivedGracefulRestart(families) = capability {
+                Some(families.as_slice())
+            } else {
+                None
+            }
+        });
+        families.unwrap_or_default()
     }
 
     /// Whether IPv6 next hops may come with prefixes of `afi` (RFC 8950).

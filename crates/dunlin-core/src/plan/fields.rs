@@ -113,7 +113,11 @@ fn add_path(session: &SessionIntent) -> Option<&'static str> {
 
 pub(super) fn restart(gr: &GracefulRestart) -> String {
     let bit = if gr.notification { ", N" } else { "" };
-    format!("{} s{bit}", gr.restart_secs)
+    let long = match gr.long_lived_secs {
+        0 => String::new(),
+        secs => format!(", long-lived {secs} s"),
+    };
+    format!("{} s{bit}{long}", gr.restart_secs)
 }
 
 /// What is learned and told, and BFD: what no session resets for.

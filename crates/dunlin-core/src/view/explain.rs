@@ -55,6 +55,9 @@ pub(super) fn step(stage: &str, verdict: Verdict, text: impl Into<String>) -> St
     }
 }
 
+/// As communities are shown (RFC 8326).
+const GRACEFUL_SHUTDOWN: &str = "65535:0";
+
 impl Core {
     pub(super) fn explain_prefix(&mut self, seen: &Seen<'_>, net: IpNet) -> Explanation {
         let net = net.trunc();
@@ -141,7 +144,11 @@ impl Core {
             let hop = path
                 .next_hop
                 .map_or_else(String::new, |hop| format!(", next hop {hop}"));
-            let stale = if path.stale { ", kept as stale" } else { "" };
+            let stale = match (path.long_lived_stale, path.stale) {
+                (true, _) => ", kept as long-lived stale",
+                (false, true) => ", kept as stale",
+                (false, false) => "",
+            };
             let as_path = if path.as_path.is_empty() {
                 String::new()
             } else {
@@ -150,7 +157,13 @@ impl Core {
             let id = path
                 .path_id
                 .map_or_else(String::new, |id| format!(" (path {id})"));
-            let what = format!("from {}{id}{hop}{as_path}{stale}", path.from);
+            let leaves = path.local_pref == Some(0)
+                && path.communities.iter().any(|it| it == GRACEFUL_SHUTDOWN);
+            let leaves = match leaves {
+                true => ", to go soon (GRACEFUL_SHUTDOWN 65535:0) and so with local preference 0",
+                false => "",
+            };
+            let what = format!("from {}{id}{hop}{as_path}{stale}{leaves}", path.from);
             let (verdict, end) = match (&path.reason, path.best, path.multipath) {
                 (None, true, _) => (Verdict::Pass, ": best path".to_owned()),
                 (Some(reason), _, true) => (

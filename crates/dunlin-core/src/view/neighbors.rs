@@ -42,7 +42,9 @@ impl Core {
             hold_time_secs: session.timers.hold_time_secs,
             keepalive_secs: session.timers.keepalive_secs,
             routes: self.family_counts(peer),
-            stale: peer.stale_until.is_some(),
+            stale: peer.kept.any(),
+            long_lived_stale: peer.kept.is_long_lived(),
+            stale_ends_secs: peer.kept.ends().map(|at| at.since(seen.now).as_secs()),
             last_error: peer.last_error(),
             max_prefixes: limit(seen.now, peer),
             bfd: self.neighbor_bfd(seen, peer),
@@ -141,6 +143,11 @@ fn negotiated(neighbor: &mut Neighbor, with: &Negotiated) {
         let seconds = restart.restart_time_secs;
         let bit = if restart.notification { ", N" } else { "" };
         capabilities.push(format!("graceful-restart ({seconds} s{bit})"));
+        let long_lived = restart.long_lived_stale_secs;
+        if long_lived != PerFamily::default() {
+            let seconds = long_lived.v4.max(long_lived.v6);
+            capabilities.push(format!("long-lived-graceful-restart ({seconds} s)"));
+        }
     }
     neighbor.capabilities = capabilities;
 }

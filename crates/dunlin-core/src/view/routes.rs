@@ -171,6 +171,7 @@ impl Core {
         shown.best = path.best;
         shown.multipath = path.forwarding;
         shown.stale = path.stale;
+        shown.long_lived_stale = path.long_lived;
         shown.reason = match (&path.used, path.lost) {
             (Err(reason), _) => Some(reason.to_string()),
             (Ok(_), Some(step)) => Some(step_text(step).into()),
@@ -317,6 +318,7 @@ pub(super) fn failure_text(now: Instant, failure: &fib::Failure) -> String {
 fn step_text(step: DecisionStep) -> &'static str {
     match step {
         DecisionStep::LocalOrigin => "another path is originated here",
+        DecisionStep::LongLivedStale => "long-lived stale, another is not",
         DecisionStep::LocalPref => "another has a higher local preference",
         DecisionStep::AsPathLength => "another has a shorter AS path",
         DecisionStep::Origin => "another has a better origin",

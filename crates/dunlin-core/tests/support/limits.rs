@@ -29,6 +29,7 @@ impl Bench {
             stale: Some(StaleInfo {
                 restart_time_secs: 120,
                 families: PerFamily { v4: true, v6: true },
+                ..StaleInfo::default()
             }),
         });
     }

@@ -34,7 +34,7 @@ use dunlin_net::{Afi, Asn, Instant, IpNet, Ipv4Net, PeerId, PerFamily, RouterId}
 const SEED: u64 = 7;
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 201);
-const CONN: ConnId = ConnId(1);
+pub(crate) const CONN: ConnId = ConnId(1);
 
 /// The load-balancer address with a number: of 203.0.113.0/24.
 pub(crate) fn address(number: u32) -> Ipv4Net {
@@ -103,7 +103,7 @@ pub(crate) fn node() -> NodeFact {
 pub(crate) struct Bench {
     core: Core,
     now: Instant,
-    router: Option<PeerId>,
+    pub(crate) router: Option<PeerId>,
     /// Who is wanted as a peer, by name.
     peers: BTreeMap<String, PeerId>,
     /// What each peer was last told to be.
@@ -130,6 +130,8 @@ pub(crate) struct Bench {
     /// It was told that all services are programmed.
     pub(crate) delivering: bool,
     pub(crate) bfd: bfd::BfdSeen,
+    /// How many batches of routes the kernel was given.
+    pub(crate) kernel_operations: usize,
 }
 
 impl Bench {
@@ -174,6 +176,7 @@ impl Bench {
             health_ports: BTreeMap::new(),
             delivering: false,
             bfd: Default::default(),
+            kernel_operations: 0,
         };
         bench.settle();
         bench.apply(Fact::Node(node));
@@ -226,7 +229,7 @@ impl Bench {
         self.settle();
     }
 
-    fn session(&mut self, event: SessionEvent) {
+    pub(crate) fn session(&mut self, event: SessionEvent) {
         self.core.on(self.now, Input::Session(event));
         self.settle();
     }
@@ -382,6 +385,7 @@ impl Bench {
             }
             Action::Kernel(KernelCommand::Dump) => self.dump(),
             Action::Kernel(KernelCommand::Submit(batch)) => {
+                self.kernel_operations += 1;
                 let done = BatchDone {
                     id: batch.id,
                     errors: Vec::new(),
@@ -475,7 +479,7 @@ impl Told {
     }
 }
 
-fn negotiated() -> Negotiated {
+pub(crate) fn negotiated() -> Negotiated {
     let at = |addr, port| SocketAddr::new(IpAddr::V4(addr), port);
     Negotiated {
         remote_asn: Asn(65001),

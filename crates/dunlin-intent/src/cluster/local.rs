@@ -69,7 +69,11 @@ impl Cluster {
             },
             pod_subnets,
             route_installation: settings.route_installation,
-            graceful_restart: graceful_restart(settings.restart_secs, true),
+            graceful_restart: graceful_restart(
+                settings.restart_secs,
+                settings.long_lived_secs,
+                true,
+            ),
             timers: settings.timers,
             draining: self.drain_cause(&own.fact),
         })

@@ -431,7 +431,11 @@ impl Cluster {
             remote_asn: RemoteAsn::Exactly(settings.asn),
             families: Afi::ALL.to_vec(),
             timers: settings.timers,
-            graceful_restart: graceful_restart(settings.restart_secs, true),
+            graceful_restart: graceful_restart(
+                settings.restart_secs,
+                settings.long_lived_secs,
+                true,
+            ),
             auth: match &settings.password {
                 None => Auth::None,
                 Some(at) => self.auth(at),

@@ -81,7 +81,7 @@ pub struct GracefulRestartFact {
     pub enabled: Option<bool>,
     /// `restartSeconds`: at most 4095.
     pub restart_secs: Option<u16>,
-    /// `longLivedStaleSeconds`; not built yet.
+    /// `longLivedStaleSeconds`: at most 16,777,215; 0 is off.
     pub long_lived_stale_secs: Option<u32>,
 }
 

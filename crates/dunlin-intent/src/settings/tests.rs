@@ -85,8 +85,37 @@ fn graceful_restart_is_on_unless_it_is_turned_off() {
         assert_eq!(restart_secs(base, &fact), want, "{base:?} {fact:?}");
     }
     assert!(restart_secs(None, &given(None, Some(4096))).is_err());
-    assert!(graceful_restart(Some(1), true).unwrap().notification);
-    assert!(!graceful_restart(Some(1), false).unwrap().notification);
+    for (between_nodes, long_lived) in [(true, 3600), (false, 0)] {
+        let default = graceful_restart(Some(1), None, between_nodes).unwrap();
+        assert_eq!(
+            (default.notification, default.long_lived_secs),
+            (between_nodes, long_lived)
+        );
+        let given = graceful_restart(Some(1), Some(7), between_nodes).unwrap();
+        assert_eq!(given.long_lived_secs, 7);
+        assert_eq!(graceful_restart(None, Some(7), between_nodes), None);
+    }
+}
+
+#[test]
+fn routes_are_kept_for_long_as_asked_for_where_graceful_restart_is_on() {
+    let given = |enabled, long_lived_stale_secs| GracefulRestartFact {
+        enabled,
+        long_lived_stale_secs,
+        ..GracefulRestartFact::default()
+    };
+    for (base, fact, want) in [
+        (None, given(None, None), Ok(None)),
+        (Some(60), given(None, None), Ok(Some(60))),
+        (Some(60), given(None, Some(0)), Ok(Some(0))),
+        (None, given(None, Some(16_777_215)), Ok(Some(16_777_215))),
+        (Some(60), given(Some(false), None), Ok(Some(60))),
+        (None, given(Some(false), Some(0)), Ok(Some(0))),
+    ] {
+        assert_eq!(long_lived_secs(base, &fact), want, "{base:?} {fact:?}");
+    }
+    assert!(long_lived_secs(None, &given(None, Some(16_777_216))).is_err());
+    assert!(long_lived_secs(None, &given(Some(false), Some(1))).is_err());
 }
 
 #[test]
@@ -141,10 +170,6 @@ fn what_is_not_built_is_unsupported_never_ignored() {
     let (_, problems) = settings(ConfigurationFact {
         topology: Some(TopologyMode::Reflectors),
         reflectors: Some(ReflectorsFact::default()),
-        graceful_restart: GracefulRestartFact {
-            long_lived_stale_secs: Some(1),
-            ..GracefulRestartFact::default()
-        },
         ..ConfigurationFact::default()
     });
     assert!(
@@ -152,7 +177,7 @@ fn what_is_not_built_is_unsupported_never_ignored() {
             .iter()
             .all(|(reason, _)| *reason == Reason::Unsupported)
     );
-    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert_eq!(problems.len(), 2, "{problems:?}");
 }
 
 #[test]

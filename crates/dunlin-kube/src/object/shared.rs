@@ -128,7 +128,10 @@ pub(super) struct GracefulRestartSpec {
     /// How long the peer keeps our routes while we are away, at most 4095. Default 120.
     #[schemars(range(max = 4095))]
     restart_seconds: Option<u16>,
-    /// Not built yet: giving it is a problem of the object.
+    /// How long routes may stay beyond the restart time (RFC 9494), at most 16777215: ours with the peer, and the peer's with
+    /// us. They are then preferred least, and go where the peer has marked them NO_LLGR. 0 turns it off. Default: 3600
+    /// between nodes, 0 toward routers outside.
+    #[schemars(range(max = 16_777_215))]
     long_lived_stale_seconds: Option<u32>,
 }
 

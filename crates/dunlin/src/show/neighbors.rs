@@ -106,8 +106,21 @@ fn notification(seen: Option<&NotificationSeen>) -> String {
 
 /// What is worth knowing in a few words: the reason while it is down, staleness, faults.
 fn note(n: &Neighbor, up: bool) -> Cell {
+    if n.stale && !up {
+        let what = match n.long_lived_stale {
+            true => "gone, routes long-lived stale",
+            false => "restarting, routes kept",
+        };
+        let left = n.stale_ends_secs.map(|secs| format!(" for {}", age(secs)));
+        let why = n.last_error.as_ref().map(|why| format!(": {why}"));
+        let (left, why) = (left.unwrap_or_default(), why.unwrap_or_default());
+        return Cell::new(Tone::Warn, format!("{what}{left}{why}"));
+    }
     if n.stale {
-        return Cell::new(Tone::Warn, "restarting, routes kept");
+        return Cell::new(
+            Tone::Warn,
+            "back, its old routes kept until it has told all",
+        );
     }
     if !up {
         return Cell::new(Tone::Bad, n.last_error.as_deref().unwrap_or(""));

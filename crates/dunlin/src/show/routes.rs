@@ -46,7 +46,8 @@ fn path_row(route: &Route, path: &Path, first: bool, (ids, wide): (bool, bool)) 
     let marks: String = [
         (path.best, '*'),
         (path.multipath && !path.best, '='),
-        (path.stale, 's'),
+        (path.stale && !path.long_lived_stale, 's'),
+        (path.long_lived_stale, 'S'),
     ]
     .iter()
     .filter(|(holds, _)| *holds)

@@ -130,6 +130,9 @@ impl Bed {
                 && wanted.accepted.is_none_or(|n| n == counts.1)
                 && wanted.stale.is_none_or(|stale| stale == is.stale)
                 && wanted
+                    .long_lived
+                    .is_none_or(|long| long == is.long_lived_stale)
+                && wanted
                     .hold_secs
                     .is_none_or(|secs| secs == is.hold_time_secs)
                 && wanted

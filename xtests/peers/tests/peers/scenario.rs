@@ -69,6 +69,8 @@ pub(crate) struct Speaker {
     pub(crate) hold_secs: u16,
     /// Its restart time for graceful restart, in seconds; without it, it only helps others.
     pub(crate) graceful_restart_secs: Option<u16>,
+    /// How long routes may stay beyond that, in seconds (RFC 9494).
+    pub(crate) long_lived_secs: Option<u32>,
     /// It does not speak four-octet AS numbers (RFC 6793).
     #[serde(default)]
     pub(crate) two_octet: bool,
@@ -308,6 +310,8 @@ pub(crate) struct Session {
     pub(crate) accepted: Option<u64>,
     /// Whether its routes are stale.
     pub(crate) stale: Option<bool>,
+    /// Whether they are long-lived stale.
+    pub(crate) long_lived: Option<bool>,
     /// `node`, `external`, `range`.
     pub(crate) kind: Option<String>,
     /// Hold time in use, seconds.

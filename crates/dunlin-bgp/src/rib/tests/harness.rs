@@ -392,7 +392,7 @@ impl Harness {
             ),
             Op::Stale { source } => {
                 let id = self.ids[&source];
-                self.rib.mark_stale(id);
+                self.rib.mark_stale(id, PerFamily::default());
                 self.naive
                     .routes
                     .retain(|key, route| key.1 != id || !route.stale);

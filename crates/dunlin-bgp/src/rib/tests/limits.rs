@@ -29,7 +29,9 @@ fn what_is_one_too_many_is_not_taken_and_neither_is_what_follows() {
     fixture.withdraw(source, &[1]);
     assert_eq!(announces(&mut fixture, source, &[3]), None);
     // Stale ones are not of this session, and come again one by one.
-    fixture.rib.mark_stale(source);
+    fixture
+        .rib
+        .mark_stale(source, dunlin_net::PerFamily::default());
     assert_eq!(announces(&mut fixture, source, &[4, 5]), None);
     assert_eq!(received(&fixture), 4);
     assert_eq!(announces(&mut fixture, source, &[2]), Some(Afi::Ipv4));

@@ -133,7 +133,9 @@ fn a_prefix_takes_so_many_paths_of_one_peer_and_no_more() {
     let ids: Vec<_> = (1..=most).map(Some).collect();
     assert_eq!(fixture.received(source), ids);
     // After a restart identifiers may be others: what is stale takes no room, and goes.
-    fixture.rib.mark_stale(source);
+    fixture
+        .rib
+        .mark_stale(source, dunlin_net::PerFamily::default());
     for id in 100..100 + most {
         fixture.announce_path(source, id, 0, 1);
     }

@@ -1,4 +1,4 @@
-use dunlin_net::{Afi, V4};
+use dunlin_net::{Afi, PerFamily, V4};
 
 use super::fixture::Fixture;
 use super::world::*;
@@ -21,7 +21,7 @@ fn stale(fixture: &Fixture, net: u8) -> Option<bool> {
 fn stale_routes_stay_in_use_until_the_sweep_and_fresh_ones_after_it() {
     let (mut fixture, source) = plain();
     fixture.announce(source, &attrs(0), V4::test_hop(1), &[0, 1, 2]);
-    fixture.rib.mark_stale(source);
+    fixture.rib.mark_stale(source, PerFamily::default());
     assert_eq!([0, 1, 2].map(|net| stale(&fixture, net)), [Some(true); 3]);
     assert_eq!(fixture.best(1), Some(source));
     fixture.announce(source, &attrs(0), V4::test_hop(1), &[1]);
@@ -39,9 +39,9 @@ fn stale_routes_stay_in_use_until_the_sweep_and_fresh_ones_after_it() {
 fn routes_still_stale_at_the_next_break_go() {
     let (mut fixture, source) = plain();
     fixture.announce(source, &attrs(0), V4::test_hop(1), &[0, 1]);
-    fixture.rib.mark_stale(source);
+    fixture.rib.mark_stale(source, PerFamily::default());
     fixture.announce(source, &attrs(0), V4::test_hop(1), &[1]);
-    fixture.rib.mark_stale(source);
+    fixture.rib.mark_stale(source, PerFamily::default());
     assert_eq!([0, 1].map(|net| stale(&fixture, net)), [None, Some(true)]);
 }
 
@@ -86,7 +86,7 @@ fn sessions_that_break_more_often_than_generations_are_numbered_confuse_nothing(
     let nets: Vec<u8> = (0..=200).collect();
     fixture.announce(source, &attrs(0), V4::test_hop(1), &nets);
     for round in 0..1_000u32 {
-        fixture.rib.mark_stale(source);
+        fixture.rib.mark_stale(source, PerFamily::default());
         fixture.announce(source, &attrs(0), V4::test_hop(1), &[(round % 100) as u8]);
     }
     while fixture.rib.poll_work(&fixture.facts, 1_000) {}

@@ -87,6 +87,7 @@ pub(super) fn key(policy: u32, peer_type: PeerType, reflector_client: bool) -> G
         },
         reflector_client,
         families: PerFamily { v4: true, v6: true },
+        long_lived: true,
         own_next_hop: PerFamily {
             v4: Some(V4::test_hop(254)),
             v6: Some(V6::test_hop(254)),

@@ -121,8 +121,11 @@ fn stale(config: &PeerConfig, negotiated: &Negotiated, reason: &DownReason) -> O
         DownReason::ReplacedByRestart | DownReason::Stopped(Stop::GracefulRestart) => true,
         _ => restart.notification && !is_hard(config, reason),
     };
-    (keeps && restart.families != PerFamily::default()).then_some(StaleInfo {
+    let any = restart.families != PerFamily::default()
+        || restart.long_lived_stale_secs != PerFamily::default();
+    (keeps && any).then_some(StaleInfo {
         restart_time_secs: restart.restart_time_secs,
         families: restart.families,
+        long_lived_stale_secs: restart.long_lived_stale_secs,
     })
 }

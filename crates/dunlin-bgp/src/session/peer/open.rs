@@ -8,7 +8,7 @@ use super::conn::Ends;
 use crate::policy::PeerType;
 use crate::session::{AddPath, DownReason, Negotiated, PeerConfig, PeerRestart};
 use crate::wire::{
-    self, AddPathFamily, AddPathMode, AfiSafi, Capability, ExtendedNextHopFamily, Open,
+    self, AddPathFamily, AddPathMode, AfiSafi, Capability, ExtendedNextHopFamily, LlgrFamily, Open,
     RestartFamily,
 };
 
@@ -67,6 +67,14 @@ pub(super) fn our_open(config: &PeerConfig) -> Open {
                 })
                 .collect(),
         }));
+        if restart.long_lived_stale_secs > 0 {
+            let offered = each(families).map(|afi| LlgrFamily {
+                family: AfiSafi::unicast(afi),
+                forwarding: *restart.forwarding.get(afi),
+                stale_time_secs: restart.long_lived_stale_secs,
+            });
+            add.push(Capability::LongLivedGracefulRestart(offered.collect()));
+        }
     }
     open
 }
@@ -183,6 +191,7 @@ fn negotiate_restart(
     theirs: &Open,
 ) -> Option<PeerRestart> {
     let ours = config.graceful_restart?;
+    let long_lived = theirs.long_lived_graceful_restart();
     let theirs = theirs.graceful_restart()?;
     let mut restart = PeerRestart {
         restart_time_secs: theirs.restart_time_secs,
@@ -190,11 +199,20 @@ fn negotiate_restart(
         notification: ours.notification && theirs.notification,
         families: PerFamily::default(),
         forwarding: PerFamily::default(),
+        long_lived_stale_secs: PerFamily::default(),
+        long_lived_forwarding: PerFamily::default(),
     };
     for named in &theirs.families {
         if let Some(afi) = named.family.as_unicast().filter(|afi| *families.get(*afi)) {
             *restart.families.get_mut(afi) = true;
             *restart.forwarding.get_mut(afi) = named.forwarding;
+        }
+    }
+    for named in long_lived {
+        if let Some(afi) = named.family.as_unicast().filter(|afi| *families.get(*afi)) {
+            let secs = named.stale_time_secs.min(ours.long_lived_stale_secs);
+            *restart.long_lived_stale_secs.get_mut(afi) = secs;
+            *restart.long_lived_forwarding.get_mut(afi) = named.forwarding;
         }
     }
     Some(restart)

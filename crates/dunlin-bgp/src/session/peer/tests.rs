@@ -2,6 +2,7 @@ mod bench;
 mod calm;
 mod faults;
 mod framing;
+mod lingering;
 mod net;
 mod pair;
 mod random;

@@ -65,8 +65,8 @@ impl Origin {
                 actions.push_back((peer, Action::Event(event)));
             }
             Action::Event(SessionEvent::Down { stale, .. }) => {
-                let restart_secs = stale.map_or(0, |stale| stale.restart_time_secs);
-                self.linger = Linger(REMEMBERED.max(Duration::from_secs(restart_secs.into())));
+                let kept_secs = stale.map_or(0, |stale| stale.longest_secs());
+                self.linger = Linger(REMEMBERED.max(Duration::from_secs(kept_secs.into())));
             }
             Action::Event(SessionEvent::State { .. }) if !self.told => return,
             _ => {}

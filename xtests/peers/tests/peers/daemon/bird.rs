@@ -92,6 +92,10 @@ fn config(daemon: &Daemon) -> String {
         Some(secs) => format!("graceful restart on; graceful restart time {secs};"),
         None => "graceful restart aware;".to_owned(),
     };
+    let long_lived = match speaker.long_lived_secs {
+        Some(secs) => format!("long lived graceful restart on; long lived stale time {secs};"),
+        None => "long lived graceful restart off;".to_owned(),
+    };
     let password = speaker
         .password
         .as_ref()
@@ -104,7 +108,7 @@ fn config(daemon: &Daemon) -> String {
     };
     let _ = write!(
         text,
-        "protocol bgp peer {{\n  local {} as {};\n  neighbor {} {};\n  direct; hold time {}; {restart}\n  \
+        "protocol bgp peer {{\n  local {} as {};\n  neighbor {} {};\n  direct; hold time {}; {restart} {long_lived}\n  \
          connect delay time 1; connect retry time 2; error wait time 1, 2; error forget time 1;\n  \
          enable as4 {};\n{}{}{}{bfd}{}{channels}}}\n",
         daemon.local(),

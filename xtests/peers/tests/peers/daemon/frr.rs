@@ -73,6 +73,9 @@ fn config(daemon: &Daemon) -> String {
              bgp graceful-restart preserve-fw-state\n"
         );
     }
+    if let Some(secs) = speaker.long_lived_secs {
+        let _ = writeln!(text, " bgp long-lived-graceful-restart stale-time {secs}");
+    }
     let _ = write!(
         text,
         " neighbor {peer} remote-as {}\n neighbor {peer} timers {} {}\n neighbor {peer} timers connect 1\n \
@@ -298,6 +301,7 @@ fn seen(path: &Value) -> Seen {
     }
     let number = |word: String| match word.as_str() {
         "graceful-shutdown" => "65535:0".to_owned(),
+        "llgr-stale" => "65535:6".to_owned(),
         _ => word,
     };
     let communities = words(&path["community"]);

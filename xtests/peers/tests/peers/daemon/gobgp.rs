@@ -86,7 +86,9 @@ fn config(daemon: &Daemon) -> String {
     if let Some(secs) = speaker.graceful_restart_secs {
         let _ = write!(
             text,
-            "[neighbors.graceful-restart.config]\nenabled = true\nrestart-time = {secs}\n"
+            "[neighbors.graceful-restart.config]\nenabled = true\nrestart-time = {secs}\n\
+             long-lived-enabled = {}\n",
+            speaker.long_lived_secs.is_some()
         );
     }
     for afi in Afi::ALL {
@@ -98,6 +100,13 @@ fn config(daemon: &Daemon) -> String {
         text += &paths(speaker);
         if speaker.graceful_restart_secs.is_some() {
             text += "  [neighbors.afi-safis.mp-graceful-restart.config]\n  enabled = true\n";
+        }
+        if let Some(secs) = speaker.long_lived_secs {
+            let _ = write!(
+                text,
+                "  [neighbors.afi-safis.long-lived-graceful-restart.config]\n  enabled = true\n  \
+                 restart-time = {secs}\n"
+            );
         }
     }
     for other in &speaker.others {

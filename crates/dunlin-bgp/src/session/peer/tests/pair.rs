@@ -109,6 +109,7 @@ fn a_restarted_peer_replaces_its_established_session_and_its_routes_stay_as_stal
     let stale = StaleInfo {
         restart_time_secs: 120,
         families: PerFamily { v4: true, v6: true },
+        ..StaleInfo::default()
     };
     assert_eq!(net.downs(1), [(DownReason::ReplacedByRestart, Some(stale))]);
     assert_eq!(net.peers[1].stats().sent.notifications, told);
@@ -211,7 +212,7 @@ fn only_what_the_open_carries_resets_a_session() {
         |c| c.transport.password = Password::new(b"secret"),
         |c| c.graceful_restart.as_mut().unwrap().restarting = true,
     ];
-    let loud: [fn(&mut PeerConfig); 7] = [
+    let loud: [fn(&mut PeerConfig); 8] = [
         |c| c.timers.hold_time_secs = 30,
         |c| c.router_id.0 = [9, 9, 9, 9].into(),
         |c| c.families.v6 = false,
@@ -219,6 +220,7 @@ fn only_what_the_open_carries_resets_a_session() {
         |c| c.capabilities.extended_next_hop = true,
         |c| c.graceful_restart = None,
         |c| c.graceful_restart.as_mut().unwrap().restart_time_secs = 5,
+        |c| c.graceful_restart.as_mut().unwrap().long_lived_stale_secs = 5,
     ];
     for (changes, resets) in [(&quiet[..], 0), (&loud[..], 1)] {
         for (number, change) in changes.iter().enumerate() {
