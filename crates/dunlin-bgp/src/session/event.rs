@@ -240,6 +240,8 @@ impl SessionEvent {
                     + size_of_val(batch.items.as_slice())
                     + size_of_val(batch.nlri.v4.as_slice())
                     + size_of_val(batch.nlri.v6.as_slice())
+                    + size_of_val(batch.path_ids.v4.as_slice())
+                    + size_of_val(batch.path_ids.v6.as_slice())
             }
             _ => 0,
         };
