@@ -213,12 +213,8 @@ impl<F: RibFamily> Editor<'_, F> {
                     self.store.decide_about(self.table, id, number, lead)
                 };
                 self.settle(id, before, best);
-                if self
-                    .store
-                    .sources
-                    .get(source)
-                    .is_long_lived(F::AFI, old.epoch)
-                {
+                let source = self.store.sources.get(source);
+                if source.is_long_lived(F::AFI, old.epoch) {
                     // It was told as long-lived stale, or not at all for that.
                     self.groups.mark(F::AFI, id);
                 }

@@ -54,6 +54,14 @@ pub(crate) fn all() -> FilterFact {
 }
 
 impl Bench {
+    /// A peer announces these prefixes with this next hop.
+    pub(super) fn announced(&mut self, peer: PeerId, nets: &[&str], next_hop: Ipv4Addr) {
+        let nets: Vec<Ipv4Net> = nets.iter().map(|net| net.parse().unwrap()).collect();
+        let batch = update::announce(SEED, nets, next_hop, None);
+        let conn = CONN;
+        self.session(SessionEvent::Routes { peer, conn, batch });
+    }
+
     fn peer(&self, name: &str) -> PeerId {
         let named = |(_, config): &(&PeerId, &Arc<PeerConfig>)| config.name == name;
         let found = self.configs.iter().find(named);

@@ -310,14 +310,6 @@ impl Bench {
         self.announced(peer, nets, ROUTER);
     }
 
-    /// A peer announces these prefixes with this next hop.
-    fn announced(&mut self, peer: PeerId, nets: &[&str], next_hop: Ipv4Addr) {
-        let nets: Vec<Ipv4Net> = nets.iter().map(|net| net.parse().unwrap()).collect();
-        let batch = update::announce(SEED, nets, next_hop, None);
-        let conn = CONN;
-        self.session(SessionEvent::Routes { peer, conn, batch });
-    }
-
     pub(crate) fn ask(&mut self, query: &Query) -> Answer {
         self.core.answer(self.now, query, &Outside::default())
     }
