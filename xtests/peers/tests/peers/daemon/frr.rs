@@ -54,6 +54,10 @@ fn program(daemon: &Daemon, name: &str, conf: &Path) -> Command {
     command.arg("-z").arg(daemon.path("zserv.api"));
     command.arg("-f").arg(conf);
     command.arg("-i").arg(daemon.path(&format!("{name}.pid")));
+    if name == "zebra" {
+        // Else it deletes an IPv6 route before it writes it anew.
+        command.arg("--v6-rr-semantics");
+    }
     command
 }
 
