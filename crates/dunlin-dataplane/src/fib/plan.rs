@@ -206,17 +206,12 @@ fn plan_slot<F: Family>(
         env.retries.fail(now, key, Reason::FamilyMismatch, 0, None);
         return;
     }
-    let (object, target) = if to == HOLE_SET {
-        (HOLE, Target::Blackhole)
-    } else {
-        let placed = env.place(now, slot, to, plan);
-        slot.flags &= !REGROUP;
-        let Some(object) = placed else { return };
-        if object == slot.believed && in_sync {
-            return;
-        }
-        (object, Target::Nexthop(env.nexthops.object(object).id))
+    let Some((object, target)) = plan_target(slot, env, now, to, plan) else {
+        return;
     };
+    if object == slot.believed && in_sync {
+        return;
+    }
     let meta = Meta::Route {
         class,
         at,
@@ -231,6 +226,23 @@ fn plan_slot<F: Family>(
         replace: ours,
     };
     plan.routes.push((op, meta));
+}
+
+/// What the route is to name, once it can be named.
+fn plan_target<F: Family>(
+    slot: &mut Slot<F>,
+    env: &mut Env,
+    now: Instant,
+    to: u32,
+    plan: &mut Plan,
+) -> Option<(u32, Target)> {
+    if to == HOLE_SET {
+        return Some((HOLE, Target::Blackhole));
+    }
+    let placed = env.place(now, slot, to, plan);
+    slot.flags &= !REGROUP;
+    let object = placed?;
+    Some((object, Target::Nexthop(env.nexthops.object(object).id)))
 }
 
 fn plan_delete<F: Family>(slot: &mut Slot<F>, class: Class, at: u32, plan: &mut Plan) {
