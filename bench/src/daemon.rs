@@ -18,8 +18,8 @@ use crate::process::{Processes, Scratch};
 /// The AS of the daemon under test.
 pub(crate) const LOCAL_AS: u32 = 65_000;
 
-/// What the daemon under test has to be: a router that accepts everything from `peers`, all
-/// external, and tells everything to all of them.
+/// What the daemon under test has to be: a router that accepts everything from `peers` and tells everything to all of them. Those
+/// with [`LOCAL_AS`] are internal, which are not told of each other; if there are any, the last of `peers` is the one that is not.
 #[derive(Debug)]
 pub(crate) struct Router {
     pub(crate) peers: Vec<Identity>,
@@ -156,6 +156,13 @@ struct Launch<'a> {
 }
 
 impl Launch<'_> {
+    /// The external peer among internal ones.
+    fn outsider(&self) -> Option<&Identity> {
+        let peers = &self.router.peers;
+        let internal = peers.first().is_some_and(|peer| peer.asn == LOCAL_AS);
+        peers.last().filter(|_| internal)
+    }
+
     fn run(&self, processes: &mut Processes, args: &str, ready: Option<&Path>) -> Result<()> {
         self.run_program(processes, self.program, args, ready)
     }

@@ -13,12 +13,15 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::daemon::LOCAL_AS;
 use crate::interrupt;
 use crate::netns::DAEMON_ADDRESS;
 use crate::table::Table;
 use crate::wire::{self, Fault};
 
 const BGP_PORT: u16 = 179;
+/// Where the routes of internal sessions come from.
+const OUTSIDE_AS: u32 = 65_099;
 /// Offered; no daemon's own default is shorter, so all of them send and expect KEEPALIVEs alike.
 const HOLD_TIME_SECS: u16 = 90;
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(29);
@@ -51,8 +54,11 @@ pub(crate) struct Identity {
 impl Identity {
     /// Routes of its own, by way of itself.
     pub(crate) fn announcer(self) -> wire::Announcer {
+        let internal = self.asn == LOCAL_AS;
         wire::Announcer {
-            asn: self.asn,
+            // A path that begins with our own AS would be a loop.
+            asn: if internal { OUTSIDE_AS } else { self.asn },
+            internal,
             next_hop: self.address,
             second_choice: false,
         }

@@ -36,6 +36,16 @@ pub(crate) fn asked() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
+/// Sleeps, unless the user asks to stop.
+pub(crate) fn pause(time: Duration) -> Result<()> {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        check(end + time, "a pause to end")?;
+        std::thread::sleep(Duration::from_millis(20).min(time));
+    }
+    Ok(())
+}
+
 /// Waits until `done` holds, asking every `every`.
 pub(crate) fn wait_for(
     deadline: Instant,

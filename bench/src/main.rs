@@ -9,6 +9,7 @@
 )]
 
 mod api_server;
+mod bare;
 mod daemon;
 mod fleet;
 mod interrupt;
@@ -29,14 +30,19 @@ use clap::{Parser, ValueEnum};
 
 use daemon::{Daemon, Kind};
 use scenario::Options;
+use scenario::mesh::Shape;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Scenario {
     /// 1,000,000 prefixes in and out, and three smaller cases
     Routes,
-    /// 500, 2,000 and 5,000 sessions
+    /// 5,000 internal sessions, not told of each other
     Mesh,
-    /// 100,000 and 1,000,000 routes into the kernel, beside `ip -batch`
+    /// 500 and 2,000 external sessions, each told all others' prefixes
+    Transit,
+    /// A path dies under traffic, by BFD and by carrier: how long until the other carries it
+    Convergence,
+    /// 100,000 and 1,000,000 routes into the kernel, beside `ip -batch` and a bare netlink writer
     Kernel,
     /// A lab of 100 nodes, from the last agent's start until every node knows every other
     Lab100,
@@ -69,8 +75,8 @@ struct Args {
     /// Only these cases of `routes`, or of `proxy`: middle, kube-proxy, large, connections
     #[arg(long = "case", value_delimiter = ',', value_parser = scenario::case_names())]
     cases: Vec<String>,
-    /// Numbers of sessions for `mesh`
-    #[arg(long, value_delimiter = ',', default_values_t = [500, 2000, 5000])]
+    /// Numbers of sessions for `mesh` [default: 5000] and `transit` [default: 500, 2000]
+    #[arg(long, value_delimiter = ',')]
     sessions: Vec<u32>,
     /// Numbers of routes for `kernel`
     #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
@@ -90,6 +96,13 @@ struct Args {
 }
 
 impl Args {
+    fn sessions_or<'a>(&'a self, sizes: &'a [u32]) -> &'a [u32] {
+        match &*self.sessions {
+            [] => sizes,
+            asked => asked,
+        }
+    }
+
     fn dunlin(&self) -> Result<PathBuf> {
         match &self.dunlin {
             Some(path) => Ok(path.clone()),
@@ -167,10 +180,18 @@ fn run(args: &Args, options: &Options, results: &mut Vec<serde_json::Value>) -> 
         scenario::routes::run(options, &mut show)?;
     }
     if wants(Scenario::Mesh) {
-        scenario::mesh::run(options, &args.sessions, &mut show)?;
+        let sizes = args.sessions_or(&[5000]);
+        scenario::mesh::run(options, Shape::Mesh, sizes, &mut show)?;
+    }
+    if wants(Scenario::Transit) {
+        let sizes = args.sessions_or(&[500, 2000]);
+        scenario::mesh::run(options, Shape::Transit, sizes, &mut show)?;
     }
     if wants(Scenario::Kernel) {
         scenario::kernel::run(options, &args.routes, &mut show)?;
+    }
+    if wants(Scenario::Convergence) {
+        scenario::convergence::run(options, &mut show)?;
     }
     if wants(Scenario::Lab100) {
         scenario::lab::converge(options, &mut show)?;

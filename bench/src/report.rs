@@ -23,6 +23,17 @@ impl Column {
     }
 }
 
+/// What our own median of a column must not exceed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Bar {
+    /// A figure.
+    Below(f64),
+    /// So many times that of the other row with the least.
+    OfFastest(f64),
+    /// So many times that of the row whose name begins so.
+    Of(f64, &'static str),
+}
+
 /// One subject's runs: a value per column and run, or why there is none.
 #[derive(Debug)]
 struct Row {
@@ -39,6 +50,7 @@ pub(crate) struct Report {
     /// Ratios are that row's figure divided by each other row's.
     reference: &'static str,
     rows: Vec<Row>,
+    bars: Vec<(&'static str, Bar)>,
 }
 
 impl Report {
@@ -48,7 +60,14 @@ impl Report {
             columns,
             reference,
             rows: Vec::new(),
+            bars: Vec::new(),
         }
+    }
+
+    /// Says what our own row must reach in the column of this name.
+    pub(crate) fn require(&mut self, column: &'static str, bar: Bar) {
+        debug_assert!(self.columns.iter().any(|c| c.name == column));
+        self.bars.push((column, bar));
     }
 
     /// Adds one run's values, in the order of the columns.
@@ -131,7 +150,38 @@ impl Report {
                 out += &format!("  {}", note.lines().collect::<Vec<_>>().join("\n    "));
             }
         }
+        for (column, bar) in &self.bars {
+            out += &format!("\n  {}", self.verdict(column, *bar));
+        }
         out
+    }
+
+    /// Whether a bar is met, in words.
+    fn verdict(&self, column: &'static str, bar: Bar) -> String {
+        let at = self.columns.iter().position(|c| c.name == column);
+        let of = |row: &Row| row.medians().get(at?).copied().filter(|v| !v.is_nan());
+        let own = self.reference().zip(at).map(|(medians, at)| medians[at]);
+        let others = || self.rows.iter().filter(|row| !self.is_reference(row));
+        let (most, words) = match bar {
+            Bar::Below(most) => (Some(most), format!("{most}")),
+            Bar::OfFastest(times) => {
+                let least = others().filter_map(of).reduce(f64::min);
+                (least.map(|v| v * times), format!("{times} × the least"))
+            }
+            Bar::Of(times, name) => {
+                let row = others().find(|row| row.subject.starts_with(name));
+                let theirs = row.and_then(of);
+                (theirs.map(|v| v * times), format!("{times} × {name}'s"))
+            }
+        };
+        let verdict = match (own, most) {
+            (Some(own), Some(most)) => {
+                let word = if own <= most { "met" } else { "MISSED" };
+                format!("{word}: {} against {}", figure(own), figure(most))
+            }
+            _ => "not measured".to_owned(),
+        };
+        format!("bar: {column} ≤ {words}: {verdict}")
     }
 
     fn is_reference(&self, row: &Row) -> bool {
@@ -154,7 +204,12 @@ impl Report {
             json!({ "subject": row.subject, "median": medians, "runs": row.runs, "note": row.note })
         });
         let rows: Vec<Value> = rows.collect();
-        json!({ "title": self.title, "columns": columns, "rows": rows })
+        let bars = self
+            .bars
+            .iter()
+            .map(|(column, bar)| self.verdict(column, *bar));
+        let bars: Vec<String> = bars.collect();
+        json!({ "title": self.title, "columns": columns, "rows": rows, "bars": bars })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The scenarios and what they share.
 
 pub(crate) mod api;
+pub(crate) mod convergence;
 pub(crate) mod kernel;
 pub(crate) mod lab;
 pub(crate) mod mesh;

@@ -80,6 +80,8 @@ pub(crate) fn put_end_of_rib(out: &mut Vec<u8>) {
 pub(crate) struct Announcer {
     pub(crate) asn: u32,
     pub(crate) next_hop: Ipv4Addr,
+    /// The session is internal: LOCAL_PREF has to be there.
+    pub(crate) internal: bool,
     /// Makes the AS_PATH five long instead of four, so that another announcer is preferred.
     pub(crate) second_choice: bool,
 }
@@ -95,6 +97,7 @@ pub(crate) fn put_update(
     let Announcer {
         asn,
         next_hop,
+        internal,
         second_choice,
     } = announcer;
     let path = [asn, asn, 400_000 + set % 60_000, 500_000 + set / 7, 600_000];
@@ -109,6 +112,9 @@ pub(crate) fn put_update(
     }
     body.extend_from_slice(&[0x40, 3, 4]);
     body.extend_from_slice(&next_hop.octets());
+    if internal {
+        body.extend_from_slice(&[0x40, 5, 4, 0, 0, 0, 100]);
+    }
     let [high, low] = [(set >> 16) as u16, set as u16];
     body.extend_from_slice(&[0xc0, 8, 8]);
     for half in [COMMUNITY_LOW, low, COMMUNITY_HIGH, high] {

@@ -9,11 +9,22 @@ use crate::process::Processes;
 
 pub(super) fn start(launch: &Launch<'_>, processes: &mut Processes) -> Result<()> {
     // Dynamic neighbours: configured ones cost FRR 700 KB each before they say a word.
+    let kind = match launch.outsider() {
+        Some(_) => "internal",
+        None => "external",
+    };
+    let outsider = launch.outsider().map_or_else(String::new, |peer| {
+        let address = peer.address;
+        format!(
+            " neighbor {address} remote-as {}\n neighbor {address} passive\n",
+            peer.asn
+        )
+    });
     let config = format!(
         "frr defaults traditional\nrouter bgp {LOCAL_AS}\n bgp router-id {ADDRESS}\n \
          no bgp ebgp-requires-policy\n no bgp network import-check\n bgp listen limit 20000\n \
-         neighbor external peer-group\n neighbor external remote-as external\n \
-         bgp listen range {DRIVER_RANGE} peer-group external\n"
+         neighbor drivers peer-group\n neighbor drivers remote-as {kind}\n \
+         bgp listen range {DRIVER_RANGE} peer-group drivers\n{outsider}"
     );
     let config = launch.scratch.write("bgpd.conf", &config)?;
     let zebra_config = launch.scratch.write("zebra.conf", "")?;

@@ -10,16 +10,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::{Options, on_bed};
+use crate::bare;
 use crate::daemon::{Kind, Router};
 use crate::fleet::{Fleet, Identity};
 use crate::netns::{Bed, DAEMON_LINK, driver_address};
 use crate::process::Processes;
-use crate::report::{Column, Report};
+use crate::report::{Bar, Column, Report};
 use crate::wire::{self, Announcer};
 
 const PER_SET: u32 = 10;
 /// Prefixes that lose their next hop.
 const MOVING: u32 = 10_000;
+/// The writer of the same routes that does nothing else.
+const BARE: &str = "bare netlink";
 /// Until nothing is held back any more.
 const SETTLE: Duration = Duration::from_secs(2);
 /// The least time between two looks at the kernel's count. A look walks the whole table, so they
@@ -40,6 +43,7 @@ pub(crate) fn run(options: &Options, sizes: &[u32], mut show: impl FnMut(Report)
     for &routes in sizes {
         let title = format!("kernel: {routes} routes into the table");
         let mut report = Report::new(title, COLUMNS, "Dunlin");
+        report.require("wall", Bar::Of(1.15, BARE));
         for _ in 0..options.runs {
             options.take_turns(&mut report, skip, |daemon| {
                 let router = router(1);
@@ -48,6 +52,9 @@ pub(crate) fn run(options: &Options, sizes: &[u32], mut show: impl FnMut(Report)
                 })
             })?;
             report.add("ip -batch", ip_batch(routes)?);
+            let [added, removed] = bare::write(&Bed::new(1)?.daemon, routes)?;
+            let [added, removed] = [added, removed].map(|time| time.as_secs_f64());
+            report.add(BARE, vec![added, f64::NAN, f64::NAN, removed]);
         }
         show(report);
     }
@@ -217,7 +224,7 @@ impl<F: FnMut() -> Result<u32>> Looks<F> {
 }
 
 /// IPv4 routes, all tables, in the network namespace of a process.
-fn routes_in_kernel(pid: u32) -> Result<u32> {
+pub(super) fn routes_in_kernel(pid: u32) -> Result<u32> {
     let path = format!("/proc/{pid}/net/fib_triestat");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let counts = text

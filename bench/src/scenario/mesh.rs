@@ -1,4 +1,5 @@
-//! Mesh: one daemon with many sessions, each with two prefixes of its own, each told all others.
+//! One daemon with many sessions, each with two prefixes of its own. Transit: all external, and each told all others. Mesh: all
+//! internal, as between the nodes of a cluster, so that nobody is told of anybody else but one external monitor.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use crate::daemon::{Kind, LOCAL_AS, Router};
 use crate::fleet::{Fleet, Identity};
 use crate::netns::driver_address;
 use crate::process::Processes;
-use crate::report::{Column, Report};
+use crate::report::{Bar, Column, Report};
 use crate::table::{Expectation, Table};
 use crate::wire;
 
@@ -26,26 +27,69 @@ const COLUMNS: &[Column] = &[
     Column::new("idle CPU", "ms/s"),
 ];
 
+const TRANSIT_BARS: &[(&str, Bar)] = &[
+    ("converged", Bar::OfFastest(0.35)),
+    ("peak", Bar::Of(1.0, "BIRD")),
+];
+
+/// Idle CPU: half a percent of a core.
+const MESH_BARS: &[(&str, Bar)] = &[
+    ("established", Bar::Below(3.0)),
+    ("converged", Bar::Below(1.0)),
+    ("per session", Bar::Below(20.0)),
+    ("idle CPU", Bar::Below(5.0)),
+];
+
+/// What the sessions are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// External, each told what all others announce.
+    Transit,
+    /// Internal, beside one external monitor.
+    Mesh,
+}
+
 /// One report for each number of sessions.
-pub(crate) fn run(options: &Options, sizes: &[u32], mut show: impl FnMut(Report)) -> Result<()> {
+pub(crate) fn run(
+    options: &Options,
+    shape: Shape,
+    sizes: &[u32],
+    mut show: impl FnMut(Report),
+) -> Result<()> {
     for &sessions in sizes {
-        let title = format!("mesh: {sessions} sessions × {PREFIXES} prefixes");
+        let (name, bars): (&str, &[(&'static str, Bar)]) = match shape {
+            Shape::Transit => ("transit", TRANSIT_BARS),
+            Shape::Mesh => ("mesh", MESH_BARS),
+        };
+        let title = format!("{name}: {sessions} sessions × {PREFIXES} prefixes");
         let mut report = Report::new(title, COLUMNS, "Dunlin");
+        for (column, bar) in bars {
+            report.require(*column, *bar);
+        }
         let skip = |kind: Kind| {
-            (sessions > kind.session_limit()).then_some("not asked: it would take minutes")
+            let limit = match shape {
+                Shape::Transit => kind.session_limit(),
+                Shape::Mesh => u32::MAX,
+            };
+            (sessions > limit).then_some("not asked: it would take minutes")
         };
         let identity = |n| Identity {
             address: driver_address(n),
             asn: 100_001 + n,
         };
+        let mut peers: Vec<Identity> = (0..sessions).map(identity).collect();
+        if shape == Shape::Mesh {
+            peers.iter_mut().for_each(|peer| peer.asn = LOCAL_AS);
+            peers.push(identity(sessions));
+        }
         let router = Router {
-            peers: (0..sessions).map(identity).collect(),
+            peers,
             install: false,
         };
         for _ in 0..options.runs {
             options.take_turns(&mut report, skip, |daemon| {
                 on_bed(daemon, &router, |processes| {
-                    drive(&router.peers, processes, options)
+                    drive(shape, &router.peers, processes, options)
                 })
             })?;
         }
@@ -54,12 +98,21 @@ pub(crate) fn run(options: &Options, sizes: &[u32], mut show: impl FnMut(Report)
     Ok(())
 }
 
-fn drive(peers: &[Identity], processes: &Processes, options: &Options) -> Result<Vec<f64>> {
+fn drive(
+    shape: Shape,
+    peers: &[Identity],
+    processes: &Processes,
+    options: &Options,
+) -> Result<Vec<f64>> {
     let expectation = Expectation {
         local_as: LOCAL_AS,
         per_set: PREFIXES,
     };
-    let sessions = u32::try_from(peers.len())?;
+    let all = u32::try_from(peers.len())?;
+    let sessions = match shape {
+        Shape::Transit => all,
+        Shape::Mesh => all - 1,
+    };
     let table = || Some(Table::new(expectation, sessions * PREFIXES));
     let encoded = (0..sessions).zip(peers).map(|(n, peer)| {
         let mut out = Vec::new();
@@ -87,8 +140,11 @@ fn drive(peers: &[Identity], processes: &Processes, options: &Options) -> Result
         fleet.send(session, bytes);
     }
     // A daemon may or may not tell a session its own two prefixes.
-    let others = (sessions - 1) * PREFIXES;
-    let mut known = 0;
+    let (others, mut known) = match shape {
+        Shape::Transit => ((sessions - 1) * PREFIXES, 0),
+        Shape::Mesh => (sessions * PREFIXES, peers.len() - 1),
+    };
+    let first = known;
     let converged = fleet.run_until(
         options.deadline(),
         "every session to be told all prefixes",
@@ -100,7 +156,9 @@ fn drive(peers: &[Identity], processes: &Processes, options: &Options) -> Result
         },
     );
     let converged = converged.with_context(|| {
-        let least = (0..peers.len()).map(|session| fleet.held(session)).min();
+        let least = (first..peers.len())
+            .map(|session| fleet.held(session))
+            .min();
         format!(
             "the session that knows least was told {} of {others}",
             least.unwrap_or(0)
@@ -113,7 +171,7 @@ fn drive(peers: &[Identity], processes: &Processes, options: &Options) -> Result
         (converged - started).as_secs_f64(),
         after.cpu_secs - idle.cpu_secs,
         after.peak_mb,
-        (after.resident_mb - before.resident_mb) * 1024.0 / f64::from(sessions),
+        (after.resident_mb - before.resident_mb) * 1024.0 / f64::from(all),
         (idle.cpu_secs - awake.cpu_secs) * 1000.0 / IDLE.as_secs_f64(),
     ])
 }

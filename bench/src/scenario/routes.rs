@@ -14,7 +14,7 @@ use crate::daemon::{Kind, LOCAL_AS, Router};
 use crate::fleet::{Fleet, Identity};
 use crate::netns::driver_address;
 use crate::process::Processes;
-use crate::report::{Column, Report};
+use crate::report::{Bar, Column, Report};
 use crate::table::{Expectation, Table};
 use crate::wire;
 
@@ -39,6 +39,7 @@ struct Case {
     prefixes: u32,
     /// All senders announce the same prefixes.
     same: bool,
+    bars: &'static [(&'static str, Bar)],
 }
 
 const CASES: &[Case] = &[
@@ -48,6 +49,12 @@ const CASES: &[Case] = &[
         senders: 1,
         prefixes: 1_000_000,
         same: false,
+        bars: &[
+            ("wall", Bar::Of(0.6, "BIRD")),
+            ("CPU", Bar::Of(0.8, "BIRD")),
+            ("peak", Bar::Of(1.0, "BIRD")),
+            ("withdraw", Bar::OfFastest(0.7)),
+        ],
     },
     Case {
         name: "10x100000-same",
@@ -55,6 +62,11 @@ const CASES: &[Case] = &[
         senders: 10,
         prefixes: 100_000,
         same: true,
+        bars: &[
+            ("wall", Bar::OfFastest(0.6)),
+            ("peak", Bar::Of(1.0, "BIRD")),
+            ("withdraw", Bar::OfFastest(0.7)),
+        ],
     },
     Case {
         name: "10x100000-different",
@@ -62,6 +74,11 @@ const CASES: &[Case] = &[
         senders: 10,
         prefixes: 100_000,
         same: false,
+        bars: &[
+            ("wall", Bar::OfFastest(0.5)),
+            ("peak", Bar::Of(1.0, "BIRD")),
+            ("withdraw", Bar::OfFastest(0.7)),
+        ],
     },
     Case {
         name: "1x100000",
@@ -69,6 +86,7 @@ const CASES: &[Case] = &[
         senders: 1,
         prefixes: 100_000,
         same: false,
+        bars: &[],
     },
 ];
 
@@ -114,6 +132,9 @@ impl Case {
 pub(crate) fn run(options: &Options, mut show: impl FnMut(Report)) -> Result<()> {
     for case in CASES.iter().filter(|case| options.wants(case.name)) {
         let mut report = Report::new(format!("routes: {}", case.title), COLUMNS, "Dunlin");
+        for (column, bar) in case.bars {
+            report.require(*column, *bar);
+        }
         let skip = |kind: Kind| {
             let routes = case.senders * case.prefixes;
             (routes > kind.route_limit()).then_some("not asked: it would take minutes")

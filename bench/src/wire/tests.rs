@@ -3,6 +3,7 @@ use super::*;
 const ANNOUNCER: Announcer = Announcer {
     asn: 65_101,
     next_hop: Ipv4Addr::new(10, 99, 128, 1),
+    internal: false,
     second_choice: false,
 };
 
