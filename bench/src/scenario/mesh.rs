@@ -64,7 +64,7 @@ pub(crate) fn run(
         let title = format!("{name}: {sessions} sessions × {PREFIXES} prefixes");
         let mut report = Report::new(title, COLUMNS, "Dunlin");
         for (column, bar) in bars {
-            report.require(*column, *bar);
+            report.require(column, *bar);
         }
         let skip = |kind: Kind| {
             let limit = match shape {
@@ -98,6 +98,22 @@ pub(crate) fn run(
     Ok(())
 }
 
+/// What each of the first sessions says: its prefixes, and that these are all.
+fn announcements(sessions: u32, peers: &[Identity]) -> Vec<Arc<[u8]>> {
+    let announced = (0..sessions).zip(peers).map(|(n, peer)| {
+        let mut out = Vec::new();
+        wire::put_update(
+            &mut out,
+            peer.announcer(),
+            n,
+            n * PREFIXES..(n + 1) * PREFIXES,
+        );
+        wire::put_end_of_rib(&mut out);
+        Arc::from(out)
+    });
+    announced.collect()
+}
+
 fn drive(
     shape: Shape,
     peers: &[Identity],
@@ -114,18 +130,7 @@ fn drive(
         Shape::Mesh => all - 1,
     };
     let table = || Some(Table::new(expectation, sessions * PREFIXES));
-    let encoded = (0..sessions).zip(peers).map(|(n, peer)| {
-        let mut out = Vec::new();
-        wire::put_update(
-            &mut out,
-            peer.announcer(),
-            n,
-            n * PREFIXES..(n + 1) * PREFIXES,
-        );
-        wire::put_end_of_rib(&mut out);
-        Arc::from(out)
-    });
-    let encoded: Vec<Arc<[u8]>> = encoded.collect();
+    let encoded = announcements(sessions, peers);
 
     let mut fleet = Fleet::new(peers.iter().map(|peer| (*peer, table())))?;
     let before = processes.usage()?;

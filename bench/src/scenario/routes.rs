@@ -133,7 +133,7 @@ pub(crate) fn run(options: &Options, mut show: impl FnMut(Report)) -> Result<()>
     for case in CASES.iter().filter(|case| options.wants(case.name)) {
         let mut report = Report::new(format!("routes: {}", case.title), COLUMNS, "Dunlin");
         for (column, bar) in case.bars {
-            report.require(*column, *bar);
+            report.require(column, *bar);
         }
         let skip = |kind: Kind| {
             let routes = case.senders * case.prefixes;
