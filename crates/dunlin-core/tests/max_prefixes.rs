@@ -128,7 +128,7 @@ fn what_is_withdrawn_makes_room() {
 fn a_new_session_counts_from_nothing_though_stale_routes_are_kept() {
     let mut bench = bench(limit(3, MaxPrefixesAction::Reset));
     bench.learns(&ALL[..3]);
-    bench.restarts();
+    bench.router_restarts();
     assert_eq!(held(&mut bench), 3, "kept as stale");
     bench.up_as(router(limit(3, MaxPrefixesAction::Reset)));
     // Two that it had and one that is new: three.

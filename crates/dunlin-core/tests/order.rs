@@ -251,7 +251,7 @@ impl Bench {
                 };
             }
             Event::Announce(_, nets, next_hop) => update::announce(SEED, nets, next_hop, Some(100)),
-            Event::Withdraw(_, nets) => withdraw(nets),
+            Event::Withdraw(_, nets) => update::withdraw(nets),
             _ => RouteBatch {
                 items: Afi::ALL.into_iter().map(BatchItem::EndOfRib).collect(),
                 ..RouteBatch::default()
@@ -291,16 +291,6 @@ fn negotiated(node: u8) -> Negotiated {
         graceful_restart: None,
         capabilities: Vec::new(),
     }
-}
-
-fn withdraw(nets: Vec<Ipv4Net>) -> RouteBatch {
-    let mut batch = RouteBatch::default();
-    batch.items.push(BatchItem::Withdraw {
-        afi: Afi::Ipv4,
-        nlri: 0..u32::try_from(nets.len()).unwrap(),
-    });
-    batch.nlri.v4 = nets;
-    batch
 }
 
 /// Plays the streams, each next from the one that `choices` names; then nodes are complete, and what is still waited for

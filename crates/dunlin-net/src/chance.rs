@@ -20,6 +20,11 @@ impl Chance {
         z ^ (z >> 31)
     }
 
+    /// A number below `bound`; 0 if that is 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { self.draw() % bound }
+    }
+
     /// `duration` less some of it: how much is between these thousandths (at most 1,000).
     pub fn shortened(&mut self, duration: Duration, by: RangeInclusive<u16>) -> Duration {
         let most = (*by.end()).min(1000);

@@ -5,7 +5,6 @@
 //! gives the same run, to the microsecond.
 #![forbid(unsafe_code)]
 
-mod chance;
 mod check;
 mod host;
 mod kernel;
@@ -14,8 +13,8 @@ mod places;
 mod services;
 mod world;
 
-pub use chance::Chance;
 pub use check::Orphan;
+pub use dunlin_net::Chance;
 pub use host::Host;
 pub use kernel::SimKernel;
 pub use services::{Misrouted, cluster_ip, load_balancer_ip};

@@ -8,7 +8,7 @@ use dunlin_bgp::session::{ConnId, Input as SessionInput, TransportError};
 use dunlin_intent::{Fact, Key, NodeFact};
 use dunlin_net::{Instant, IpNet, PeerId};
 
-use crate::chance::Chance;
+use crate::Chance;
 use crate::host::{Host, Want};
 use crate::kernel::SimKernel;
 use crate::net::{End, Net, Segment};

@@ -63,9 +63,7 @@ impl Candidate {
     pub(super) fn way(&self) -> (u32, u32) {
         (self.router_id, self.hop)
     }
-}
 
-impl Candidate {
     /// Notes that the path is long-lived stale, if it is.
     pub(super) fn linger(&mut self, long_lived: bool) {
         self.least |= long_lived;

@@ -31,3 +31,14 @@ pub(crate) fn announce(
     batch.nlri.v4 = nets;
     batch
 }
+
+/// One UPDATE that withdraws these prefixes.
+pub(crate) fn withdraw(nets: Vec<Ipv4Net>) -> RouteBatch {
+    let mut batch = RouteBatch::default();
+    batch.items.push(BatchItem::Withdraw {
+        afi: Afi::Ipv4,
+        nlri: 0..u32::try_from(nets.len()).unwrap(),
+    });
+    batch.nlri.v4 = nets;
+    batch
+}
