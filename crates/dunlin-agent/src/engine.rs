@@ -4,7 +4,8 @@
 //!  main thread ── requests ─┐                         ┌─► speaker (I/O thread)
 //!  I/O thread ── sessions ──┼─► inbox ─► core thread ─┼─► kernel thread
 //!  kernel thread ─ events ──┤                         ├─► BFD thread
-//!  BFD thread ─── changes ──┘                         └─► watched state ─► main thread
+//!  BFD thread ─── changes ──┤                         ├─► BMP thread, if there are stations
+//!  BMP thread ── credit ────┘                         └─► watched state ─► main thread
 //! ```
 //!
 //! The thread sleeps until something arrives or the earliest deadline of the core; nothing ticks. Each sender has a lane
@@ -13,12 +14,14 @@
 mod bfd;
 mod report;
 mod sessions;
+mod stations;
 
 use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result};
 use dunlin_bgp::batch::RouteBatch;
+use dunlin_bgp::bmp::StationEvent;
 use dunlin_bgp::session::{Seeds, SessionEvent, Stop};
 use dunlin_core::{Action, Core, CoreConfig, Input, Restart, Revisions};
 use dunlin_kernel::memory;
@@ -34,6 +37,7 @@ use crate::engine_handle::{
 };
 use bfd::Bfd;
 use sessions::Sessions;
+use stations::Stations;
 
 /// Requests that wait; beyond, the main thread waits.
 const REQUESTS: Lane = Lane { capacity: 256 };
@@ -49,6 +53,7 @@ pub(crate) enum Message {
     Session(SessionEvent),
     Kernel(KernelEvent),
     Bfd(BfdEvent),
+    Station(StationEvent),
 }
 
 /// Starts the kernel thread and the core thread.
@@ -89,6 +94,7 @@ pub(crate) fn spawn(start: &EngineStart) -> Result<EngineHandle> {
         core: Core::new(config, clock.now()),
         sessions: Sessions::new(seeds, clock),
         bfd: Bfd::new(clock),
+        stations: Stations::new(clock),
         clock,
         inbox,
         kernel,
@@ -119,7 +125,7 @@ type TrySend = std::sync::mpsc::TrySendError<EngineRequest>;
 fn request_of(message: Message) -> EngineRequest {
     match message {
         Message::Request(request) => request,
-        Message::Session(..) | Message::Kernel(_) | Message::Bfd(_) => {
+        Message::Session(..) | Message::Kernel(_) | Message::Bfd(_) | Message::Station(_) => {
             unreachable!("the inbox gives back what was put in")
         }
     }
@@ -137,6 +143,7 @@ struct Engine {
     core: Core,
     sessions: Sessions,
     bfd: Bfd,
+    stations: Stations,
     clock: Clock,
     inbox: Inbox<Message>,
     kernel: KernelHandle,
@@ -178,6 +185,7 @@ impl Engine {
     fn shutdown(&mut self) {
         self.sessions.shutdown(&Stop::GracefulRestart);
         self.bfd.shutdown();
+        self.stations.shutdown();
     }
 
     fn turn_until_end(&mut self) -> End {
@@ -201,7 +209,8 @@ impl Engine {
                 self.core.on_time(now);
             }
             more = self.settle();
-            if let Some(why) = self.sessions.failure().or_else(|| self.bfd.failure()) {
+            let failure = self.sessions.failure().or_else(|| self.bfd.failure());
+            if let Some(why) = failure.or_else(|| self.stations.failure()) {
                 return End::Failed(why);
             }
         }
@@ -225,6 +234,10 @@ impl Engine {
             Message::Bfd(event) => {
                 bfd::log(&self.core, &event);
                 self.core.on(self.clock.now(), bfd::input(event));
+            }
+            Message::Station(event) => {
+                stations::log(&self.core, &event);
+                self.core.on(self.clock.now(), Input::Station(event));
             }
             Message::Request(request) => return self.serve(request),
         }
@@ -275,6 +288,7 @@ impl Engine {
                         self.core.on(self.clock.now(), input);
                     }
                 }
+                Action::Station(command) => self.stations.command(command, &self.inbox),
                 Action::Kernel(command) => {
                     if let Err(error) = self.kernel.command(command) {
                         tracing::error!(%error, "the kernel thread takes no more commands");

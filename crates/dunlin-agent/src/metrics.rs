@@ -22,6 +22,7 @@ use crate::process::{self, Usage};
 
 mod allocation;
 mod bfd;
+mod bmp;
 mod encode;
 mod proxy;
 mod services;

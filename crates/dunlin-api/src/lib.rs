@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bfd;
+mod bmp;
 #[cfg(feature = "client")]
 mod client;
 mod explain;
@@ -18,6 +19,7 @@ mod status;
 mod tables;
 
 pub use bfd::{BfdFigures, NeighborBfd};
+pub use bmp::BmpStation;
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError, DEFAULT_SOCKET};
 pub use explain::{Explanation, Step, Verdict};

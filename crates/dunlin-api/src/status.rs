@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use dunlin_net::{Asn, IpNet, RouterId};
 
-use crate::{ProxyStatus, ServiceCounts};
+use crate::{BmpStation, ProxyStatus, ServiceCounts};
 
 /// One screen about a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct Status {
     /// How far the node is drained, if it is to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
+    /// Monitoring stations.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bmp: Vec<BmpStation>,
     /// Whether the source of objects has delivered everything once.
     pub source_synced: bool,
     /// Seconds since the source last delivered anything.

@@ -3,6 +3,7 @@
 //! * [`wire`]: bytes → frame → parsed → judged (RFC 7606), and values → bytes.
 //! * [`attrs`]: path attributes in one canonical encoding, the key by which they are interned.
 //! * [`batch`]: what sessions hand to the RIB.
+//! * [`bmp`]: messages to monitoring stations (RFC 7854, RFC 9069).
 //! * [`session`]: one peer: both its connections, collision, timers as deadlines, graceful restart.
 //! * [`policy`]: filters, attribute edits, reasons of rejection.
 //! * [`rib`]: Adj-RIB-In, decision process, Loc-RIB, Adj-RIB-Out, update packing.
@@ -12,6 +13,7 @@
 
 pub mod attrs;
 pub mod batch;
+pub mod bmp;
 pub mod policy;
 pub mod rib;
 pub mod session;

@@ -6,6 +6,7 @@
 //! * [`Rib::poll_next_hop`]: which next hops the core has to resolve;
 //! * [`Rib::poll_fib`]: prefixes whose forwarding may have changed, and how they are to be forwarded now;
 //! * [`Rib::poll_output`]: encoded UPDATEs and the peers each goes to;
+//! * [`Rib::poll_watch`]: what changed in the tables, for those who [watch](Rib::watch) them;
 //! * [`Rib::poll_work`]: work too large for one call (a peer with a million routes went), done in slices.
 //!
 //! Everything behind is level-triggered: sets of dirty prefixes and "what should it be now".
@@ -34,6 +35,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod view;
+mod watch;
 mod work;
 
 use dunlin_net::{Asn, PerFamily, RouterId};
@@ -56,6 +58,7 @@ pub use output::Output;
 pub use source::{SourceCounts, SourceId, SourceInfo};
 pub use table::RibFamily;
 pub use view::{PathView, PrefixView, RibCounts};
+pub use watch::{Seen, SeenRoute, Watch, WatchId, Watched};
 
 /// What a RIB is made with.
 #[derive(Clone, Debug)]
@@ -97,6 +100,8 @@ pub struct Rib {
     store: Store,
     tables: Tables,
     groups: Groups,
+    /// The name of the next watch.
+    next_watch: u32,
 }
 
 /// What paths refer to.
@@ -128,6 +133,7 @@ impl Rib {
                 config,
             },
             groups: Groups::default(),
+            next_watch: 0,
         }
     }
 

@@ -20,7 +20,7 @@ pub use config::{
 pub use event::{
     Action, Command, ConnId, FsmState, Input, SessionEvent, StaleInfo, Stop, TransportError,
 };
-pub use negotiated::{Negotiated, PeerRestart};
+pub use negotiated::{Negotiated, Opens, PeerRestart};
 pub use peer::Peer;
 pub use reason::DownReason;
 pub use refusal::{Refusal, RefusedWhy};

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use dunlin_bfd::{SessionId, StateChange};
+use dunlin_bgp::bmp::{StationCommand, StationEvent};
 use dunlin_bgp::session::{Command, SessionEvent};
 use dunlin_dataplane::fib::{self, Fib};
 use dunlin_dataplane::links::Links;
@@ -12,6 +13,7 @@ use dunlin_net::{Instant, IpNet, PeerId, PerFamily};
 
 use crate::announcing::Announcing;
 use crate::bfd::{Bfd, BfdCommand};
+use crate::bmp::Bmp;
 use crate::delivery::{Delivery, HealthPort};
 use crate::drain::Drain;
 use crate::failover::Failover;
@@ -52,6 +54,8 @@ pub enum Input {
     Bfd(StateChange),
     /// A BFD session cannot be as last asked for, and why.
     BfdRefused(SessionId, String),
+    /// From the connections to monitoring stations.
+    Station(StationEvent),
     /// Forwarding is enabled as last asked by [`Action::EnableForwarding`], or why it is not.
     Forwarding(Result<(), String>),
 }
@@ -63,6 +67,8 @@ pub enum Action {
     Session(Command),
     /// For the BFD sessions.
     Bfd(BfdCommand),
+    /// For the connections to monitoring stations.
+    Station(StationCommand),
     /// For the kernel.
     Kernel(KernelCommand),
     /// Listen for peers on this port of every address.
@@ -133,6 +139,7 @@ pub struct Core {
     pub(crate) delivery: Delivery,
     pub(crate) bfd: Bfd,
     pub(crate) failover: Failover,
+    pub(crate) bmp: Bmp,
     /// When the source last said anything.
     pub(crate) source_heard: Option<Instant>,
     /// When the kernel was last seen to hold all that is wanted.
@@ -189,6 +196,7 @@ impl Core {
             delivery: Delivery::new(&config),
             bfd: Bfd::default(),
             failover: Failover::default(),
+            bmp: Bmp::default(),
             source_heard: None,
             fib_settled: None,
             config,
@@ -210,6 +218,7 @@ impl Core {
             Input::Kernel(event) => self.on_kernel(now, event),
             Input::Bfd(change) => self.on_bfd(now, change),
             Input::BfdRefused(session, why) => self.on_bfd_refused(now, session, why),
+            Input::Station(event) => self.on_station(now, event),
             Input::Forwarding(result) => self.forwarding.on_result(now, result),
         }
     }
@@ -249,6 +258,7 @@ impl Core {
         self.settle_bfd(now);
         let more = self.settle_routing(WORK_BUDGET);
         self.settle_announcing(more);
+        self.settle_stations(now);
         // Only when nothing is left to be decided is it certain what nobody wants.
         if self.release_due && !more {
             self.release_due = false;
@@ -296,6 +306,7 @@ impl Core {
             self.drain.next_deadline(),
             self.delivery.next_deadline(),
             self.bfd.next_deadline(),
+            self.bmp.next_deadline(),
             self.timers.first().map(|(at, _)| *at),
         ]
         .into_iter()

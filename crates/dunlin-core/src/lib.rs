@@ -7,6 +7,7 @@
 
 mod announcing;
 mod bfd;
+mod bmp;
 mod core;
 mod delivery;
 mod drain;

@@ -80,6 +80,7 @@ impl Core {
         }
         self.forward(&local);
         self.delivery.on_local(&local);
+        self.configure_stations(now, &local.bmp);
         if self.listening != Some(local.listen_port) {
             self.listening = Some(local.listen_port);
             self.actions.push_back(Action::Listen(local.listen_port));
@@ -114,6 +115,7 @@ impl Core {
         if !had {
             return;
         }
+        self.restart_stations(now);
         // As after a start: what the kernel holds stays until it is wanted again or known not to be.
         self.fib.start_anew();
         self.adopted = true;

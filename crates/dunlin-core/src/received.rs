@@ -97,6 +97,7 @@ impl Core {
         };
         let Some(up) = &mut peer.up else { return };
         *up.end_of_rib.get_mut(afi) = true;
+        self.bmp.on_end_of_rib(id, afi);
         let complete = up.is_complete();
         let key = peer.key().clone();
         if complete {

@@ -1,5 +1,6 @@
 //! What changed of what reports tell, as counters: a change costs a comparison, and nobody polls.
 
+use dunlin_bgp::bmp::StationEvent;
 use dunlin_bgp::session::SessionEvent;
 use dunlin_dataplane::KernelEvent;
 use dunlin_intent::{Change, Fact, Key, SourceEvent};
@@ -41,7 +42,10 @@ impl Revisions {
                 | KernelEvent::DumpEnd { .. } => self.changes += 1,
                 _ => {}
             },
-            Input::Forwarding(_) | Input::Bfd(_) | Input::BfdRefused(..) => self.changes += 1,
+            Input::Station(StationEvent::Written { .. }) => {}
+            Input::Station(_) | Input::Forwarding(_) | Input::Bfd(_) | Input::BfdRefused(..) => {
+                self.changes += 1
+            }
         }
     }
 

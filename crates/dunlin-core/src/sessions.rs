@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dunlin_bgp::bmp::PeerDown;
 use dunlin_bgp::session::{
     Command, ConnId, DownReason, FsmState, Negotiated, SessionEvent, StaleInfo, Stop,
 };
@@ -194,6 +195,10 @@ impl Core {
         let Some(peer) = self.peers.remove(id) else {
             return;
         };
+        // Its session ends with this; it is not waited for.
+        let reason = DownReason::Stopped(Stop::PeerRemoved);
+        let why = PeerDown::new(&reason, reason.notification().as_ref());
+        self.bmp.on_down(id, &why);
         if let Some(routing) = &mut self.routing {
             routing.rib.leave(id);
             if let Some(source) = peer.source {
@@ -240,8 +245,15 @@ impl Core {
                 peer,
                 conn,
                 reason,
+                sent,
                 stale,
-            } => self.on_down(now, peer, conn, reason, stale),
+            } => {
+                let why = PeerDown::new(&reason, sent.as_ref());
+                if self.peers.established(peer, conn).is_some() {
+                    self.bmp.on_down(peer, &why);
+                }
+                self.on_down(now, peer, conn, reason, stale);
+            }
             SessionEvent::State {
                 peer,
                 state,
@@ -302,6 +314,7 @@ impl Core {
         }
         self.begin_counting(id);
         self.on_kept_back(now, id, restart);
+        self.bmp.on_up(id);
     }
 
     /// What we name as next hop has changed: sessions that live on are told everything anew with it, once they have been

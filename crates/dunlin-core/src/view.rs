@@ -1,6 +1,7 @@
 //! Answers to queries: what the machines hold, in the words of the admin API.
 
 mod bfd;
+mod bmp;
 mod explain;
 mod frontends;
 mod frontends_explained;

@@ -104,6 +104,7 @@ impl World {
             peer,
             conn: CONN,
             reason: DownReason::Transport(TransportError::Eof),
+            sent: None,
             stale,
         });
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use dunlin_api::{Answer, Query, Route, RouteFilter, RouteState};
 use dunlin_bgp::batch::{BatchItem, RouteBatch};
 use dunlin_bgp::policy::PeerType;
-use dunlin_bgp::session::{Command, ConnId, Negotiated, SessionEvent};
+use dunlin_bgp::session::{Command, ConnId, Negotiated, Opens, SessionEvent};
 use dunlin_core::{Action, Core, CoreConfig, Input, Outside, Restart};
 use dunlin_dataplane::fib::BatchDone;
 use dunlin_dataplane::links::{Address, Link, LinkEvent};
@@ -193,6 +193,7 @@ impl Bench {
             Action::EnableForwarding(_) => self.core.on(NOW, Input::Forwarding(Ok(()))),
             Action::Session(_)
             | Action::Bfd(_)
+            | Action::Station(_)
             | Action::Listen(_)
             | Action::PodNetwork(_)
             | Action::HealthPorts(_)
@@ -290,6 +291,7 @@ fn negotiated(node: u8) -> Negotiated {
         keepalive_time_secs: 30,
         graceful_restart: None,
         capabilities: Vec::new(),
+        opens: Opens::default(),
     }
 }
 

@@ -13,10 +13,10 @@ use std::net::IpAddr;
 use dunlin_net::IpNet;
 
 pub use objects::{
-    AddPathFact, AdvertisementFact, Attributes, BfdProfileFact, ConfigurationFact, FilterFact,
-    FilterRuleFact, GracefulRestartFact, MaxPrefixesAction, MaxPrefixesFact, PeerAsn, PeerFact,
-    PodEgressFact, Prepend, ReflectorsFact, ServiceAddressKind, ServicesFact, TimersFact,
-    TopologyMode,
+    AddPathFact, AdvertisementFact, Attributes, BfdProfileFact, BmpStationFact, ConfigurationFact,
+    FilterFact, FilterRuleFact, GracefulRestartFact, MaxPrefixesAction, MaxPrefixesFact,
+    MonitoredTable, PeerAsn, PeerFact, PodEgressFact, Prepend, ReflectorsFact, ServiceAddressKind,
+    ServicesFact, TimersFact, TopologyMode,
 };
 pub use secret::{Secret, SecretFact, SecretRef};
 pub use service::{

@@ -60,11 +60,31 @@ pub struct LocalIntent {
     pub graceful_restart: Option<GracefulRestart>,
     /// Timers unless a peer says otherwise.
     pub timers: Timers,
+    /// Monitoring stations.
+    pub bmp: Vec<BmpStation>,
     /// Masquerade of pods' traffic that leaves the cluster.
     pub pod_egress: PodEgress,
     /// Why this node is to be drained, if it is: [`ExportPolicy::originated`] says so to every peer already, and whoever
     /// reads this calls [`crate::Cluster::set_withdrawn`] once peers have moved.
     pub draining: Option<DrainCause>,
+}
+
+/// The most monitoring stations of a node.
+pub const BMP_STATIONS: usize = 4;
+
+/// A station that is told what the node learns (BMP, RFC 7854).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BmpStation {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its TCP port.
+    pub port: u16,
+    /// Whether it is told what peers told, before import policy.
+    pub adj_rib_in: bool,
+    /// Whether it is told of the paths chosen (RFC 9069).
+    pub loc_rib: bool,
+    /// How often it is told how many routes there are, in seconds; 0 for never.
+    pub statistics_secs: u16,
 }
 
 /// Why a node is drained.

@@ -28,20 +28,21 @@ pub use cluster::{
     ServiceCounts, ServiceView, SubnetStanding, WithheldReason,
 };
 pub use fact::{
-    AddPathFact, AddressRange, AdvertisementFact, Attributes, BfdProfileFact, Choice,
-    ConfigurationFact, EndpointFact, EndpointPortFact, EndpointSliceFact, Fact, FilterFact,
+    AddPathFact, AddressRange, AdvertisementFact, Attributes, BfdProfileFact, BmpStationFact,
+    Choice, ConfigurationFact, EndpointFact, EndpointPortFact, EndpointSliceFact, Fact, FilterFact,
     FilterRuleFact, GracefulRestartFact, IngressFact, IpFamilyPolicy, Key, Kind, Malformed,
-    MaxPrefixesAction, MaxPrefixesFact, NamespaceFact, NamespacedName, NodeFact, PeerAsn, PeerFact,
-    PodEgressFact, PoolFact, Prepend, Protocol, ReflectorsFact, Secret, SecretFact, SecretRef,
-    ServiceAddressKind, ServiceCidrFact, ServiceFact, ServicePortFact, ServiceType, ServicesFact,
-    SourceEvent, TimersFact, Timestamp, TopologyMode, TrafficDistribution, TrafficPolicy,
+    MaxPrefixesAction, MaxPrefixesFact, MonitoredTable, NamespaceFact, NamespacedName, NodeFact,
+    PeerAsn, PeerFact, PodEgressFact, PoolFact, Prepend, Protocol, ReflectorsFact, Secret,
+    SecretFact, SecretRef, ServiceAddressKind, ServiceCidrFact, ServiceFact, ServicePortFact,
+    ServiceType, ServicesFact, SourceEvent, TimersFact, Timestamp, TopologyMode,
+    TrafficDistribution, TrafficPolicy,
 };
 pub use filters::MAX_FILTER_RULES;
 pub use intent::{
-    AddPath, Auth, BfdIntent, Change, DrainCause, ExportFilter, ExportPolicy, GracefulRestart,
-    ImportPolicy, LocalIntent, MaxPrefixes, NextHopMode, OriginKind, Origination, PeerIntent,
-    PeerKey, PodEgress, PolicyIntent, Remote, RemoteAsn, RouteInstallation, ServiceClass,
-    SessionIntent, Timers,
+    AddPath, Auth, BMP_STATIONS, BfdIntent, BmpStation, Change, DrainCause, ExportFilter,
+    ExportPolicy, GracefulRestart, ImportPolicy, LocalIntent, MaxPrefixes, NextHopMode, OriginKind,
+    Origination, PeerIntent, PeerKey, PodEgress, PolicyIntent, Remote, RemoteAsn,
+    RouteInstallation, ServiceClass, SessionIntent, Timers,
 };
 pub use origin::{OriginValidation, Owner, Protected, RouteSource};
 pub use problem::{ObjectKind, ObjectRef, Problem, Reason};

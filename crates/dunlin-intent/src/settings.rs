@@ -1,9 +1,11 @@
 //! The `BGPConfiguration` with its defaults filled in.
 
+mod bmp;
+
 use dunlin_net::{Asn, IpNet};
 
 use crate::fact::{ConfigurationFact, GracefulRestartFact, SecretRef, TimersFact, TopologyMode};
-use crate::intent::{GracefulRestart, RouteInstallation, Timers};
+use crate::intent::{BmpStation, GracefulRestart, RouteInstallation, Timers};
 use crate::problem::{ObjectKind, ObjectRef, Problem, Reason};
 
 /// The name of the one configuration that has an effect.
@@ -49,6 +51,7 @@ pub(crate) struct Settings {
     pub(crate) exclude: Vec<IpNet>,
     pub(crate) route_installation: RouteInstallation,
     pub(crate) drain_on_cordon: bool,
+    pub(crate) bmp: Vec<BmpStation>,
 }
 
 impl Default for Settings {
@@ -67,6 +70,7 @@ impl Default for Settings {
             exclude: Vec::new(),
             route_installation: RouteInstallation::Kernel,
             drain_on_cordon: false,
+            bmp: Vec::new(),
         }
     }
 }
@@ -116,6 +120,7 @@ impl Settings {
         settings.exclude.dedup();
         settings.route_installation = fact.route_installation.unwrap_or_default();
         settings.drain_on_cordon = fact.drain_on_cordon.unwrap_or(false);
+        settings.bmp = bmp::stations(&fact.bmp, &mut faults);
         unsupported(fact, &mut faults);
         (settings, faults.problems)
     }

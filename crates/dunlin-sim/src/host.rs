@@ -189,7 +189,10 @@ impl Host {
                     }
                     Action::Listen(_) => {}
                     Action::PodNetwork(network) => self.pod_network = Some(network),
-                    Action::Bfd(_) | Action::HealthPorts(_) | Action::Delivering => {}
+                    Action::Bfd(_)
+                    | Action::Station(_)
+                    | Action::HealthPorts(_)
+                    | Action::Delivering => {}
                     Action::EnableForwarding(_) => {
                         agent.core.on(now, Input::Forwarding(Ok(())));
                     }

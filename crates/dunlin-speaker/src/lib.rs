@@ -1,4 +1,5 @@
-//! Sockets around the BGP session machines: dial, accept, MD5, TTL, timers. Those around BFD sessions are in [`bfd`].
+//! Sockets around the BGP session machines: dial, accept, MD5, TTL, timers. Those around BFD sessions are in [`bfd`];
+//! connections to BMP stations have a thread and a [`StationsHandle`] of their own.
 //!
 //! One or more I/O threads, each with an epoll, one receive buffer, and a [`dunlin_bgp::session::Sessions`] that decides
 //! everything. The core gives [`dunlin_bgp::session::Command`]s through a [`SpeakerHandle`] and gets
@@ -33,6 +34,7 @@ mod inbox;
 mod md5;
 mod sink;
 mod socket;
+mod stations;
 mod worker;
 mod write_queue;
 
@@ -42,4 +44,5 @@ pub use handle::{Speaker, SpeakerHandle, SpeakerReport};
 pub use inbox::{Inbox, InboxSender, InboxSink, Lane, SendError, inbox};
 pub use md5::Md5Mismatches;
 pub use sink::{EventSink, Waker};
+pub use stations::StationsHandle;
 pub use worker::WorkerCounters;

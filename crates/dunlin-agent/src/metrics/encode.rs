@@ -100,6 +100,7 @@ impl<'a> Out<'a> {
         self.sessions(metrics)?;
         self.neighbors(&metrics.external)?;
         self.bfd(metrics)?;
+        self.bmp(&metrics.status)?;
         self.routes(metrics)?;
         self.services(metrics)?;
         self.proxy(metrics)?;

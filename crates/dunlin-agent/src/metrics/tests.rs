@@ -3,8 +3,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dunlin_api::{
-    BfdFigures, FamilyCounts, Frontend, FrontendOwner, FrontendState, Histogram, Metrics, Neighbor,
-    NeighborBfd, Problem, ProxyStatus, ServiceCounts, SessionCounts, Status,
+    BfdFigures, BmpStation, FamilyCounts, Frontend, FrontendOwner, FrontendState, Histogram,
+    Metrics, Neighbor, NeighborBfd, Problem, ProxyStatus, ServiceCounts, SessionCounts, Status,
 };
 use dunlin_intent::pools::PoolView;
 use dunlin_kube::allocate::AllocateReport;
@@ -29,6 +29,16 @@ fn full() -> Metrics {
         },
         ..Status::default()
     };
+    status.bmp = vec![BmpStation {
+        address: "192.0.2.9:11019".parse().unwrap(),
+        connected: true,
+        since_secs: 5,
+        connects: 2,
+        overruns: 1,
+        sent_bytes: 700,
+        queued_bytes: 30,
+        last_error: None,
+    }];
     status.dataplane.synced_age_secs = Some(2);
     status.dataplane.masquerade = Some(true);
     status.services = ServiceCounts {
@@ -181,6 +191,11 @@ fn outcomes_are_told_as_openmetrics() {
         "dunlin_bfd_node_failures_total 4",
         r#"dunlin_bfd_neighbor_up{neighbor="tor \"1\"\\",address="192.0.2.1"} 1"#,
         r#"dunlin_bfd_neighbor_failures_total{neighbor="tor \"1\"\\",address="192.0.2.1"} 2"#,
+        r#"dunlin_bmp_station_up{station="192.0.2.9:11019"} 1"#,
+        r#"dunlin_bmp_connects_total{station="192.0.2.9:11019"} 2"#,
+        r#"dunlin_bmp_overruns_total{station="192.0.2.9:11019"} 1"#,
+        r#"dunlin_bmp_sent_bytes_total{station="192.0.2.9:11019"} 700"#,
+        r#"dunlin_bmp_queued_bytes{station="192.0.2.9:11019"} 30"#,
         "dunlin_bfd_packets_received_total 8",
         "dunlin_bfd_packets_dropped_total{reason=\"ttl\"} 6",
         "dunlin_bfd_most_late_seconds 0.0025",

@@ -36,6 +36,26 @@ impl IdSet {
         true
     }
 
+    /// Adds all ids below `end`.
+    pub(super) fn fill(&mut self, end: u32) {
+        let end = end as usize;
+        let (whole, rest) = (end / 64, end % 64);
+        *self = IdSet {
+            words: vec![!0; whole],
+            summary: Vec::new(),
+            len: end,
+            first: 0,
+        };
+        if rest > 0 {
+            self.words.push((1 << rest) - 1);
+        }
+        let words = self.words.len();
+        self.summary = vec![!0; words / 64];
+        if words % 64 > 0 {
+            self.summary.push((1 << (words % 64)) - 1);
+        }
+    }
+
     /// Removes an id; whether it was there.
     #[inline]
     pub(super) fn remove(&mut self, id: u32) -> bool {

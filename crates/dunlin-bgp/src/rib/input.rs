@@ -6,6 +6,7 @@ use super::attrset::{AttrId, DecisionKey};
 use super::group::Groups;
 use super::source::{SourceId, SourceInfo};
 use super::table::{NONE, NetId, Path, RibFamily, Table};
+use super::work::AcceptAll;
 use super::{Rib, Store};
 use crate::attrs::{self, Attrs};
 use crate::batch::{BatchItem, NextHop, RouteBatch};
@@ -159,6 +160,7 @@ impl<F: RibFamily> Editor<'_, F> {
         }
         if before != after {
             self.groups.mark(F::AFI, id);
+            self.table.watch_best(id);
         } else {
             self.groups.mark_several(F::AFI, id);
         }
@@ -207,6 +209,7 @@ impl<F: RibFamily> Editor<'_, F> {
                 let was = old.used().is_some();
                 self.store.count_accepted(F::AFI, source, was, used.is_ok());
                 self.table.replace_path(number, path);
+                self.table.watch_path(id, number);
                 let best = if lead == Some(number) {
                     self.store.decide(self.table, id)
                 } else {
@@ -226,6 +229,7 @@ impl<F: RibFamily> Editor<'_, F> {
                 self.store
                     .count_accepted(F::AFI, source, false, used.is_ok());
                 let number = self.table.add_path(id, path, path_id);
+                self.table.watch_path(id, number);
                 let best = self.store.decide_about(self.table, id, number, lead);
                 self.settle(id, before, best);
             }
@@ -266,6 +270,8 @@ impl<F: RibFamily> Editor<'_, F> {
     /// Removes a path and decides again.
     fn remove(&mut self, id: NetId, number: u32, before: Option<(AttrId, SourceId)>) {
         let old = self.table.remove_path(id, number);
+        let epoch = *self.store.sources.get(old.source).epoch.get(F::AFI);
+        self.table.watch_path_gone(id, number, &old, epoch);
         let best = match self.table.best_number(id) {
             // Without MULTI_EXIT_DISC a path that was not the best one decided nothing.
             Some(lead) if !self.store.attrs.uses_med() && !old.is_best() => Some(lead),
@@ -302,6 +308,7 @@ impl<F: RibFamily> Editor<'_, F> {
         self.settle(id, now, best);
         if before != self.best(id) {
             self.groups.mark(F::AFI, id);
+            self.table.watch_best(id);
         }
         if let Some(held) = held {
             self.store.attrs.release(&mut self.store.hops, held);
@@ -479,19 +486,4 @@ fn routes<'b, F: RibFamily>(
 
 fn range(range: &std::ops::Range<u32>) -> std::ops::Range<usize> {
     range.start as usize..range.end as usize
-}
-
-/// The policy where none is asked.
-pub(super) struct AcceptAll;
-
-impl ImportPolicy for AcceptAll {
-    fn judge<F: RibFamily>(
-        &self,
-        _: &SourceInfo,
-        _: F::Net,
-        _: Attrs<'_>,
-        _: &NextHop,
-    ) -> Result<Option<&AttrEdits>, RejectReason> {
-        Ok(None)
-    }
 }

@@ -7,6 +7,7 @@ use super::attrset::AttrId;
 use super::dirty::IdSet;
 use super::segvec::SegVec;
 use super::source::SourceId;
+use super::watch::Watches;
 use crate::batch::BatchFamily;
 use crate::policy::RejectReason;
 
@@ -124,6 +125,8 @@ pub(super) struct Table<F: Family> {
     pub(super) recheck: IdSet,
     /// Blocks to judge again and decide.
     pub(super) rejudge: IdSet,
+    /// What those who watch the table have to be told.
+    pub(super) watches: Watches<F>,
 }
 
 /// A family that has a table.
@@ -210,12 +213,18 @@ impl<F: Family> Table<F> {
             fib_dirty: IdSet::default(),
             recheck: IdSet::default(),
             rejudge: IdSet::default(),
+            watches: Watches::default(),
         }
     }
 
     /// One more than the greatest id ever given.
     pub(super) fn limit(&self) -> NetId {
         self.nets.len()
+    }
+
+    /// One more than the greatest number ever given to a path.
+    pub(super) fn path_limit(&self) -> u32 {
+        self.paths.len()
     }
 
     /// How many prefixes something is known of.

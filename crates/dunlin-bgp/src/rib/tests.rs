@@ -14,5 +14,6 @@ mod sets;
 mod several;
 mod sharing;
 mod sources;
+mod watching;
 mod well_known;
 mod world;

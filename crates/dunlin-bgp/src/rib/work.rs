@@ -6,10 +6,12 @@ use dunlin_net::{Afi, PerFamily, V4, V6};
 
 use super::Rib;
 use super::hops::Resolution;
-use super::input::{AcceptAll, ImportPolicy};
+use super::input::ImportPolicy;
 use super::source::{SourceCounts, SourceId, SourceInfo};
 use super::table::{BLOCK, Path, RibFamily};
+use crate::attrs::Attrs;
 use crate::batch::NextHop;
+use crate::policy::{AttrEdits, RejectReason};
 
 /// A source whose paths lie in no more blocks than this is worked on at once.
 const AT_ONCE_BLOCKS: usize = if cfg!(test) { 1 } else { 4 };
@@ -385,5 +387,20 @@ impl Rib {
         for source in self.store.sources.iter_mut() {
             source.oldest = source.live;
         }
+    }
+}
+
+/// The policy where none is asked.
+pub(super) struct AcceptAll;
+
+impl ImportPolicy for AcceptAll {
+    fn judge<F: RibFamily>(
+        &self,
+        _: &SourceInfo,
+        _: F::Net,
+        _: Attrs<'_>,
+        _: &NextHop,
+    ) -> Result<Option<&AttrEdits>, RejectReason> {
+        Ok(None)
     }
 }

@@ -210,6 +210,8 @@ pub enum SessionEvent {
         conn: ConnId,
         /// Why.
         reason: DownReason,
+        /// What the peer was told of it.
+        sent: Option<Notification>,
         /// Keep the peer's routes as stale (RFC 4724 4.2); `None` means drop them now.
         stale: Option<StaleInfo>,
     },

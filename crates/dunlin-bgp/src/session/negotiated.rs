@@ -1,6 +1,7 @@
 //! What both sides of a session agreed on.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use dunlin_net::{Asn, PerFamily, RouterId};
 
@@ -45,6 +46,17 @@ pub struct Negotiated {
     pub graceful_restart: Option<PeerRestart>,
     /// All capabilities of the peer's OPEN, in its order.
     pub capabilities: Vec<Capability>,
+    /// Both OPENs.
+    pub opens: Opens,
+}
+
+/// The OPENs of a session as they went over the wire, for those who are told of it (RFC 7854 4.10).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opens {
+    /// Ours, the whole message.
+    pub sent: Arc<[u8]>,
+    /// The peer's, the whole message.
+    pub received: Arc<[u8]>,
 }
 
 impl Negotiated {

@@ -277,6 +277,7 @@ impl Peer {
             keepalive_at: None,
             send_hold_ends: None,
             read_paused: false,
+            open: Arc::default(),
             partial: Vec::new(),
         });
         id
@@ -304,16 +305,19 @@ impl Peer {
 
     /// The TCP connection stands: our OPEN goes out.
     fn connected(&mut self, now: Instant, conn: ConnId, ends: Ends) {
+        let config = Arc::clone(&self.config);
         let Some(connected) = self.conn_mut(conn) else {
             return;
         };
+        let mut bytes = Vec::new();
+        open::our_open(&config).encode(&mut bytes);
+        let bytes: Arc<[u8]> = bytes.into();
         connected.stage = Stage::OpenSent(ends);
         connected.since = now;
         connected.patience_ends = Some(now + OPEN_PATIENCE);
-        let mut bytes = Vec::new();
-        open::our_open(&self.config).encode(&mut bytes);
+        connected.open = Arc::clone(&bytes);
         self.stats.sent.opens += 1;
-        self.write(conn, bytes.into(), false);
+        self.write(conn, bytes, false);
     }
 
     fn send_keepalive(&mut self, now: Instant, conn: ConnId) {

@@ -91,6 +91,15 @@ impl Frame<'_> {
     pub fn wire_len(&self) -> usize {
         HEADER_LEN + self.body.len()
     }
+
+    /// The whole message.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut message = Vec::with_capacity(self.wire_len());
+        let start = begin(self.kind, &mut message);
+        message.extend_from_slice(self.body);
+        finish(start, &mut message);
+        message
+    }
 }
 
 /// The message that `buf` begins with, or `None` while it is not there completely. A wrong header is a fault as soon

@@ -42,6 +42,7 @@ impl Core {
             dataplane: self.dataplane_status(seen, &fib),
             gate: self.gate_status(seen),
             drain: local.and_then(|local| self.drain_status(now, local)),
+            bmp: self.stations(now),
             source_synced: self.synced,
             source_age_secs: self.source_heard.map(|at| age_secs(now, at)),
             problems: self.problems(seen, &fib),
@@ -168,6 +169,7 @@ impl Core {
         self.peer_problems(&mut problems);
         self.limit_problems(&mut problems);
         self.bfd_problems(seen.now, &mut problems);
+        self.station_problems(seen.now, &mut problems);
         problems
     }
 

@@ -140,6 +140,7 @@ impl Bench {
             peer,
             conn: CONN,
             reason: DownReason::Transport(TransportError::Eof),
+            sent: None,
             stale: Some(StaleInfo {
                 restart_time_secs: 120,
                 families: PerFamily { v4: true, v6: true },
@@ -158,6 +159,7 @@ impl Bench {
             peer,
             conn,
             reason: DownReason::Reset(Notification::hard_reset(&down)),
+            sent: None,
             stale: None,
         };
         self.core.on(self.now, Input::Session(event));

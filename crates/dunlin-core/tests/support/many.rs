@@ -140,6 +140,7 @@ impl Bench {
             peer,
             conn: CONN,
             reason: DownReason::ConfigChanged,
+            sent: None,
             stale: None,
         });
     }

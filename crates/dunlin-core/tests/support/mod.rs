@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_api::{Answer, Query, Route, RouteFilter};
+use dunlin_bgp::bmp::{StationCommand, StationEvent};
 use dunlin_bgp::policy::PeerType;
 use dunlin_bgp::session::{
-    Command, ConnId, DownReason, Negotiated, PeerConfig, SessionEvent, TransportError,
+    Command, ConnId, DownReason, Negotiated, Opens, PeerConfig, SessionEvent, TransportError,
 };
 use dunlin_bgp::wire::Notification;
 use dunlin_core::{Action, Core, CoreConfig, HealthPort, Input, Outside, Restart};
@@ -132,6 +133,8 @@ pub(crate) struct Bench {
     pub(crate) bfd: bfd::BfdSeen,
     /// How many batches of routes the kernel was given.
     pub(crate) kernel_operations: usize,
+    /// What the connections to monitoring stations were told.
+    pub(crate) stations: Vec<StationCommand>,
 }
 
 impl Bench {
@@ -177,6 +180,7 @@ impl Bench {
             delivering: false,
             bfd: Default::default(),
             kernel_operations: 0,
+            stations: Vec::new(),
         };
         bench.settle();
         bench.apply(Fact::Node(node));
@@ -288,6 +292,7 @@ impl Bench {
             peer,
             conn: CONN,
             reason: DownReason::Transport(TransportError::Reset),
+            sent: None,
             stale: None,
         });
     }
@@ -358,6 +363,7 @@ impl Bench {
                 self.configs.remove(&peer);
             }
             Action::Bfd(command) => self.bfd.act(command),
+            Action::Station(command) => self.stations.push(command),
             Action::Session(Command::PathDown { peer, conn, .. }) => {
                 self.bfd.resets += 1;
                 self.path_down(peer, conn);
@@ -422,6 +428,12 @@ impl Bench {
         self.kernel(KernelEvent::DumpEnd { complete: true });
     }
 
+    /// From the connections to monitoring stations.
+    pub(crate) fn station(&mut self, event: StationEvent) {
+        self.core.on(self.now, Input::Station(event));
+        self.settle();
+    }
+
     fn kernel(&mut self, event: KernelEvent) {
         self.core.on(self.now, Input::Kernel(event));
     }
@@ -441,33 +453,6 @@ impl Bench {
             self.written(usize::MAX);
         }
         told
-    }
-}
-
-impl Told {
-    fn read(&mut self, message: &[u8]) {
-        assert_eq!(message[18], 2, "an UPDATE");
-        let body = &message[19..];
-        let number = |at: &[u8]| usize::from(u16::from_be_bytes([at[0], at[1]]));
-        let (withdrawn, body) = body[2..].split_at(number(body));
-        let (attrs, nlri) = body[2..].split_at(number(body));
-        let (withdrawn, announced) = (fields::nets(withdrawn), fields::nets(nlri));
-        let by_type = fields::attributes(attrs);
-        if let Some(med) = by_type.get(&4) {
-            self.meds
-                .push(u32::from_be_bytes(med[..].try_into().unwrap()));
-        }
-        let communities = by_type.get(&8).into_iter().flat_map(|all| all.chunks(4));
-        let numbers = communities.map(|one| u32::from_be_bytes(one.try_into().unwrap()));
-        self.communities.extend(numbers);
-        let other_family = by_type.get(&15).is_some_and(|unreach| unreach.len() > 3);
-        if withdrawn.is_empty() && announced.is_empty() && !other_family {
-            self.ends += 1;
-            return;
-        }
-        self.updates += 1;
-        self.withdrawn.extend(withdrawn);
-        self.announced.extend(announced);
     }
 }
 
@@ -491,5 +476,6 @@ pub(crate) fn negotiated() -> Negotiated {
         keepalive_time_secs: 30,
         graceful_restart: None,
         capabilities: Vec::new(),
+        opens: Opens::default(),
     }
 }

@@ -75,6 +75,7 @@ impl Cluster {
                 true,
             ),
             timers: settings.timers,
+            bmp: settings.bmp.clone(),
             draining: self.drain_cause(&own.fact),
         })
     }

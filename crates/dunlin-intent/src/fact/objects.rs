@@ -36,8 +36,32 @@ pub struct ConfigurationFact {
     pub route_installation: Option<RouteInstallation>,
     /// Whether a cordoned Node is drained.
     pub drain_on_cordon: Option<bool>,
+    /// Monitoring stations.
+    pub bmp: Vec<BmpStationFact>,
     /// Fields that do not parse.
     pub malformed: Vec<Malformed>,
+}
+
+/// One of `bmp`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct BmpStationFact {
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// Its TCP port.
+    pub port: Option<u16>,
+    /// Which tables it is told of; none given means all.
+    pub monitor: Vec<MonitoredTable>,
+    /// `statisticsSeconds`: 0 for never.
+    pub statistics_secs: Option<u16>,
+}
+
+/// One of `bmp.monitor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MonitoredTable {
+    /// What peers told, before import policy.
+    AdjRibIn,
+    /// The paths chosen.
+    LocRib,
 }
 
 /// `topology.mode`.

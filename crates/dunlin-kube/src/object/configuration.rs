@@ -1,5 +1,6 @@
 use dunlin_intent::{
-    ConfigurationFact, PodEgressFact, ReflectorsFact, RouteInstallation, TopologyMode,
+    BmpStationFact, ConfigurationFact, MonitoredTable, PodEgressFact, ReflectorsFact,
+    RouteInstallation, TopologyMode,
 };
 use dunlin_net::Asn;
 use schemars::JsonSchema;
@@ -42,6 +43,37 @@ pub(super) struct Spec {
     /// Whether a Node that is cordoned (spec.unschedulable) is drained: its routes become the last choice of all peers, and
     /// then its service addresses are withdrawn. Default false.
     drain_on_cordon: Option<bool>,
+    /// Monitoring stations (BMP, RFC 7854): each node connects to each and tells what it learns. Default none.
+    #[serde(default)]
+    #[schemars(length(max = dunlin_intent::BMP_STATIONS))]
+    bmp: Vec<BmpStationSpec>,
+}
+
+/// A monitoring station.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct BmpStationSpec {
+    /// Its address.
+    #[schemars(with = "cel::Address")]
+    address: String,
+    /// Its TCP port. Default 11019.
+    #[schemars(range(min = 1))]
+    port: Option<u16>,
+    /// What it is told. Default all.
+    #[serde(default)]
+    #[schemars(length(max = 2))]
+    monitor: Vec<MonitoredTableSpec>,
+    /// How often it is told how many routes there are, in seconds: 0 (never) or at least 5. Default 60.
+    statistics_seconds: Option<u16>,
+}
+
+/// AdjRIBIn: what each peer told, before import policy. LocRIB: the paths chosen, with what the node originates (RFC 9069).
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+enum MonitoredTableSpec {
+    #[serde(rename = "AdjRIBIn")]
+    AdjRibIn,
+    #[serde(rename = "LocRIB")]
+    LocRib,
 }
 
 /// How nodes peer with each other.
@@ -94,6 +126,24 @@ enum RouteInstallationSpec {
     None,
 }
 
+impl BmpStationSpec {
+    fn fact(&self, values: &mut Values, field: &str) -> BmpStationFact {
+        BmpStationFact {
+            address: values.addr(&format!("{field}.address"), &self.address),
+            port: self.port,
+            monitor: self
+                .monitor
+                .iter()
+                .map(|table| match table {
+                    MonitoredTableSpec::AdjRibIn => MonitoredTable::AdjRibIn,
+                    MonitoredTableSpec::LocRib => MonitoredTable::LocRib,
+                })
+                .collect(),
+            statistics_secs: self.statistics_seconds,
+        }
+    }
+}
+
 impl Spec {
     pub(super) fn into_fact(self, metadata: Meta) -> ConfigurationFact {
         let mut values = Values::default();
@@ -102,6 +152,9 @@ impl Spec {
             &self.pod_egress.exclude,
             |v, f, text| v.net(f, text),
         );
+        let bmp = values.each("spec.bmp", &self.bmp, |v, f, station| {
+            Some(station.fact(v, f))
+        });
         ConfigurationFact {
             name: metadata.name,
             asn: self.asn.map(Asn),
@@ -130,6 +183,7 @@ impl Spec {
                 RouteInstallationSpec::None => RouteInstallation::None,
             }),
             drain_on_cordon: self.drain_on_cordon,
+            bmp,
             malformed: values.malformed,
         }
     }

@@ -1,6 +1,6 @@
 use dunlin_api::{
-    CniState, DataplaneStatus, DrainStatus, GateStatus, ProxyStatus, RouteCounts, ServiceCounts,
-    SessionCounts, Status,
+    BmpStation, CniState, DataplaneStatus, DrainStatus, GateStatus, ProxyStatus, RouteCounts,
+    ServiceCounts, SessionCounts, Status,
 };
 
 use crate::output::{Style, Tone, clean};
@@ -51,6 +51,9 @@ pub(crate) fn status(status: &Status, style: Style) -> String {
     row("Services", (Tone::Plain, services(&status.services)));
     if let Some(proxy) = &status.proxy {
         row("", programmed(proxy));
+    }
+    for (at, station) in status.bmp.iter().enumerate() {
+        row(if at == 0 { "BMP" } else { "" }, monitored(station));
     }
     row("Kernel", kernel_side(&status.dataplane));
     row("Restart", gate(&status.gate));
@@ -132,6 +135,25 @@ fn routes(r: &RouteCounts, dataplane: &DataplaneStatus, known: bool) -> (Tone, S
         Tone::Plain
     };
     (tone, learned, kernel)
+}
+
+fn monitored(s: &BmpStation) -> (Tone, String) {
+    let mut text = format!("station {} ", s.address);
+    if s.connected {
+        text.push_str(&format!(
+            "connected for {}, {} sent",
+            age(s.since_secs),
+            count(s.sent_bytes, "octet")
+        ));
+    } else {
+        let why = clean(s.last_error.as_deref().unwrap_or("no answer yet"));
+        text.push_str(&format!("not connected for {}: {why}", age(s.since_secs)));
+    }
+    if s.overruns > 0 {
+        text.push_str(&format!("; cut off as too slow {}", times(s.overruns)));
+    }
+    let good = s.connected && s.overruns == 0;
+    (if good { Tone::Plain } else { Tone::Warn }, text)
 }
 
 fn services(s: &ServiceCounts) -> String {

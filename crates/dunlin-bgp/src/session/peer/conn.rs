@@ -51,6 +51,8 @@ pub(super) struct Conn {
     pub(super) send_hold_ends: Option<Instant>,
     /// The transport does not read, so silence means nothing.
     pub(super) read_paused: bool,
+    /// Our OPEN as it was sent.
+    pub(super) open: Arc<[u8]>,
     /// The beginning of a message whose end has not come: less than one message.
     pub(super) partial: Vec<u8>,
 }

@@ -15,7 +15,7 @@ impl Peer {
     pub(super) fn end(&mut self, now: Instant, conn: ConnId, reason: DownReason) {
         if let Some(ended) = self.take(conn) {
             let notification = farewell(&self.config, &ended, &reason);
-            self.bury(now, &ended, reason);
+            self.bury(now, &ended, reason, notification.clone());
             if let Some(notification) = &notification {
                 self.stats.sent.notifications += 1;
                 self.stats.last_sent = Some((now, notification.clone()));
@@ -34,7 +34,7 @@ impl Peer {
     /// A connection has ended without our doing: there is nothing to close.
     pub(super) fn lost(&mut self, now: Instant, conn: ConnId, error: TransportError) {
         if let Some(ended) = self.take(conn) {
-            self.bury(now, &ended, DownReason::Transport(error));
+            self.bury(now, &ended, DownReason::Transport(error), None);
         }
     }
 
@@ -50,7 +50,7 @@ impl Peer {
         Some(self.conns.remove(index))
     }
 
-    fn bury(&mut self, now: Instant, ended: &Conn, reason: DownReason) {
+    fn bury(&mut self, now: Instant, ended: &Conn, reason: DownReason, sent: Option<Notification>) {
         if let Stage::Established(negotiated, up_since) = &ended.stage {
             self.stats.flaps += 1;
             if reason.is_fault() || reason == DownReason::ReplacedByRestart {
@@ -60,6 +60,7 @@ impl Peer {
                 peer: self.id,
                 conn: ended.id,
                 reason: reason.clone(),
+                sent,
                 stale: stale(&self.config, negotiated, &reason),
             }));
         } else if reason.is_config_error() {

@@ -6,7 +6,7 @@ use dunlin_net::{Afi, PerFamily};
 
 use super::conn::Ends;
 use crate::policy::PeerType;
-use crate::session::{AddPath, DownReason, Negotiated, PeerConfig, PeerRestart};
+use crate::session::{AddPath, DownReason, Negotiated, Opens, PeerConfig, PeerRestart};
 use crate::wire::{
     self, AddPathFamily, AddPathMode, AfiSafi, Capability, ExtendedNextHopFamily, LlgrFamily, Open,
     RestartFamily,
@@ -154,6 +154,7 @@ pub(super) fn negotiate(
         keepalive_time_secs: keepalive_time_secs(config, hold_time_secs),
         graceful_restart: negotiate_restart(config, families, &theirs),
         capabilities: theirs.capabilities,
+        opens: Opens::default(),
     })
 }
 

@@ -8,7 +8,7 @@ use super::conn::Stage;
 use super::{OPEN_PATIENCE, Peer, open};
 use crate::batch::RouteBatch;
 use crate::policy::PeerType;
-use crate::session::{Action, ConnId, DownReason, FsmState, Negotiated, SessionEvent};
+use crate::session::{Action, ConnId, DownReason, FsmState, Negotiated, Opens, SessionEvent};
 use crate::wire::{
     DecodeContext, Disposition, Fault, Frame, HEADER_LEN, Limits, MessageType, Notification, Open,
     RefreshSubtype, RouteRefresh, decode_update, frame,
@@ -148,7 +148,7 @@ impl Peer {
             }
             (FsmState::OpenSent, MessageType::Open) => {
                 self.stats.received.opens += 1;
-                self.on_open(now, conn, message.body)
+                self.on_open(now, conn, &message)
             }
             (_, MessageType::Notification) => {
                 self.stats.received.notifications += 1;
@@ -163,12 +163,23 @@ impl Peer {
         }
     }
 
-    fn on_open(&mut self, now: Instant, conn: ConnId, body: &[u8]) -> Result<(), DownReason> {
+    fn on_open(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        message: &Frame<'_>,
+    ) -> Result<(), DownReason> {
         let Some(Stage::OpenSent(ends)) = self.conn(conn).map(|c| c.stage.clone()) else {
             return Ok(());
         };
-        let theirs = Open::parse(body)?;
-        let negotiated = open::negotiate(&self.config, ends, theirs)?;
+        let theirs = Open::parse(message.body)?;
+        let mut negotiated = open::negotiate(&self.config, ends, theirs)?;
+        if let Some(opened) = self.conn(conn) {
+            negotiated.opens = Opens {
+                sent: Arc::clone(&opened.open),
+                received: message.to_vec().into(),
+            };
+        }
         self.resolve_collision(now, conn, &negotiated)?;
         if let Some(opened) = self.conn_mut(conn) {
             let endless = negotiated.hold_time_secs == 0;
