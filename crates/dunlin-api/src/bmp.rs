@@ -20,6 +20,9 @@ pub struct BmpStation {
     pub sent_bytes: u64,
     /// Octets on the way to it: at most about 1 MiB.
     pub queued_bytes: u64,
+    /// Prefixes, about, that wait in the table until it has read what is on the way.
+    #[serde(default)]
+    pub behind: u64,
     /// Why it is not connected, or was last not.
     pub last_error: Option<String>,
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use dunlin_bgp::bmp::{
     PeerDown, StationCommand, StationEvent, StationId, TerminationReason, termination,
 };
-use dunlin_bgp::rib::Watch;
+use dunlin_bgp::rib::{Watch, WatchId};
 use dunlin_intent::BmpStation;
 use dunlin_net::{Afi, Instant, PeerId};
 
@@ -92,6 +92,12 @@ impl Station {
     /// Octets on the way.
     pub(crate) fn queued(&self) -> usize {
         self.link.as_ref().map_or(0, |link| link.waiting)
+    }
+
+    /// Its watch on the RIB, once it has one.
+    pub(crate) fn watch(&self) -> Option<WatchId> {
+        let feed = self.link.as_ref()?.feed.as_ref()?;
+        Some(feed.watch())
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -231,9 +237,8 @@ impl Core {
     }
 
     fn unwatch(&mut self, station: &Station) {
-        let feed = station.link.as_ref().and_then(|link| link.feed.as_ref());
-        if let (Some(feed), Some(routing)) = (feed, &mut self.routing) {
-            routing.rib.unwatch(feed.watch());
+        if let (Some(watch), Some(routing)) = (station.watch(), &mut self.routing) {
+            routing.rib.unwatch(watch);
         }
     }
 

@@ -235,6 +235,7 @@ fn without_credit_nothing_more_is_sent_and_later_only_what_is_so_then() {
         on_the_way < 20_000 * 60,
         "{on_the_way} octets in {sends} sends"
     );
+    assert!(status(&mut bench)[0].behind > 10_000, "what waits is shown");
     // Now only withdrawals of what was told, or not even that, are left to tell.
     bench.down();
     bench.up();

@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use dunlin_api::{ObjectChange, SessionEffect};
 use dunlin_bgp::policy::{FilterAction, Match};
 use dunlin_intent::{
-    Attributes, ConfigurationFact, Fact, FilterFact, FilterRuleFact, Key, NodeFact, PeerAsn,
-    PeerFact, PodEgressFact, RouteInstallation, Secret, SecretFact, SecretRef, ServiceFact,
-    TopologyMode,
+    Attributes, BmpStationFact, ConfigurationFact, Fact, FilterFact, FilterRuleFact, Key,
+    MonitoredTable, NodeFact, PeerAsn, PeerFact, PodEgressFact, RouteInstallation, Secret,
+    SecretFact, SecretRef, ServiceFact, TopologyMode,
 };
 use dunlin_net::{Asn, IpNet};
 use support::many::*;
@@ -308,6 +308,20 @@ fn another_as_starts_everything_anew_and_masquerade_goes_off() {
         ["asn: 64512 to 64513", "masquerade: of 10.244.1.0/24 to off"]
     );
     assert!(changed.notes.iter().any(|note| note.contains("start anew")));
+    let watched = ConfigurationFact {
+        name: "default".into(),
+        bmp: vec![BmpStationFact {
+            address: Some("2001:db8::9".parse().unwrap()),
+            monitor: vec![MonitoredTable::LocRib],
+            ..BmpStationFact::default()
+        }],
+        ..ConfigurationFact::default()
+    };
+    let watched = plan(&world(), vec![applies(Fact::Configuration(watched))]);
+    let node: Vec<String> = watched.node_changes.iter().map(reason).collect();
+    let station = "bmp: - to [2001:db8::9]:11019 (LocRIB, statistics each 60 s)";
+    assert_eq!(node, [station]);
+    assert!(watched.sessions.items.is_empty(), "{:?}", watched.sessions);
     let none = ConfigurationFact {
         name: "default".into(),
         route_installation: Some(RouteInstallation::None),

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use dunlin_agent::config::ClusterSource;
 use dunlin_agent::preflight::{self, Finding, Level, Preflight};
-use dunlin_api::{Answer, Client, ClientError, Query};
+use dunlin_api::{Answer, BmpStation, Client, ClientError, Query};
 
 use crate::agent::node_name;
 use crate::args::CheckOptions;
@@ -45,19 +45,15 @@ fn agent(client: &Client) -> Option<Vec<Finding>> {
     const AGENT: &str = "agent";
     let mut findings = Vec::new();
     match client.ask_blocking(&Query::Status) {
-        Ok(Answer::Status(status)) if status.ready => {
-            findings.push(Finding::ok(
-                AGENT,
-                format!("node {} is ready to carry pods", status.node),
-            ));
-        }
         Ok(Answer::Status(status)) => {
-            let text = format!(
-                "node {} is not ready: {}",
-                status.node,
-                status.not_ready.join("; ")
-            );
-            findings.push(Finding::fail(AGENT, text, "see `dunlin status`"));
+            let node = &status.node;
+            findings.push(if status.ready {
+                Finding::ok(AGENT, format!("node {node} is ready to carry pods"))
+            } else {
+                let text = format!("node {node} is not ready: {}", status.not_ready.join("; "));
+                Finding::fail(AGENT, text, "see `dunlin status`")
+            });
+            findings.extend(status.bmp.iter().map(station));
         }
         Ok(_) => {}
         Err(ClientError::Unreachable { .. }) => return None,
@@ -78,6 +74,21 @@ fn agent(client: &Client) -> Option<Vec<Finding>> {
         }
     }
     Some(findings)
+}
+
+/// A node works without its stations.
+fn station(station: &BmpStation) -> Finding {
+    const CHECK: &str = "bmp";
+    let at = station.address;
+    if station.connected {
+        return Finding::ok(CHECK, format!("connected to the station {at}"));
+    }
+    let why = station.last_error.as_deref().unwrap_or("no answer yet");
+    Finding::warn(
+        CHECK,
+        format!("no connection to the station {at}: {why}"),
+        "see that it listens there, and that this node reaches it; routing goes on without it",
+    )
 }
 
 fn table(findings: &[Finding], style: Style) -> String {

@@ -42,6 +42,11 @@ impl Out<'_> {
             "dunlin_bmp_queued_bytes",
             "Octets on the way to a BMP station",
             each(|station| station.queued_bytes),
+        )?;
+        self.gauges(
+            "dunlin_bmp_behind_prefixes",
+            "Prefixes, about, that wait until a BMP station has read what is on the way",
+            each(|station| station.behind),
         )
     }
 }

@@ -36,6 +36,7 @@ fn full() -> Metrics {
         connects: 2,
         overruns: 1,
         sent_bytes: 700,
+        behind: 3,
         queued_bytes: 30,
         last_error: None,
     }];

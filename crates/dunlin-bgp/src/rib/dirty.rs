@@ -17,6 +17,11 @@ impl IdSet {
         self.len == 0
     }
 
+    /// How many it holds.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Adds an id; whether it is new.
     #[inline]
     pub(super) fn insert(&mut self, id: u32) -> bool {
@@ -51,7 +56,7 @@ impl IdSet {
         }
         let words = self.words.len();
         self.summary = vec![!0; words / 64];
-        if words % 64 > 0 {
+        if !words.is_multiple_of(64) {
             self.summary.push((1 << (words % 64)) - 1);
         }
     }

@@ -186,6 +186,11 @@ impl<F: Family> Table<F> {
     fn unwatch(&mut self, id: WatchId) {
         self.watches.0.retain(|behind| behind.id != id);
     }
+
+    fn behind(&self, id: WatchId) -> usize {
+        let behind = self.watches.0.iter().find(|behind| behind.id == id);
+        behind.map_or(0, |b| b.nets.len() + b.best.len() + b.gone.len())
+    }
 }
 
 /// A route to be told: what it says, and of which prefix.
@@ -364,6 +369,11 @@ impl Rib {
     pub fn unwatch(&mut self, id: WatchId) {
         self.tables.v4.unwatch(id);
         self.tables.v6.unwatch(id);
+    }
+
+    /// How many prefixes a watch has to be told of, about: at its beginning, places of the table that are free count too.
+    pub fn watch_behind(&self, id: WatchId) -> usize {
+        self.tables.v4.behind(id) + self.tables.v6.behind(id)
     }
 
     /// Tells a watch what changed in a family, up to about `limit` prefixes and until `tell` says `false`: withdrawals first,

@@ -1,9 +1,10 @@
 //! What changes for the node as a whole.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use dunlin_api::{Listed, Plan, PlannedPrefix, PlannedPrefixes};
-use dunlin_intent::{LocalIntent, PodEgress, RouteInstallation};
+use dunlin_intent::{BmpStation, LocalIntent, PodEgress, RouteInstallation};
 use dunlin_net::{Afi, IpNet};
 
 use super::Draft;
@@ -82,6 +83,8 @@ fn local(fields: &mut Fields, both: [&LocalIntent; 2]) {
     fields.compare("masquerade", both.map(|l| &l.pod_egress), |egress| {
         Some(masquerade(egress))
     });
+    let stations = both.map(|l| l.bmp.iter().map(station).collect::<Vec<String>>());
+    fields.list("bmp", [&stations[0], &stations[1]].map(Vec::as_slice));
     fields.compare("draining", both.map(|l| l.draining), |cause| {
         cause.map(|cause| cause.as_str().to_owned())
     });
@@ -92,6 +95,22 @@ pub(super) fn installation(mode: RouteInstallation) -> &'static str {
         RouteInstallation::Kernel => "Kernel",
         RouteInstallation::None => "None",
     }
+}
+
+fn station(station: &BmpStation) -> String {
+    let mut tables = [
+        (station.adj_rib_in, "AdjRIBIn"),
+        (station.loc_rib, "LocRIB"),
+    ]
+    .into_iter()
+    .filter_map(|(told, name)| told.then_some(name))
+    .collect::<Vec<_>>()
+    .join(" and ");
+    if station.statistics_secs > 0 {
+        tables.push_str(&format!(", statistics each {} s", station.statistics_secs));
+    }
+    let at = SocketAddr::new(station.address, station.port);
+    format!("{at} ({tables})")
 }
 
 fn masquerade(egress: &PodEgress) -> String {

@@ -2,6 +2,7 @@ use dunlin_api::{BmpStation, Problem};
 use dunlin_net::Instant;
 
 use super::age_secs;
+use crate::bmp::Station;
 use crate::core::Core;
 
 /// A station may take so long to answer for the first time.
@@ -19,9 +20,16 @@ impl Core {
                 overruns: station.overruns,
                 sent_bytes: station.sent,
                 queued_bytes: station.queued() as u64,
+                behind: self.behind(station) as u64,
                 last_error: station.error.clone(),
             })
             .collect()
+    }
+
+    fn behind(&self, station: &Station) -> usize {
+        let (watch, routing) = (station.watch(), self.routing.as_ref());
+        let behind = watch.zip(routing).map(|(id, r)| r.rib.watch_behind(id));
+        behind.unwrap_or(0)
     }
 
     pub(super) fn station_problems(&self, now: Instant, problems: &mut Vec<Problem>) {

@@ -145,6 +145,16 @@ fn monitored(s: &BmpStation) -> (Tone, String) {
             age(s.since_secs),
             count(s.sent_bytes, "octet")
         ));
+        if s.queued_bytes > 0 {
+            text.push_str(&format!(", {} on the way", s.queued_bytes));
+        }
+        if s.behind > 0 {
+            let prefixes = if s.behind == 1 { "prefix" } else { "prefixes" };
+            text.push_str(&format!(", {} {prefixes} wait", s.behind));
+        }
+        if let Some(before) = &s.last_error {
+            text.push_str(&format!("; before: {}", clean(before)));
+        }
     } else {
         let why = clean(s.last_error.as_deref().unwrap_or("no answer yet"));
         text.push_str(&format!("not connected for {}: {why}", age(s.since_secs)));
@@ -287,3 +297,6 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ use crate::cut;
 use crate::daemon::{Daemon, Kind};
 use crate::others::OtherSpeaker;
 use crate::scenario::{Announce, Entry, Happening, Other, Scenario, Step, Who};
+use crate::station::Station;
 use crate::support::{Scratch, Spaces, unique};
 use crate::wire::Wire;
 
@@ -42,6 +43,7 @@ pub(crate) struct Bed {
     pub(crate) daemon: Daemon,
     pub(crate) node: Netns,
     pub(crate) wire: Wire,
+    pub(crate) station: Option<Station>,
     others: Vec<OtherSpeaker>,
     plan: Plan,
     running: Option<ProcessId>,
@@ -86,6 +88,7 @@ impl Bed {
             agent,
             daemon,
             node,
+            station: None,
             others,
             plan,
             running: None,
@@ -192,6 +195,8 @@ impl Bed {
                 ));
                 self.wire.reset();
             }
+            Step::StartStation(()) => self.station = Some(Station::listen(&self.daemon.netns)?),
+            Step::EndStation(()) => self.station = None,
             Step::Cut(()) => {
                 cut::cut(&self.spaces);
                 self.cut = Some(Instant::now());

@@ -57,6 +57,13 @@ impl Bed {
         until_ok(|| match step {
             Step::Session(wanted) => self.session(wanted),
             Step::Settled => self.settled(),
+            Step::Monitored(wanted) => {
+                let station = self
+                    .station
+                    .as_ref()
+                    .context("`startStation` comes first")?;
+                station.check(self.daemon.address(), wanted)
+            }
             Step::DaemonBfd(wanted) => {
                 let is = self.daemon.is_bfd_up()?;
                 ensure!(is == *wanted, "the daemon's BFD session is up: {is}");

@@ -11,6 +11,7 @@ mod daemon;
 mod fabric;
 mod others;
 mod scenario;
+mod station;
 #[path = "../../../../crates/dunlin-lab/tests/support/mod.rs"]
 mod support;
 mod wire;

@@ -225,6 +225,12 @@ pub(crate) enum Step {
     Mend(()),
     /// All forwarding routes are gone from the node's kernel, so many milliseconds at most after the cut. `watch` comes first.
     GoneWithinMillis(u64),
+    /// A monitoring station (BMP) begins to listen at the daemon's IPv4 address.
+    StartStation(()),
+    /// It ends, and its connection with it.
+    EndStation(()),
+    /// What the station has been told on its last connection.
+    Monitored(Monitored),
     /// The session as the agent sees it.
     Session(Session),
     /// Whether the daemon's BFD session is up.
@@ -318,6 +324,38 @@ pub(crate) struct Session {
     pub(crate) hold_secs: Option<u16>,
     /// The state of the BFD session beside it.
     pub(crate) bfd: Option<String>,
+}
+
+/// What a monitoring station has been told; what is not given may be anything.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Monitored {
+    /// Exactly these prefixes came from the daemon, before any filter, with these AS paths.
+    pub(crate) learned: Option<BTreeMap<IpNet, String>>,
+    /// Exactly these prefixes are in the Loc-RIB.
+    pub(crate) used: Option<BTreeSet<IpNet>>,
+    /// End-of-RIB came for every family of both.
+    #[serde(default)]
+    pub(crate) complete: bool,
+    /// The last statistics of both agree with what was told.
+    #[serde(default)]
+    pub(crate) counted: bool,
+    /// The daemon's session has ended.
+    pub(crate) down: Option<MonitoredDown>,
+    /// Termination was the last message.
+    #[serde(default)]
+    pub(crate) terminated: bool,
+}
+
+/// A Peer Down.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct MonitoredDown {
+    /// Its reason.
+    pub(crate) reason: u8,
+    /// What stands in the NOTIFICATION that follows.
+    #[serde(default)]
+    pub(crate) words: String,
 }
 
 /// A prefix as the daemon sees it; what is not given may be anything.
