@@ -80,6 +80,7 @@ impl Bench {
                 extended_next_hop: false,
             },
             reflector_client: false,
+            role: None,
             families: PerFamily {
                 v4: true,
                 v6: false,
@@ -110,6 +111,7 @@ impl Bench {
             local_asn: Asn(64512),
             allow_own_as: 0,
             reflector_client: false,
+            role: None,
         };
         self.rib.register(info).expect("few sources")
     }

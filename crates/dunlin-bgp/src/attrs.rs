@@ -67,6 +67,8 @@ pub mod code {
     pub const AS4_AGGREGATOR: u8 = 18;
     /// LARGE_COMMUNITY (RFC 8092).
     pub const LARGE_COMMUNITIES: u8 = 32;
+    /// ONLY_TO_CUSTOMER (RFC 9234).
+    pub const ONLY_TO_CUSTOMER: u8 = 35;
 }
 
 /// Attribute flags (RFC 4271 4.3).
@@ -99,7 +101,8 @@ pub fn known_flags(code: u8) -> Option<u8> {
         | code::EXTENDED_COMMUNITIES
         | code::AS4_PATH
         | code::AS4_AGGREGATOR
-        | code::LARGE_COMMUNITIES => flag::OPTIONAL | flag::TRANSITIVE,
+        | code::LARGE_COMMUNITIES
+        | code::ONLY_TO_CUSTOMER => flag::OPTIONAL | flag::TRANSITIVE,
         _ => return None,
     })
 }

@@ -1,6 +1,7 @@
 //! Filters: ordered rules, first match wins, no match rejects.
 
 mod eval;
+mod role;
 #[cfg(test)]
 mod tests;
 
@@ -9,6 +10,7 @@ use std::fmt;
 use dunlin_net::{Asn, IpNet};
 
 pub use eval::Verdict;
+pub use role::Role;
 
 /// What kind of session a route came by or goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -135,6 +137,10 @@ pub enum RejectReason {
     WellKnownCommunity,
     /// The peer has not negotiated the family.
     FamilyNotNegotiated,
+    /// It leaked: its Only to Customer says that the peer should not have told us (RFC 9234 5).
+    RouteLeak,
+    /// Its Only to Customer says that the peer is not to be told (RFC 9234 5).
+    OnlyToCustomer,
     /// Too many prefixes from the peer.
     MaxPrefixes,
     /// We have no address of the family to name as next hop.
@@ -175,6 +181,8 @@ impl RejectReason {
             RejectReason::LongLivedStale => 25 << 16,
             RejectReason::OwnOriginator => 23 << 16,
             RejectReason::OriginatorNotOwner => 24 << 16,
+            RejectReason::RouteLeak => 25 << 16,
+            RejectReason::OnlyToCustomer => 26 << 16,
         }
     }
 
@@ -206,6 +214,8 @@ impl RejectReason {
             25 => RejectReason::LongLivedStale,
             23 => RejectReason::OwnOriginator,
             24 => RejectReason::OriginatorNotOwner,
+            25 => RejectReason::RouteLeak,
+            26 => RejectReason::OnlyToCustomer,
             _ => RejectReason::AttrsTooLong,
         }
     }
@@ -248,6 +258,12 @@ impl fmt::Display for RejectReason {
             RejectReason::SplitHorizon => "it came from this peer",
             RejectReason::WellKnownCommunity => "a well-known community forbids telling it",
             RejectReason::FamilyNotNegotiated => "the peer does not carry this address family",
+            RejectReason::RouteLeak => {
+                "a route leak: its Only to Customer attribute says that the peer was not to tell us (RFC 9234)"
+            }
+            RejectReason::OnlyToCustomer => {
+                "its Only to Customer attribute lets it go to customers alone, which the peer is not (RFC 9234)"
+            }
             RejectReason::MaxPrefixes => "too many prefixes from the peer",
             RejectReason::LongLivedStale => {
                 "long-lived stale, and the peer has not offered long-lived graceful restart"

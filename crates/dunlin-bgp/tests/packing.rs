@@ -57,6 +57,7 @@ fn rib() -> (Rib, SourceId) {
         local_asn: Asn(64512),
         allow_own_as: 0,
         reflector_client: false,
+        role: None,
     });
     (rib, source.expect("the first source"))
 }
@@ -74,6 +75,7 @@ fn key() -> GroupKey {
             extended_next_hop: false,
         },
         reflector_client: false,
+        role: None,
         families: PerFamily {
             v4: true,
             v6: false,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use dunlin_bgp::batch::NextHop;
-use dunlin_bgp::policy::PeerType;
+use dunlin_bgp::policy::{PeerType, Role};
 use dunlin_bgp::rib::{GroupKey, SourceInfo};
 use dunlin_bgp::session::Negotiated;
 use dunlin_bgp::wire::ExportEncoding;
@@ -22,7 +22,14 @@ pub(crate) fn source_info(id: PeerId, negotiated: &Negotiated, intent: &PeerInte
         local_asn: negotiated.local_asn,
         allow_own_as: intent.policy.allow_own_as,
         reflector_client: intent.reflector_client,
+        role: external_role(negotiated, intent),
     }
+}
+
+/// It holds whether or not the peer has said its own (RFC 9234 4.2).
+fn external_role(negotiated: &Negotiated, intent: &PeerIntent) -> Option<Role> {
+    let external = negotiated.peer_type == PeerType::External;
+    intent.session.role.filter(|_| external)
 }
 
 /// Toward nodes our next hops are the Node's addresses; toward a router outside, the address that it speaks with comes
@@ -53,6 +60,7 @@ pub(crate) fn group_key(
             extended_next_hop: negotiated.extended_next_hop,
         },
         reflector_client: peer.intent.reflector_client,
+        role: external_role(negotiated, &peer.intent),
         families: negotiated.families,
         long_lived: negotiated.takes_long_lived_stale(),
         own_next_hop: PerFamily {

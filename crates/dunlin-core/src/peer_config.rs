@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use dunlin_bgp::policy::PeerType;
+use dunlin_bgp::policy::{PeerType, Role};
 use dunlin_bgp::session;
 use dunlin_intent::{Auth, PeerIntent, Remote, RemoteAsn};
 use dunlin_net::{Afi, PerFamily, RouterId};
@@ -92,6 +92,10 @@ pub(crate) fn peer_config(
     });
     // Who asks for it on the other side wants IPv4 without IPv4 addresses between us. Nodes know each other's.
     config.capabilities.extended_next_hop = !intent.key.is_node() && is_over_ipv6(&wanted.remote);
+    config.role = wanted.role;
+    config.strict_role = wanted.strict_role;
+    // A route server does not put its own AS before what it passes on.
+    config.enforce_first_as = wanted.role != Some(Role::RouteServerClient);
     config.transport = session::Transport {
         ttl: ttl(intent),
         password: password(&wanted.auth)?,

@@ -45,6 +45,7 @@ pub(crate) fn session(
     let remote_asn = remote_asn(fact, settings, &mut faults);
     check_local_asn(fact, settings, remote_asn, &mut faults);
     check_ttl_security(fact, &mut faults);
+    check_role(fact, settings, remote_asn, &mut faults);
     check_max_prefixes(fact.max_prefixes.as_ref(), &mut faults);
     if let Some(port) = fact.port {
         faults.check("spec.port", port_fault(port));
@@ -84,6 +85,8 @@ pub(crate) fn session(
                 ebgp_multihop: fact.ebgp_multihop,
                 add_path: add_path(fact),
                 ttl_security_hops: fact.ttl_security_hops,
+                role: fact.role,
+                strict_role: fact.strict_role.unwrap_or(false),
             },
         )),
         _ => None,
@@ -232,6 +235,27 @@ fn check_ttl_security(fact: &PeerFact, faults: &mut Faults) {
         faults.invalid(
             "spec.ttlSecurity",
             "its packets leave with TTL 255, and ebgpMultihop asks for another: give one of the two",
+        );
+    }
+}
+
+/// Who is what to whom is asked between ASes only (RFC 9234 4.1).
+fn check_role(
+    fact: &PeerFact,
+    settings: &Settings,
+    remote_asn: Option<RemoteAsn>,
+    faults: &mut Faults,
+) {
+    if fact.role.is_some() && remote_asn == Some(RemoteAsn::Exactly(settings.asn)) {
+        faults.invalid(
+            "spec.role",
+            "has no meaning within our own AS: remove it (RFC 9234 section 4.1)",
+        );
+    }
+    if fact.role.is_none() && fact.strict_role == Some(true) {
+        faults.invalid(
+            "spec.strictRole",
+            "asks for a role of the peer's that fits ours: give role too",
         );
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_bgp::policy::{AttrEdits, Filter, PeerType, RejectReason};
+use dunlin_bgp::policy::{AttrEdits, Filter, PeerType, RejectReason, Role};
 use dunlin_net::{Afi, Asn, IpNet, PerFamily, RouterId};
 
 use crate::fact::Secret;
@@ -251,6 +251,10 @@ pub struct SessionIntent {
     /// GTSM (RFC 5082): packets of the peer that come from further than this many hops are dropped; at least 1. Not together
     /// with `ebgp_multihop`.
     pub ttl_security_hops: Option<u8>,
+    /// What we are to an external peer (RFC 9234).
+    pub role: Option<Role>,
+    /// A peer that does not say what it is to us is refused.
+    pub strict_role: bool,
 }
 
 impl SessionIntent {

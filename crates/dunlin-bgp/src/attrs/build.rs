@@ -97,6 +97,11 @@ impl AttrBuilder {
         self.set(code::MED, med.to_be_bytes().to_vec())
     }
 
+    /// Sets ONLY_TO_CUSTOMER.
+    pub fn only_to_customer(self, asn: Asn) -> AttrBuilder {
+        self.set(code::ONLY_TO_CUSTOMER, asn.0.to_be_bytes().to_vec())
+    }
+
     /// Sets LOCAL_PREF.
     pub fn local_pref(self, local_pref: u32) -> AttrBuilder {
         self.set(code::LOCAL_PREF, local_pref.to_be_bytes().to_vec())

@@ -144,6 +144,11 @@ impl<'a> Attrs<'a> {
         self.u32(code::MED)
     }
 
+    /// ONLY_TO_CUSTOMER (RFC 9234): the AS since which it goes to customers alone.
+    pub fn only_to_customer(&self) -> Option<Asn> {
+        self.u32(code::ONLY_TO_CUSTOMER).map(Asn)
+    }
+
     /// LOCAL_PREF.
     pub fn local_pref(&self) -> Option<u32> {
         self.u32(code::LOCAL_PREF)

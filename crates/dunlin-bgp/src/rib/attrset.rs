@@ -9,7 +9,7 @@ use super::segvec::SegVec;
 use super::source::{SourceId, SourceInfo};
 use crate::attrs::{Attrs, Digest, WellKnown};
 use crate::batch::NextHop;
-use crate::policy::{PeerType, RejectReason};
+use crate::policy::{PeerType, RejectReason, Role};
 
 /// The number of an attribute set; below [`AttrTable::LIMIT`].
 pub(super) type AttrId = u32;
@@ -29,27 +29,32 @@ pub(super) struct DecisionKey {
     pub(super) path_len: u16,
     pub(super) cluster_len: u16,
     pub(super) origin: u8,
-    pub(super) flags: u8,
+    pub(super) flags: u16,
 }
 
 impl DecisionKey {
-    pub(super) const AS_LOOP: u8 = 1;
-    pub(super) const REFLECTION_LOOP: u8 = 2;
-    pub(super) const NO_EXPORT: u8 = 4;
-    pub(super) const NO_ADVERTISE: u8 = 8;
-    pub(super) const OWN_ORIGINATOR: u8 = 16;
-    pub(super) const LLGR_STALE: u8 = 32;
-    pub(super) const NO_LLGR: u8 = 64;
+    pub(super) const AS_LOOP: u16 = 1;
+    pub(super) const REFLECTION_LOOP: u16 = 2;
+    pub(super) const NO_EXPORT: u16 = 4;
+    pub(super) const NO_ADVERTISE: u16 = 8;
+    pub(super) const OWN_ORIGINATOR: u16 = 16;
+    pub(super) const LLGR_STALE: u16 = 32;
+    pub(super) const NO_LLGR: u16 = 64;
     /// GRACEFUL_SHUTDOWN, from an external peer.
-    pub(super) const SHUT_DOWN: u8 = 128;
+    pub(super) const SHUT_DOWN: u16 = 128;
+    /// It has ONLY_TO_CUSTOMER (RFC 9234).
+    pub(super) const ONLY_TO_CUSTOMER: u16 = 256;
+    /// And the peer was not to tell it.
+    pub(super) const LEAK: u16 = 512;
 
     /// Why a route with these flags is not used wherever it leads (RFC 4271 9.1.2, RFC 4456 8).
     #[inline]
     pub(super) fn refusal(&self) -> Option<RejectReason> {
-        const LOOPS: [(u8, RejectReason); 3] = [
+        const LOOPS: [(u16, RejectReason); 4] = [
             (DecisionKey::AS_LOOP, RejectReason::AsLoop),
             (DecisionKey::OWN_ORIGINATOR, RejectReason::OwnOriginator),
             (DecisionKey::REFLECTION_LOOP, RejectReason::ReflectionLoop),
+            (DecisionKey::LEAK, RejectReason::RouteLeak),
         ];
         let (_, reason) = LOOPS.iter().find(|(flag, _)| self.flags & flag != 0)?;
         Some(*reason)
@@ -84,6 +89,13 @@ impl DecisionKey {
         }
         if well_known(WellKnown::NO_LLGR) {
             flags |= Self::NO_LLGR;
+        }
+        if let Some(mark) = attrs.only_to_customer() {
+            flags |= Self::ONLY_TO_CUSTOMER;
+            let leaks = |role: Role| role.is_leak(mark.0, source.remote_asn.0);
+            if source.role.is_some_and(leaks) {
+                flags |= Self::LEAK;
+            }
         }
         if !source.is_local() {
             let mut own = attrs.as_path().count(source.local_asn);

@@ -3,11 +3,12 @@
 use dunlin_net::{Afi, Family};
 
 use super::Store;
+use super::attrset::DecisionKey;
 use super::group::{Group, GroupKey, KEEP_MED, OWN_NEXT_HOP, set_of};
 use super::table::Table;
-use crate::attrs::Attrs;
+use crate::attrs::{AttrBuilder, Attrs};
 use crate::batch::NextHop;
-use crate::policy::PeerType;
+use crate::policy::{PeerType, Role};
 use crate::wire::{Outgoing, Reflection, UpdateWriter, encode_attrs};
 
 impl Store {
@@ -41,8 +42,18 @@ impl Store {
         let reflected = source.peer_type == internal
             && key.encoding.peer_type == internal
             && !source.is_local();
+        let marked;
+        let marks = key.role.is_some_and(Role::marks_told)
+            && set.key.flags & DecisionKey::ONLY_TO_CUSTOMER == 0;
+        let attrs = if marks {
+            let builder = AttrBuilder::from_attrs(Attrs::new(&set.bytes));
+            marked = builder.only_to_customer(key.encoding.local_asn).build();
+            Attrs::new(&marked)
+        } else {
+            Attrs::new(&set.bytes)
+        };
         let route = Outgoing {
-            attrs: Attrs::new(&set.bytes),
+            attrs,
             next_hop,
             keep_med: out & KEEP_MED != 0,
             reflection: reflected.then_some(Reflection {

@@ -81,6 +81,10 @@ impl Store {
             return Err(RejectReason::FamilyNotNegotiated);
         }
         let flags = self.attrs.get(used).key.flags;
+        let marked = flags & DecisionKey::ONLY_TO_CUSTOMER != 0;
+        if marked && key.role.is_some_and(|role| !role.may_be_told_marked()) {
+            return Err(RejectReason::OnlyToCustomer);
+        }
         may_pass_on(source, flags, key.encoding.peer_type, key.reflector_client)
     }
 
@@ -214,7 +218,7 @@ impl Store {
 /// What the rules of BGP say of telling a path with these [flags](DecisionKey) to a peer of this type.
 pub(super) fn may_pass_on(
     source: &SourceInfo,
-    flags: u8,
+    flags: u16,
     to: PeerType,
     to_client: bool,
 ) -> Result<(), RejectReason> {

@@ -68,7 +68,7 @@ pub struct Chosen<'a> {
     /// The next hops that share its traffic, in order; given only where [`Foresight::changed`].
     pub hops: SmallVec<[NextHop; 1]>,
     peer_type: PeerType,
-    flags: u8,
+    flags: u16,
 }
 
 impl Chosen<'_> {

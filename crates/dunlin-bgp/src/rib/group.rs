@@ -14,6 +14,7 @@ use super::segvec::SegVec;
 use super::source::SourceId;
 use super::table::{NetId, Table};
 use crate::batch::NextHop;
+use crate::policy::Role;
 use crate::wire::ExportEncoding;
 
 /// A group inside one [`Rib`](super::Rib), reused after its last member left.
@@ -29,6 +30,8 @@ pub struct GroupKey {
     pub encoding: ExportEncoding,
     /// The peers are clients of ours (RFC 4456).
     pub reflector_client: bool,
+    /// What we are to the peers (RFC 9234), if they are external and that is configured.
+    pub role: Option<Role>,
     /// The families that were negotiated.
     pub families: PerFamily<bool>,
     /// The peers may be told what is long-lived stale: they have offered to treat it so (RFC 9494 4.3).

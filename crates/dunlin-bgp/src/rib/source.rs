@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use dunlin_net::{Afi, Asn, PeerId, PerFamily, RouterId};
 
 use super::table::block_of;
-use crate::policy::PeerType;
+use crate::policy::{PeerType, Role};
 
 /// A source of routes inside one [`Rib`](super::Rib). Reused after [`unregister`](super::Rib::unregister).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +30,8 @@ pub struct SourceInfo {
     pub allow_own_as: u8,
     /// The peer is a client of ours (RFC 4456).
     pub reflector_client: bool,
+    /// What we are to it (RFC 9234), if it is an external peer and that is configured.
+    pub role: Option<Role>,
 }
 
 impl SourceInfo {
@@ -44,6 +46,7 @@ impl SourceInfo {
             local_asn,
             allow_own_as: 0,
             reflector_client: false,
+            role: None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dunlin_net::{Afi, Asn, IpNet, PeerId, PerFamily, RouterId};
 
-use crate::policy::PeerType;
+use crate::policy::{PeerType, Role};
 
 /// One peer, or one range of peers. Applying a changed configuration resets a session only if something that its OPEN
 /// carried has changed; transport settings and the other timers change in place.
@@ -39,6 +39,10 @@ pub struct PeerConfig {
     /// Whether the paths of an external peer must begin with its AS (RFC 4271 6.3); not so from a route server. Changes in
     /// place.
     pub enforce_first_as: bool,
+    /// What we are to an external peer (RFC 9234), if that is to be told.
+    pub role: Option<Role>,
+    /// With a role: a peer that tells none is refused.
+    pub strict_role: bool,
     /// How the TCP connections are made.
     pub transport: Transport,
 }
@@ -61,6 +65,8 @@ impl PeerConfig {
             capabilities: Offer::default(),
             add_path: PerFamily::default(),
             enforce_first_as: true,
+            role: None,
+            strict_role: false,
             transport: Transport::default(),
         }
     }

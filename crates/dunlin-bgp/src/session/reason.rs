@@ -3,7 +3,8 @@
 use dunlin_net::{Afi, Asn, RouterId};
 
 use super::{FsmState, RemoteAsn, Stop, TransportError};
-use crate::wire::Notification;
+use crate::policy::Role;
+use crate::wire::{Notification, open_message};
 
 const OPEN: u8 = 2;
 const HOLD_TIMER: u8 = 4;
@@ -60,6 +61,23 @@ pub enum DownReason {
         /// The id of both.
         got: RouterId,
     },
+    /// The peer takes us for something else than we are (RFC 9234 4.2).
+    #[error(
+        "the peer says it is {} to us, but we are {ours} to it, which takes a {}: set `role` or the peer's to what is true",
+        role_text(.got), ours.counterpart()
+    )]
+    RoleMismatch {
+        /// What we are.
+        ours: Role,
+        /// The number of what the peer says to be.
+        got: u8,
+    },
+    /// The peer does not say what it is to us, and has to (RFC 9234 4.2, strict mode).
+    #[error("the peer does not say that it is {} to us, which strictRole asks for: set its role, or strictRole to false", ours.counterpart())]
+    RoleMissing {
+        /// What we are.
+        ours: Role,
+    },
     /// No family is offered by both.
     #[error("no address family in common: the peer offers none of ours")]
     NoCommonFamily {
@@ -84,6 +102,13 @@ pub enum DownReason {
     /// Something that the OPEN carried was changed.
     #[error("the peer's configuration was changed")]
     ConfigChanged,
+}
+
+fn role_text(number: &u8) -> String {
+    match Role::from_number(*number) {
+        Some(role) => role.to_string(),
+        None => format!("of the unknown role {number}"),
+    }
 }
 
 fn stop_text(stop: &Stop) -> &'static str {
@@ -120,6 +145,9 @@ impl DownReason {
             },
             DownReason::BadPeerAs { .. } => Notification::new(OPEN, 2),
             DownReason::SameRouterId { .. } => Notification::new(OPEN, 3),
+            DownReason::RoleMismatch { .. } | DownReason::RoleMissing { .. } => {
+                Notification::new(OPEN, open_message::ROLE_MISMATCH)
+            }
             DownReason::NoCommonFamily { wanted } => {
                 let [high, low] = wanted.number().to_be_bytes();
                 // The capability that was missed (RFC 5492 3): multiprotocol, unicast.
@@ -140,6 +168,8 @@ impl DownReason {
         match self {
             DownReason::BadPeerAs { .. }
             | DownReason::SameRouterId { .. }
+            | DownReason::RoleMismatch { .. }
+            | DownReason::RoleMissing { .. }
             | DownReason::NoCommonFamily { .. } => true,
             DownReason::Malformed { notification, .. } => notification.code == OPEN,
             DownReason::NotificationReceived(notification) => notification.code == OPEN,

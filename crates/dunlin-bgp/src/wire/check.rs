@@ -125,7 +125,9 @@ fn value<'a>(
                 Err(AttrFault::Value)
             };
         }
-        attr::MED | attr::LOCAL_PREF | attr::ORIGINATOR_ID => value.len() == 4,
+        attr::MED | attr::LOCAL_PREF | attr::ORIGINATOR_ID | attr::ONLY_TO_CUSTOMER => {
+            value.len() == 4
+        }
         attr::ATOMIC_AGGREGATE => value.is_empty(),
         attr::AGGREGATOR => return aggregator(ctx, value, as4),
         attr::COMMUNITIES | attr::CLUSTER_LIST => is_list::<4>(value),

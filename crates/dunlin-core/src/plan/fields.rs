@@ -98,6 +98,8 @@ pub(super) fn session(fields: &mut Fields, both: [&SessionIntent; 2]) {
         },
     );
     fields.optional("ebgpMultihop", both.map(|s| s.ebgp_multihop));
+    fields.optional("role", both.map(|s| s.role));
+    fields.plain("strictRole", both.map(|s| s.strict_role));
     fields.optional("ttlSecurity.hops", both.map(|s| s.ttl_security_hops));
     fields.optional("addPath", both.map(add_path));
 }

@@ -2,8 +2,8 @@ use dunlin_api::{
     FamilyCounts, Neighbor, NeighborCounters, NeighborLimit, NotificationSeen, Step, Verdict,
 };
 use dunlin_bgp::session::{Negotiated, PeerSnapshot};
-use dunlin_bgp::wire::Notification;
-use dunlin_intent::{Remote, RemoteAsn};
+use dunlin_bgp::wire::{Capability, Notification};
+use dunlin_intent::{Remote, RemoteAsn, SessionIntent};
 use dunlin_net::{Afi, Instant, PerFamily};
 
 use super::explain::step;
@@ -52,6 +52,7 @@ impl Core {
         };
         if let Some(up) = &peer.up {
             negotiated(&mut neighbor, &up.negotiated);
+            neighbor.capabilities.extend(role(session, &up.negotiated));
         }
         if let Some(snapshot) = seen.sessions.get(&peer.id) {
             counted(&mut neighbor, seen.now, snapshot);
@@ -78,6 +79,16 @@ impl Core {
         });
         counts.collect()
     }
+}
+
+/// What we are to the peer, if both sides have said so.
+fn role(session: &SessionIntent, with: &Negotiated) -> Option<String> {
+    let said = with
+        .capabilities
+        .iter()
+        .any(|it| matches!(it, Capability::Role(_)));
+    let role = session.role.filter(|_| said)?;
+    Some(format!("role ({role})"))
 }
 
 /// What is said of a limit, and what comes of it.

@@ -443,6 +443,8 @@ impl Cluster {
             ebgp_multihop: None,
             add_path: AddPath::default(),
             ttl_security_hops: None,
+            role: None,
+            strict_role: false,
         }
     }
 }

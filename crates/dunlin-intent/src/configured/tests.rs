@@ -2,7 +2,7 @@ use super::*;
 use crate::fact::{GracefulRestartFact, TimersFact};
 use crate::problem::Reason;
 use crate::selector::{Operator, Requirement, Selector};
-use dunlin_bgp::policy::PeerType;
+use dunlin_bgp::policy::{PeerType, Role};
 use dunlin_net::Asn;
 
 fn addr(text: &str) -> IpAddr {
@@ -333,4 +333,24 @@ fn a_local_as_is_another_than_the_peers() {
         f.peer_asn = Some(PeerAsn::Internal);
         f.local_asn = Some(Asn(65100));
     });
+}
+
+#[test]
+fn a_role_is_for_other_ases() {
+    let session = accepted(|f| {
+        f.role = Some(Role::Customer);
+        f.strict_role = Some(true);
+    });
+    assert_eq!(
+        (session.role, session.strict_role),
+        (Some(Role::Customer), true)
+    );
+    accepted(|f| f.strict_role = Some(false));
+    let within = faults(|f| {
+        f.peer_asn = Some(PeerAsn::Internal);
+        f.role = Some(Role::Peer);
+    });
+    assert_eq!(within, [(Reason::Invalid, "spec.role".to_owned())]);
+    let alone = faults(|f| f.strict_role = Some(true));
+    assert_eq!(alone, [(Reason::Invalid, "spec.strictRole".to_owned())]);
 }

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use dunlin_bgp::policy::{CommunityValue, FilterAction, Match};
+use dunlin_bgp::policy::{CommunityValue, FilterAction, Match, Role};
 use dunlin_net::{Afi, Asn, IpNet};
 
 use super::{Malformed, SecretRef};
@@ -159,6 +159,10 @@ pub struct PeerFact {
     pub import_filter: Option<String>,
     /// The `BGPFilter` of what is told.
     pub export_filter: Option<String>,
+    /// What we are to the peer.
+    pub role: Option<Role>,
+    /// Whether a peer that does not say what it is to us is refused.
+    pub strict_role: Option<bool>,
     /// How many prefixes the peer may announce.
     pub max_prefixes: Option<MaxPrefixesFact>,
     /// The next hop of what is told.

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use dunlin_bgp::policy::Role;
 use dunlin_intent::{
     AddPathFact, MaxPrefixesAction, MaxPrefixesFact, NextHopMode, PeerAsn, PeerFact,
 };
@@ -71,6 +72,11 @@ pub(super) struct Spec {
     /// only advertisements are told.
     #[schemars(length(min = 1, max = cel::NAME_LEN))]
     export_filter: Option<String>,
+    /// What we are to a router of another AS: its Provider, its Customer, its Peer, the RouteServer that it is a client of, or the
+    /// RouteServerClient of what it serves. Both sides have to agree, and routes go where that lets them (RFC 9234). Default none.
+    role: Option<RoleSpec>,
+    /// True refuses a router that does not say its own role. Default false: ours alone counts then.
+    strict_role: Option<bool>,
     /// How many prefixes the router may announce. Default any number.
     max_prefixes: Option<MaxPrefixesSpec>,
     /// Self announces routes with the node as next hop; Unchanged keeps that of learned routes. Default Self.
@@ -116,6 +122,16 @@ fn spec_rules() -> serde_json::Value {
              self.peerASN == 'internal'",
             "has no meaning with a router of another AS: remove it",
             Some(".reflectorClient"),
+        ),
+        (
+            "!has(self.role) || type(self.peerASN) != string || self.peerASN != 'internal'",
+            "has no meaning within our own AS: remove it (RFC 9234 section 4.1)",
+            Some(".role"),
+        ),
+        (
+            "!has(self.strictRole) || !self.strictRole || has(self.role)",
+            "asks for a role of the peer's that fits ours: give role too",
+            Some(".strictRole"),
         ),
         (
             "!has(self.sourceAddress) || !has(self.peerAddress) || !isIP(self.sourceAddress) || \
@@ -198,6 +214,27 @@ enum AfiSpec {
     Ipv4,
     #[serde(rename = "IPv6")]
     Ipv6,
+}
+
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+enum RoleSpec {
+    Provider,
+    Customer,
+    Peer,
+    RouteServer,
+    RouteServerClient,
+}
+
+impl From<RoleSpec> for Role {
+    fn from(role: RoleSpec) -> Role {
+        match role {
+            RoleSpec::Provider => Role::Provider,
+            RoleSpec::Customer => Role::Customer,
+            RoleSpec::Peer => Role::Peer,
+            RoleSpec::RouteServer => Role::RouteServer,
+            RoleSpec::RouteServerClient => Role::RouteServerClient,
+        }
+    }
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -302,6 +339,8 @@ impl Spec {
             address_families: families,
             import_filter: self.import_filter,
             export_filter: self.export_filter,
+            role: self.role.map(Into::into),
+            strict_role: self.strict_role,
             max_prefixes: self.max_prefixes.map(Into::into),
             next_hop: self.next_hop.map(|mode| match mode {
                 NextHopSpec::SelfAddress => NextHopMode::SelfAddress,

@@ -87,6 +87,8 @@ pub(crate) struct Speaker {
     /// It sends with TTL 255 and takes nothing less (RFC 5082).
     #[serde(default)]
     pub(crate) ttl_security: bool,
+    /// What it is to the agent (RFC 9234): `provider`, `customer`, `peer`.
+    pub(crate) role: Option<String>,
     /// It watches the agent by BFD, three packets each so many milliseconds.
     pub(crate) bfd_millis: Option<u32>,
     /// It waits to be called.

@@ -70,6 +70,7 @@ pub(super) fn peer(number: u8, peer_type: PeerType) -> SourceInfo {
         local_asn: US,
         allow_own_as: 0,
         reflector_client: false,
+        role: None,
     }
 }
 
@@ -86,6 +87,7 @@ pub(super) fn key(policy: u32, peer_type: PeerType, reflector_client: bool) -> G
             extended_next_hop: false,
         },
         reflector_client,
+        role: None,
         families: PerFamily { v4: true, v6: true },
         long_lived: true,
         own_next_hop: PerFamily {

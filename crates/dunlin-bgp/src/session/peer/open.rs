@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use dunlin_net::{Afi, PerFamily};
 
 use super::conn::Ends;
-use crate::policy::PeerType;
+use crate::policy::{PeerType, Role};
 use crate::session::{AddPath, DownReason, Negotiated, Opens, PeerConfig, PeerRestart};
 use crate::wire::{
     self, AddPathFamily, AddPathMode, AfiSafi, Capability, ExtendedNextHopFamily, LlgrFamily, Open,
@@ -55,6 +55,9 @@ pub(super) fn our_open(config: &PeerConfig) -> Open {
     if !several.is_empty() {
         add.push(Capability::AddPath(several));
     }
+    if let Some(role) = external_role(config) {
+        add.push(Capability::Role(role.number()));
+    }
     if let Some(restart) = config.graceful_restart {
         add.push(Capability::GracefulRestart(wire::GracefulRestart {
             restarting: restart.restarting,
@@ -77,6 +80,31 @@ pub(super) fn our_open(config: &PeerConfig) -> Open {
         }
     }
     open
+}
+
+/// A role is for external peers alone (RFC 9234 4.1).
+fn external_role(config: &PeerConfig) -> Option<Role> {
+    let external = config.remote_asn.peer_type(config.local_asn) == PeerType::External;
+    config.role.filter(|_| external)
+}
+
+/// Both sides have to agree on what they are to each other, if both say so (RFC 9234 4.2).
+fn check_role(ours: Role, strict: bool, theirs: &Open) -> Result<(), DownReason> {
+    let mut said = theirs.capabilities.iter().filter_map(|it| match it {
+        Capability::Role(role) => Some(*role),
+        _ => None,
+    });
+    let Some(first) = said.next() else {
+        return match strict {
+            true => Err(DownReason::RoleMissing { ours }),
+            false => Ok(()),
+        };
+    };
+    let wrong = (first != ours.counterpart().number()).then_some(first);
+    match wrong.or_else(|| said.find(|other| *other != first)) {
+        None => Ok(()),
+        Some(got) => Err(DownReason::RoleMismatch { ours, got }),
+    }
 }
 
 /// Without the multiprotocol capability only IPv4 can be spoken (RFC 4760 8).
@@ -119,6 +147,9 @@ pub(super) fn negotiate(
         return Err(DownReason::SameRouterId {
             got: theirs.router_id,
         });
+    }
+    if let Some(ours) = config.role.filter(|_| !internal) {
+        check_role(ours, config.strict_role, &theirs)?;
     }
     let ours = offered_families(config);
     let families = both(ours, theirs.families());

@@ -6,5 +6,6 @@ mod lingering;
 mod net;
 mod pair;
 mod random;
+mod roles;
 mod several;
 mod table;

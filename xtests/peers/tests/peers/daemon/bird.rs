@@ -96,6 +96,9 @@ fn config(daemon: &Daemon) -> String {
         Some(secs) => format!("long lived graceful restart on; long lived stale time {secs};"),
         None => "long lived graceful restart off;".to_owned(),
     };
+    if let Some(role) = &speaker.role {
+        let _ = writeln!(channels, "  local role {role};");
+    }
     let password = speaker
         .password
         .as_ref()
@@ -108,7 +111,7 @@ fn config(daemon: &Daemon) -> String {
     };
     let _ = write!(
         text,
-        "protocol bgp peer {{\n  local {} as {};\n  neighbor {} {};\n  direct; hold time {}; {restart} {long_lived}\n  \
+        "protocol bgp agent {{\n  local {} as {};\n  neighbor {} {};\n  direct; hold time {}; {restart} {long_lived}\n  \
          connect delay time 1; connect retry time 2; error wait time 1, 2; error forget time 1;\n  \
          enable as4 {};\n{}{}{}{bfd}{}{channels}}}\n",
         daemon.local(),
@@ -171,19 +174,19 @@ pub(super) fn reload(daemon: &Daemon) -> Result<()> {
 }
 
 pub(super) fn refresh(daemon: &Daemon) -> Result<()> {
-    let said = daemon.text(birdc(daemon).args(["reload", "in", "peer"]))?;
+    let said = daemon.text(birdc(daemon).args(["reload", "in", "agent"]))?;
     anyhow::ensure!(said.contains("reloading"), "{said}");
     Ok(())
 }
 
 pub(super) fn shutdown(daemon: &Daemon, words: &str) -> Command {
     let mut command = birdc(daemon);
-    command.args(["disable", "peer", &format!("\"{words}\"")]);
+    command.args(["disable", "agent", &format!("\"{words}\"")]);
     command
 }
 
 pub(super) fn is_up(daemon: &Daemon) -> Result<bool> {
-    let said = daemon.text(birdc(daemon).args(["show", "protocols", "peer"]))?;
+    let said = daemon.text(birdc(daemon).args(["show", "protocols", "agent"]))?;
     anyhow::ensure!(said.contains("BGP"), "{said}");
     Ok(said.contains("Established"))
 }
@@ -195,7 +198,7 @@ pub(super) fn is_bfd_up(daemon: &Daemon) -> Result<bool> {
 }
 
 pub(super) fn table(daemon: &Daemon) -> Result<Table> {
-    let show = ["show", "route", "all", "protocol", "peer"];
+    let show = ["show", "route", "all", "protocol", "agent"];
     let said = daemon.text(birdc(daemon).args(show))?;
     let mut table = Table::new();
     let mut current = None;

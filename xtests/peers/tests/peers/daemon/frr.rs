@@ -91,6 +91,9 @@ fn config(daemon: &Daemon) -> String {
     if let Some(password) = &speaker.password {
         let _ = writeln!(text, " neighbor {peer} password {password}");
     }
+    if let Some(role) = &speaker.role {
+        let _ = writeln!(text, " neighbor {peer} local-role {role}");
+    }
     if speaker.ttl_security {
         let _ = writeln!(text, " neighbor {peer} ttl-security hops 1");
     }

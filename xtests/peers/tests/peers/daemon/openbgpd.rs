@@ -49,6 +49,9 @@ fn config(daemon: &Daemon) -> String {
             "  multihop 2\n"
         };
     }
+    if let Some(role) = &speaker.role {
+        let _ = write!(text, "  role {role}\n  announce policy yes\n");
+    }
     if speaker.two_octet {
         text += "  announce as-4byte no\n";
     }

@@ -50,10 +50,7 @@ impl Role {
     /// Whether what the peer tells came down to it, or across: from a provider, a peer or a route server. It may go to our
     /// customers alone, and is marked so.
     pub fn marks_received(self) -> bool {
-        matches!(
-            self,
-            Role::Customer | Role::Peer | Role::RouteServerClient
-        )
+        matches!(self, Role::Customer | Role::Peer | Role::RouteServerClient)
     }
 
     /// Whether what the peer is told goes down, or across: to a customer, a peer or a client of our route server. It is marked so.
