@@ -77,6 +77,43 @@ fn a_changed_password_on_both_ends_keeps_the_session() {
     assert!(!left.any_down() && !right.any_down());
 }
 
+/// The kernel holds some 960 keys a listener: who comes after that is not let in unsigned, and disturbs nobody.
+#[test]
+fn more_passwords_than_a_listener_holds_leave_the_others_alone() {
+    let (mut left, mut right) = pair_with("127.11.14.1", "127.11.14.2", |config| {
+        config.transport.password = Password::new(b"first");
+    });
+    left.wait_up(1);
+    right.wait_up(2);
+    let mut number = 100;
+    // More than any machine holds is not asked for.
+    while left.handle.report().counters.key_errors == 0 && number < 20_000 {
+        for _ in 0..500 {
+            let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
+            let mut config = left.config(SocketAddr::new([127, 20, high, low].into(), 179));
+            config.passive = true;
+            config.transport.password = Password::new(b"another");
+            left.set(number, config);
+            number += 1;
+        }
+    }
+    assert!(left.handle.report().counters.key_errors > 0, "{number} keys");
+    // The last of them has no key, so nothing that comes from there is trusted.
+    let [high, low] = u16::try_from(number - 1).unwrap().to_be_bytes();
+    let mut unsigned = dial(&format!("127.20.{high}.{low}"), left.addr).expect("TCP has no key");
+    let mut octet = [0];
+    let read = std::io::Read::read(&mut unsigned, &mut octet);
+    assert!(matches!(read, Ok(0) | Err(_)), "it was spoken to");
+    // Who has no password, and who had one before, is none the worse.
+    let mut plain = Node::at("127.11.14.3");
+    let config = left.config(plain.addr);
+    left.set(3, config);
+    let config = plain.config(left.addr);
+    plain.set(4, config);
+    left.wait_up(3);
+    assert!(!left.any_down() && !right.any_down());
+}
+
 #[test]
 fn ttl_security_lets_near_peers_in_and_sends_with_255() {
     let (mut left, mut right) = pair_with("127.11.16.1", "127.11.16.2", |config| {
