@@ -204,6 +204,9 @@ pub struct Path {
     pub med: Option<u32>,
     /// Communities of every kind, as text.
     pub communities: Vec<String>,
+    /// Only to Customer (RFC 9234): the AS that says that it goes down from there, to customers alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only_to_customer: Option<u32>,
     /// Whether it is the best path.
     pub best: bool,
     /// Whether it is in the ECMP set.

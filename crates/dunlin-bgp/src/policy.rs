@@ -181,8 +181,8 @@ impl RejectReason {
             RejectReason::LongLivedStale => 25 << 16,
             RejectReason::OwnOriginator => 23 << 16,
             RejectReason::OriginatorNotOwner => 24 << 16,
-            RejectReason::RouteLeak => 25 << 16,
-            RejectReason::OnlyToCustomer => 26 << 16,
+            RejectReason::RouteLeak => 26 << 16,
+            RejectReason::OnlyToCustomer => 27 << 16,
         }
     }
 
@@ -214,8 +214,8 @@ impl RejectReason {
             25 => RejectReason::LongLivedStale,
             23 => RejectReason::OwnOriginator,
             24 => RejectReason::OriginatorNotOwner,
-            25 => RejectReason::RouteLeak,
-            26 => RejectReason::OnlyToCustomer,
+            26 => RejectReason::RouteLeak,
+            27 => RejectReason::OnlyToCustomer,
             _ => RejectReason::AttrsTooLong,
         }
     }

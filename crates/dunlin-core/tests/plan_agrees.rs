@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use dunlin_api::{Answer, Listed, Plan, PlannedPrefix, PlannedPrefixes, Query, SessionEffect};
-use dunlin_bgp::policy::{FilterAction, Match};
+use dunlin_bgp::policy::{FilterAction, Match, Role};
 use dunlin_core::PlanStep;
 use dunlin_intent::{
     AdvertisementFact, Attributes, ConfigurationFact, Fact, FilterFact, FilterRuleFact, Key,
@@ -89,6 +89,7 @@ fn a_peer() -> impl Strategy<Value = Fact> {
         option::weighted(0.3, Just("a")),
         option::weighted(0.2, Just(())),
         option::weighted(0.3, 10u16..12),
+        option::weighted(0.2, prop_oneof![Just(Role::Customer), Just(Role::Peer)]),
     );
     (identity, filters, rest).prop_map(|((number, place, asn), (import, export), rest)| {
         let mut fact = router(number);
@@ -101,6 +102,7 @@ fn a_peer() -> impl Strategy<Value = Fact> {
         fact.node_selector = rest.0.map(|rack| label("rack", rack));
         fact.password = rest.1.map(|()| at());
         fact.timers.connect_retry_secs = rest.2;
+        fact.role = rest.3;
         Fact::Peer(fact)
     })
 }

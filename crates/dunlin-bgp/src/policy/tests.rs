@@ -158,7 +158,7 @@ fn what_no_route_could_pass_for_is_known_by_its_prefix() {
 
 #[test]
 fn reasons_survive_their_codes_and_read_differently() {
-    let all = (0..=22u32)
+    let all = (0..=27u32)
         .map(|kind| RejectReason::from_code((kind << 16) | (u32::from(kind == 0) * 65_535)));
     let mut texts = std::collections::BTreeSet::new();
     for reason in all {

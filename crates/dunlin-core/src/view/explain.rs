@@ -163,7 +163,10 @@ impl Core {
                 true => ", to go soon (GRACEFUL_SHUTDOWN 65535:0) and so with local preference 0",
                 false => "",
             };
-            let what = format!("from {}{id}{hop}{as_path}{stale}{leaves}", path.from);
+            let mark = path.only_to_customer.map_or_else(String::new, |asn| {
+                format!(", only to customers (marked by AS {asn})")
+            });
+            let what = format!("from {}{id}{hop}{as_path}{mark}{stale}{leaves}", path.from);
             let (verdict, end) = match (&path.reason, path.best, path.multipath) {
                 (None, true, _) => (Verdict::Pass, ": best path".to_owned()),
                 (Some(reason), _, true) => (

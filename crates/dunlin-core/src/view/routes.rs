@@ -297,6 +297,7 @@ fn described(attrs: Attrs<'_>) -> Path {
         local_pref: attrs.local_pref(),
         med: attrs.med(),
         communities,
+        only_to_customer: attrs.only_to_customer().map(|asn| asn.0),
         ..Path::default()
     }
 }

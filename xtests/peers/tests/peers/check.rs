@@ -32,6 +32,8 @@ pub(crate) struct Seen {
     pub(crate) med: Option<u32>,
     /// LOCAL_PREF.
     pub(crate) local_pref: Option<u32>,
+    /// Only to Customer.
+    pub(crate) only_to_customer: Option<u32>,
 }
 
 /// The agent's routes in a daemon.
@@ -83,6 +85,7 @@ impl Bed {
             }
             Step::Learned(wanted) => self.learned(wanted),
             Step::Kept(wanted) => self.kept(wanted),
+            Step::Marked(wanted) => self.marked(wanted),
             Step::Problem(words) => {
                 let problems = self.agent.status()?.problems;
                 let said = |text: &str| text.contains(words.as_str());
@@ -193,6 +196,18 @@ impl Bed {
         Ok(())
     }
 
+    fn marked(&self, wanted: &BTreeMap<IpNet, Option<u32>>) -> Result<()> {
+        let routes = self.agent.routes()?;
+        for (prefix, mark) in wanted {
+            let route = routes.iter().find(|route| route.prefix == *prefix);
+            let route = route.with_context(|| format!("{prefix} is not known"))?;
+            let found = !route.paths.is_empty()
+                && (route.paths.iter()).all(|path| path.only_to_customer == *mark);
+            ensure!(found, "{:?}", route.paths);
+        }
+        Ok(())
+    }
+
     fn kept(&self, wanted: &BTreeMap<IpNet, String>) -> Result<()> {
         let routes = self.agent.routes()?;
         for (prefix, words) in wanted {
@@ -238,5 +253,8 @@ impl Told {
             && self
                 .local_pref
                 .is_none_or(|pref| seen.local_pref == Some(pref))
+            && self
+                .only_to_customer
+                .is_none_or(|mark| seen.only_to_customer.unwrap_or(0) == mark)
     }
 }

@@ -133,6 +133,8 @@ pub(crate) struct Announce {
     pub(crate) next_hop: Option<IpAddr>,
     /// An AS put before the path.
     pub(crate) prepend: Option<u32>,
+    /// The AS of Only to Customer (RFC 9234); BIRD alone can be told to add it.
+    pub(crate) only_to_customer: Option<u32>,
 }
 
 impl Announce {
@@ -142,12 +144,13 @@ impl Announce {
             prefix,
             next_hop: None,
             prepend: None,
+            only_to_customer: None,
         }
     }
 
     /// Whether it says more than its prefix.
     pub(crate) fn is_special(&self) -> bool {
-        self.next_hop.is_some() || self.prepend.is_some()
+        self.next_hop.is_some() || self.prepend.is_some() || self.only_to_customer.is_some()
     }
 }
 
@@ -251,6 +254,8 @@ pub(crate) enum Step {
     Learned(BTreeMap<IpNet, String>),
     /// The daemon's route is known, not used, for a reason with these words.
     Kept(BTreeMap<IpNet, String>),
+    /// The daemon's route is known to the agent with this AS in Only to Customer, or without it.
+    Marked(BTreeMap<IpNet, Option<u32>>),
     /// A problem with these words is shown by `dunlin status`.
     Problem(String),
     /// From here on events count.
@@ -376,6 +381,8 @@ pub(crate) struct Told {
     pub(crate) med: Option<u32>,
     /// LOCAL_PREF.
     pub(crate) local_pref: Option<u32>,
+    /// The AS of Only to Customer (RFC 9234); 0 is none.
+    pub(crate) only_to_customer: Option<u32>,
 }
 
 impl Scenario {

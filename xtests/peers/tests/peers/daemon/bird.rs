@@ -157,6 +157,9 @@ fn attributes(route: &Announce) -> String {
     if let Some(asn) = route.prepend {
         let _ = writeln!(text, "    bgp_path.prepend({asn});");
     }
+    if let Some(asn) = route.only_to_customer {
+        let _ = writeln!(text, "    bgp_otc = {asn};");
+    }
     text + "  }\n"
 }
 
@@ -223,6 +226,7 @@ pub(super) fn table(daemon: &Daemon) -> Result<Table> {
                 seen.next_hops.extend(seen.next_hop);
             }
             "BGP.med" => seen.med = value.parse().ok(),
+            "BGP.otc" => seen.only_to_customer = value.parse().ok(),
             "BGP.local_pref" => seen.local_pref = value.parse().ok(),
             "BGP.community" | "BGP.large_community" => {
                 // (64512,100) and (64512, 1, 2)

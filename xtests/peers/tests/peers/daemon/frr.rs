@@ -301,6 +301,7 @@ fn seen(path: &Value) -> Seen {
             .to_owned(),
         med: u32_of(&path["metric"]).or_else(|| u32_of(&path["med"])),
         local_pref: u32_of(&path["locPrf"]),
+        only_to_customer: u32_of(&path["otc"]),
         ..Seen::default()
     };
     if seen.as_path == "Local" {

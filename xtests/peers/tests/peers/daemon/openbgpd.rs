@@ -50,7 +50,7 @@ fn config(daemon: &Daemon) -> String {
         };
     }
     if let Some(role) = &speaker.role {
-        let _ = write!(text, "  role {role}\n  announce policy yes\n");
+        let _ = writeln!(text, "  announce policy {role}");
     }
     if speaker.two_octet {
         text += "  announce as-4byte no\n";
@@ -143,6 +143,9 @@ pub(super) fn table(daemon: &Daemon) -> Result<Table> {
         // In detail they stand among the attributes.
         let attributes = route["attributes"].as_array().into_iter().flatten();
         for holder in attributes.chain([route]) {
+            if holder["type"] == "OTC" {
+                seen.only_to_customer = u32_of(&holder["as"]);
+            }
             for name in ["communities", "large_communities"] {
                 let all = holder[name].as_array().into_iter().flatten();
                 let number = |word: &str| match word {
