@@ -28,6 +28,7 @@ mod lag;
 mod members;
 mod out_paths;
 mod output;
+mod roles;
 mod segvec;
 mod source;
 mod step;

@@ -97,7 +97,10 @@ fn more_passwords_than_a_listener_holds_leave_the_others_alone() {
             number += 1;
         }
     }
-    assert!(left.handle.report().counters.key_errors > 0, "{number} keys");
+    assert!(
+        left.handle.report().counters.key_errors > 0,
+        "{number} keys"
+    );
     // The last of them has no key, so nothing that comes from there is trusted.
     let [high, low] = u16::try_from(number - 1).unwrap().to_be_bytes();
     let mut unsigned = dial(&format!("127.20.{high}.{low}"), left.addr).expect("TCP has no key");

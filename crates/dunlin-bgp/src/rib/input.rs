@@ -4,13 +4,14 @@ use dunlin_net::{Afi, PerFamily};
 
 use super::attrset::{AttrId, DecisionKey};
 use super::group::Groups;
+use super::roles::marked;
 use super::source::{SourceId, SourceInfo};
 use super::table::{NONE, NetId, Path, RibFamily, Table};
 use super::work::AcceptAll;
 use super::{Rib, Store};
 use crate::attrs::{self, Attrs};
 use crate::batch::{BatchItem, NextHop, RouteBatch};
-use crate::policy::{AttrEdits, RejectReason, Role};
+use crate::policy::{AttrEdits, RejectReason};
 
 /// What the core says of routes learned from peers. Asked again for the same route whenever facts may have changed.
 pub trait ImportPolicy {
@@ -411,24 +412,17 @@ impl Rib {
         &mut self,
         policy: &P,
         source: SourceId,
-        (bytes, hash): (&[u8], u64),
+        attrs: (&[u8], u64),
         next_hop: &NextHop,
         mut routes: impl Iterator<Item = (F::Net, Option<u32>)>,
     ) -> bool {
         let mut editor = self.editor::<F>();
         let info = &editor.store.sources.get(source).info;
-        let marked = marked(info, bytes);
-        let (bytes, hash) = match &marked {
-            Some(marked) => (
-                &**marked,
-                attrs::hash(editor.store.config.seed, marked, next_hop),
-            ),
-            None => (bytes, hash),
-        };
+        let (bytes, hash) = marked(info, attrs, next_hop, editor.store.config.seed);
         let id = editor.store.attrs.acquire(
             &mut editor.store.hops,
             (source, info),
-            bytes,
+            &bytes,
             hash,
             next_hop,
         );
@@ -490,16 +484,6 @@ fn routes<'b, F: RibFamily>(
     let ids = batch.path_ids.get(F::AFI);
     let mut ids = ids.get(range(nlri)).unwrap_or_default().iter();
     nets.iter().map(move |&net| (net, ids.next().copied()))
-}
-
-/// The attributes with the mark that a route from above gets, if it has none (RFC 9234 5, ingress 3).
-fn marked(info: &SourceInfo, bytes: &[u8]) -> Option<Vec<u8>> {
-    let attrs = Attrs::new(bytes);
-    let marks = info.role.is_some_and(Role::marks_received);
-    (marks && attrs.only_to_customer().is_none()).then(|| {
-        let builder = attrs::AttrBuilder::from_attrs(attrs);
-        builder.only_to_customer(info.remote_asn).build()
-    })
 }
 
 fn range(range: &std::ops::Range<u32>) -> std::ops::Range<usize> {
