@@ -312,9 +312,16 @@ fn connections(options: &Options) -> Result<Report> {
             nodes.push((name, path, Some(node), None));
         }
     }
-    let rule = path::one_rule()?;
-    let path = Path::new(&rule, 1)?;
-    nodes.insert(0, ("one DNAT rule".to_owned(), path, None, Some(rule)));
+    // To connect to one address after another has a price of its own, whatever delivers.
+    for (at, services) in [1].into_iter().chain(WALKED).enumerate() {
+        let name = match services {
+            1 => "one DNAT rule".to_owned(),
+            _ => format!("one DNAT rule {services}"),
+        };
+        let rule = path::one_rule(services)?;
+        let path = Path::new(&rule, services)?;
+        nodes.insert(at, (name, path, None, Some(rule)));
+    }
     for round in 0..=ROUNDS {
         for (name, path, _, _) in &mut nodes {
             path.block().with_context(|| name.clone())?;

@@ -116,8 +116,8 @@ fn connect(address: Ipv4Addr) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-/// A bed with one rule: connections to the first service go to one endpoint.
-pub(super) fn one_rule() -> Result<Bed> {
+/// A bed with one rule: connections to the first services, so many of them, all go to one endpoint.
+pub(super) fn one_rule(services: u32) -> Result<Bed> {
     let bed = Bed::new(0)?;
     bed.daemon
         .ip(&format!("route add {POD_RANGE} via {}", driver_address(0)))?;
@@ -125,8 +125,9 @@ pub(super) fn one_rule() -> Result<Bed> {
         .ip(&format!("route add local {POD_RANGE} dev lo"))?;
     let rule = format!(
         "table ip bench {{ chain prerouting {{ type nat hook prerouting priority dstnat; \
-         ip daddr {} tcp dport {SERVICE_PORT} dnat to 10.128.16.2:{ENDPOINT_PORT}\n }}\n }}\n",
-        service_address(0)
+         ip daddr {}-{} tcp dport {SERVICE_PORT} dnat to 10.128.16.2:{ENDPOINT_PORT}\n }}\n }}\n",
+        service_address(0),
+        service_address(services - 1)
     );
     let mut child = bed
         .daemon
