@@ -65,8 +65,8 @@ pub(crate) fn list(store: &Store, target: &Target, query: &str) -> Answer {
     let mut taken = 0;
     let mut next = String::new();
     let mut last = "";
-    for (place, object) in store.objects_after(&target.collection, after.as_deref()) {
-        if !selection.takes(object) {
+    for (place, entry) in store.objects_after(&target.collection, after.as_deref()) {
+        if !selection.takes(&entry.object) {
             continue;
         }
         if taken == limit {
@@ -76,7 +76,8 @@ pub(crate) fn list(store: &Store, target: &Target, query: &str) -> Answer {
         if taken > 0 {
             text.push(b',');
         }
-        write_item(&mut text, target, object);
+        let item = entry.text.get_or_init(|| item(target, &entry.object));
+        text.extend_from_slice(item);
         taken += 1;
         last = place;
     }
@@ -98,20 +99,22 @@ pub(crate) fn list(store: &Store, target: &Target, query: &str) -> Answer {
 /// What a list says it is. Of a collection without objects nobody knows of what kind they would be.
 fn list_kind(store: &Store, target: &Target) -> String {
     let first = store.objects(&target.collection).next();
-    let kind = first.and_then(|(_, object)| object["kind"].as_str());
+    let kind = first.and_then(|object| object["kind"].as_str());
     format!("{}List", kind.unwrap_or_default())
 }
 
-/// Items of the server's own kinds do not say what they are.
-fn write_item(text: &mut Vec<u8>, target: &Target, object: &Value) {
+/// An object's text in a list. Items of the server's own kinds do not say what they are.
+fn item(target: &Target, object: &Value) -> Vec<u8> {
+    let mut text = Vec::new();
     let written = match object.as_object() {
         Some(fields) if !target.is_custom() => {
             let named = |(name, _): &(&String, &Value)| !matches!(&name[..], "kind" | "apiVersion");
-            serde_json::Serializer::new(text).collect_map(fields.iter().filter(named))
+            serde_json::Serializer::new(&mut text).collect_map(fields.iter().filter(named))
         }
-        _ => serde_json::to_writer(text, object),
+        _ => serde_json::to_writer(&mut text, object),
     };
     written.expect("JSON can be written to memory");
+    text
 }
 
 /// The refusal of a version that is not there yet.

@@ -161,7 +161,7 @@ impl FakeApi {
     pub fn objects(&self, api_version: &str, kind: &str) -> Vec<Value> {
         let store = self.0.store();
         let objects = store.objects(&collection(api_version, kind));
-        objects.map(|(_, object)| (**object).clone()).collect()
+        objects.map(|object| (**object).clone()).collect()
     }
 
     /// Takes a kind away, as if its CRD were not installed, or puts it back.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
@@ -36,7 +36,15 @@ pub enum ChangeKind {
 pub(crate) type Place = String;
 
 /// A collection of objects, all namespaces of it.
-pub(crate) type Collection = BTreeMap<Place, Arc<Value>>;
+type Collection = BTreeMap<Place, Entry>;
+
+/// An object, and its text in lists once it has been in one: a server that is to be faster than its client does not write
+/// what it has written before.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) object: Arc<Value>,
+    pub(crate) text: OnceLock<Vec<u8>>,
+}
 
 /// Everything. Versions count all changes, as with etcd.
 #[derive(Debug, Default)]
@@ -64,14 +72,16 @@ impl Store {
     }
 
     pub(crate) fn get(&self, collection: &str, place: &str) -> Option<&Arc<Value>> {
-        self.collections.get(collection)?.get(place)
+        let entry = self.collections.get(collection)?.get(place)?;
+        Some(&entry.object)
     }
 
     pub(crate) fn objects<'a>(
         &'a self,
         collection: &str,
-    ) -> impl Iterator<Item = (&'a Place, &'a Arc<Value>)> + use<'a> {
-        self.collections.get(collection).into_iter().flatten()
+    ) -> impl Iterator<Item = &'a Arc<Value>> + use<'a> {
+        let objects = self.collections.get(collection).into_iter();
+        objects.flat_map(|objects| objects.values().map(|entry| &entry.object))
     }
 
     /// Those behind a place.
@@ -79,7 +89,7 @@ impl Store {
         &'a self,
         collection: &str,
         after: Option<&str>,
-    ) -> impl Iterator<Item = (&'a Place, &'a Arc<Value>)> + use<'a> {
+    ) -> impl Iterator<Item = (&'a Place, &'a Entry)> + use<'a> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let objects = self.collections.get(collection);
         let range = objects.map(|objects| objects.range::<str, _>((from, Bound::Unbounded)));
@@ -95,7 +105,7 @@ impl Store {
             None => collection.into(),
         };
         let objects = self.collections.entry(key.clone()).or_default();
-        let before = objects.get(place).cloned();
+        let before = objects.get(place).map(|entry| entry.object.clone());
         if let Some(meta) = object["metadata"].as_object_mut() {
             meta.insert("resourceVersion".into(), version.to_string().into());
             if let Some(before) = &before {
@@ -113,7 +123,11 @@ impl Store {
             }
         }
         let object = Arc::new(object);
-        objects.insert(place.to_owned(), object.clone());
+        let entry = Entry {
+            object: object.clone(),
+            text: OnceLock::new(),
+        };
+        objects.insert(place.to_owned(), entry);
         let kind = match before {
             Some(_) => ChangeKind::Modified,
             None => ChangeKind::Added,
@@ -125,7 +139,7 @@ impl Store {
     pub(crate) fn delete(&mut self, collection: &str, place: &str) -> Option<Arc<Value>> {
         let (key, _) = self.collections.get_key_value(collection)?;
         let key = key.clone();
-        let gone = self.collections.get_mut(collection)?.remove(place)?;
+        let gone = self.collections.get_mut(collection)?.remove(place)?.object;
         self.version += 1;
         let mut last = (*gone).clone();
         last["metadata"]["resourceVersion"] = self.version.to_string().into();

@@ -37,7 +37,7 @@ pub(crate) fn watch(inner: &Arc<Inner>, target: &Target, query: &str) -> Answer 
         }
         let selection = Selection::of(target, query);
         let objects = || -> Vec<Arc<Value>> {
-            let all = store.objects(&target.collection).map(|(_, object)| object);
+            let all = store.objects(&target.collection);
             all.filter(|object| selection.takes(object))
                 .cloned()
                 .collect()
