@@ -1,7 +1,11 @@
 //! A sorted map without slack, for what there are a hundred thousand of.
 //!
 //! The nodes of the standard library's B-tree stay half empty where keys come in ascending order, as they do in a list of an
-//! API server. Here they are full then, and at least half full otherwise.
+//! API server. Here they are full then, and at least half full otherwise. What lies where something was last found, or just
+//! behind it, is found again without a search: lists are taken in in their order.
+
+use std::cell::Cell;
+use std::cmp::Ordering;
 
 /// The most entries of a chunk: more would have an insertion move more, fewer would leave more chunks to go through.
 const CHUNK: usize = 64;
@@ -10,11 +14,16 @@ const CHUNK: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct DenseMap<K, V> {
     chunks: Vec<Vec<(K, V)>>,
+    /// Where something was last found: chunk, and place in it. Nothing need be there any more.
+    last: Cell<(usize, usize)>,
 }
 
 impl<K, V> Default for DenseMap<K, V> {
     fn default() -> DenseMap<K, V> {
-        DenseMap { chunks: Vec::new() }
+        DenseMap {
+            chunks: Vec::new(),
+            last: Cell::default(),
+        }
     }
 }
 
@@ -34,10 +43,42 @@ impl<K: Ord, V> DenseMap<K, V> {
 
     /// Where a key is, or else where it would be.
     fn find(&self, key: &K) -> Result<(usize, usize), (usize, usize)> {
+        let found = self.near(key).unwrap_or_else(|| self.search(key));
+        let (Ok(place) | Err(place)) = found;
+        self.last.set(place);
+        found
+    }
+
+    fn search(&self, key: &K) -> Result<(usize, usize), (usize, usize)> {
         let chunk = self.chunk_of(key).ok_or((0, 0))?;
         match self.chunks[chunk].binary_search_by(|(k, _)| k.cmp(key)) {
             Ok(at) => Ok((chunk, at)),
             Err(at) => Err((chunk, at)),
+        }
+    }
+
+    /// The same, if it is where something was last found, or just behind it.
+    fn near(&self, key: &K) -> Option<Result<(usize, usize), (usize, usize)>> {
+        let (chunk, at) = self.last.get();
+        let entries = self.chunks.get(chunk)?;
+        // A place where something would have been is behind the last one.
+        let at = at.min(entries.len().checked_sub(1)?);
+        match entries[at].0.cmp(key) {
+            Ordering::Equal => return Some(Ok((chunk, at))),
+            Ordering::Greater => return None,
+            Ordering::Less => {}
+        }
+        let (next, place) = match entries.get(at + 1) {
+            Some(next) => (Some(next), (chunk, at + 1)),
+            None => (
+                self.chunks.get(chunk + 1).and_then(|next| next.first()),
+                (chunk + 1, 0),
+            ),
+        };
+        match next.map(|(next, _)| next.cmp(key)) {
+            Some(Ordering::Equal) => Some(Ok(place)),
+            Some(Ordering::Less) => None,
+            Some(Ordering::Greater) | None => Some(Err((chunk, at + 1))),
         }
     }
 

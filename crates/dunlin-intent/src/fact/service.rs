@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use super::{Malformed, Timestamp};
 use crate::selector::{Labels, Selector};
 
 /// The place of an object that lives in a namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NamespacedName {
     /// `metadata.namespace`.
     pub namespace: Arc<str>,
@@ -24,6 +25,26 @@ impl NamespacedName {
             namespace: namespace.into(),
             name: name.into(),
         }
+    }
+}
+
+impl Ord for NamespacedName {
+    fn cmp(&self, other: &NamespacedName) -> Ordering {
+        // Objects of a namespace mostly share its text, which then need not be looked at.
+        let namespaces = match Arc::ptr_eq(&self.namespace, &other.namespace) {
+            true => Ordering::Equal,
+            false => self.namespace.cmp(&other.namespace),
+        };
+        namespaces.then_with(|| match Arc::ptr_eq(&self.name, &other.name) {
+            true => Ordering::Equal,
+            false => self.name.cmp(&other.name),
+        })
+    }
+}
+
+impl PartialOrd for NamespacedName {
+    fn partial_cmp(&self, other: &NamespacedName) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
