@@ -30,7 +30,6 @@ mod slim;
 mod source;
 mod state;
 mod teller;
-mod texts;
 mod trouble;
 mod vault;
 

@@ -13,6 +13,7 @@ mod meta;
 mod node;
 mod peer;
 mod pool;
+mod repeated;
 mod resource;
 mod secret;
 mod service;

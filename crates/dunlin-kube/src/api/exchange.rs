@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::connect::chain;
 use super::health::Health;
-use super::items::{ListMeta, ListReader, MAX_OBJECT_OCTETS};
+use super::items::{Items, ListMeta, ListReader, MAX_OBJECT_OCTETS};
 use super::trouble::{Status, Trouble};
 use crate::object::Resource;
 
@@ -270,6 +270,7 @@ impl Exchange {
         Ok(Page {
             body,
             reader: ListReader::default(),
+            items: Items::default(),
         })
     }
 
@@ -422,19 +423,20 @@ impl Text {
 pub(super) struct Page {
     body: Text,
     reader: ListReader,
+    items: Items,
 }
 
 impl Page {
     /// The next items, in portions; nothing at the end of the page.
-    pub(super) async fn items(&mut self) -> Result<Option<Vec<Vec<u8>>>, Trouble> {
+    pub(super) async fn items(&mut self) -> Result<Option<&Items>, Trouble> {
         let Some(piece) = self.body.next().await? else {
             return Ok(None);
         };
-        let mut items = Vec::new();
+        self.items.clear();
         self.reader
-            .push(&piece, &mut items)
+            .push(&piece, &mut self.items)
             .map_err(Trouble::Garbage)?;
-        Ok(Some(items))
+        Ok(Some(&self.items))
     }
 
     /// What the page says of itself.

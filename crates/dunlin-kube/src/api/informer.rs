@@ -15,7 +15,6 @@ use super::object::Envelope;
 use super::seen::Seen;
 use super::state::Saver;
 use super::teller::{Closed, Teller};
-use super::texts::Texts;
 use super::trouble::Trouble;
 use crate::object::GROUP;
 
@@ -64,7 +63,6 @@ pub(super) struct Informer {
     label: String,
     means: Means,
     seen: Seen,
-    texts: Texts,
     /// Where to watch on from; none: list first.
     version: Option<String>,
     /// The version of the last list, for the next to be no older.
@@ -88,7 +86,6 @@ impl Informer {
             selection,
             means,
             seen: Seen::default(),
-            texts: Texts::default(),
             version: None,
             fresh: Fresh::Any,
             paged: true,
@@ -291,8 +288,8 @@ impl Informer {
                     .list(&self.selection, &self.fresh, &continue_from, self.paged);
             let mut page = page.await?;
             while let Some(items) = page.items().await? {
-                for item in items {
-                    self.item(&item).await?;
+                for item in items.iter() {
+                    self.item(item).await?;
                 }
             }
             let meta = page.finish()?;

@@ -1,4 +1,5 @@
-//! The items of a list, one by one as its text arrives: a list of any length takes no more memory than its largest item.
+//! The items of a list, one by one as its text arrives: a list of any length takes no more memory than its largest item and
+//! the piece of text that has just arrived.
 
 use serde::Deserialize;
 
@@ -21,6 +22,35 @@ pub(super) struct ListMeta {
 
 /// Why a text is no list.
 pub(super) type Garbage = String;
+
+/// The texts of items, one behind the other in memory that is used again: of a long list, none costs an allocation.
+#[derive(Debug, Default)]
+pub(super) struct Items {
+    texts: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Items {
+    /// Each item's text.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(&0).chain(&self.ends);
+        let ranges = begins.zip(&self.ends).map(|(begin, end)| *begin..*end);
+        ranges.filter_map(|range| self.texts.get(range))
+    }
+
+    /// Makes room for the next ones.
+    pub(super) fn clear(&mut self) {
+        self.texts.clear();
+        self.ends.clear();
+    }
+
+    /// Adds an item that came in two parts.
+    fn push(&mut self, begin: &[u8], rest: &[u8]) {
+        self.texts.extend_from_slice(begin);
+        self.texts.extend_from_slice(rest);
+        self.ends.push(self.texts.len());
+    }
+}
 
 /// Takes a list apart while it arrives.
 #[derive(Debug, Default)]
@@ -56,11 +86,7 @@ enum At {
 
 impl ListReader {
     /// Takes in a piece of the text and hands over the items that it completes.
-    pub(super) fn push<'a>(
-        &'a mut self,
-        mut text: &'a [u8],
-        items: &mut Vec<Vec<u8>>,
-    ) -> Result<(), Garbage> {
+    pub(super) fn push(&mut self, mut text: &[u8], items: &mut Items) -> Result<(), Garbage> {
         while let Some(&octet) = text.first() {
             match self.at {
                 At::Name => text = self.name(text)?,
@@ -132,7 +158,7 @@ impl ListReader {
         Ok(rest.get(1..).unwrap_or_default())
     }
 
-    fn value<'a>(&mut self, text: &'a [u8], items: &mut Vec<Vec<u8>>) -> Result<&'a [u8], Garbage> {
+    fn value<'a>(&mut self, text: &'a [u8], items: &mut Items) -> Result<&'a [u8], Garbage> {
         let is_item = self.at == At::ItemValue;
         if !is_item && self.held.is_empty() {
             let first = text.first().copied().unwrap_or_default();
@@ -147,23 +173,24 @@ impl ListReader {
         }
         let end = self.value.scan(text)?;
         let (part, rest) = text.split_at(end.unwrap_or(text.len()));
-        self.held.extend_from_slice(part);
         let most = if is_item {
             MAX_OBJECT_OCTETS
         } else {
             MAX_MEMBER_OCTETS
         };
-        if self.held.len() > most {
+        if self.held.len() + part.len() > most {
             return Err(format!("a value has more than {most} octets"));
         }
+        if is_item && end.is_some() {
+            items.push(&self.held, part);
+            self.held.clear();
+            self.at = At::AfterItem;
+            return Ok(rest);
+        }
+        self.held.extend_from_slice(part);
         if end.is_some() {
-            if is_item {
-                items.push(std::mem::take(&mut self.held));
-                self.at = At::AfterItem;
-            } else {
-                self.take_member()?;
-                self.at = At::AfterMember;
-            }
+            self.take_member()?;
+            self.at = At::AfterMember;
         }
         Ok(rest)
     }

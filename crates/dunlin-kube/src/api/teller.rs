@@ -84,7 +84,7 @@ impl Teller {
 
     /// Tells an event; waits while the listener is busy.
     pub(super) async fn tell(&self, event: SourceEvent) -> Result<(), Closed> {
-        match &event {
+        let servers_moved = match &event {
             SourceEvent::Apply(fact) => self.note(fact),
             SourceEvent::Remove(key) => self.note_removed(key),
             SourceEvent::Synced(kind) => {
@@ -92,15 +92,12 @@ impl Teller {
                 self.shared.references.send_modify(|references| {
                     references.synced.insert(kind);
                 });
+                false
             }
-            _ => {}
-        }
-        let is_slice = matches!(
-            event,
-            SourceEvent::Apply(Fact::EndpointSlice(_)) | SourceEvent::Remove(Key::EndpointSlice(_))
-        );
+            _ => false,
+        };
         self.events.send(event).await.map_err(|_| Closed)?;
-        if is_slice {
+        if servers_moved {
             self.tell_servers().await?;
         }
         Ok(())
@@ -129,7 +126,8 @@ impl Teller {
         }
     }
 
-    fn note(&self, fact: &Fact) {
+    /// Whether the API servers may have other addresses than before.
+    fn note(&self, fact: &Fact) -> bool {
         let reference = match fact {
             Fact::Configuration(configuration) => &configuration.password,
             Fact::Peer(peer) => &peer.password,
@@ -140,9 +138,9 @@ impl Teller {
                     let addresses = slice.endpoints.iter().filter_map(|e| e.address).collect();
                     self.servers().slices.insert(fact.key(), addresses);
                 }
-                return;
+                return is_server;
             }
-            _ => return,
+            _ => return false,
         };
         let key = fact.key();
         self.shared.references.send_if_modified(|references| {
@@ -152,19 +150,20 @@ impl Teller {
             };
             before != *reference
         });
+        false
     }
 
-    fn note_removed(&self, key: &Key) {
+    /// Whether the API servers may have other addresses than before.
+    fn note_removed(&self, key: &Key) -> bool {
         match key {
             Key::Configuration(_) | Key::Peer(_) => {
                 self.shared
                     .references
                     .send_if_modified(|references| references.by_object.remove(key).is_some());
+                false
             }
-            Key::EndpointSlice(_) => {
-                self.servers().slices.remove(key);
-            }
-            _ => {}
+            Key::EndpointSlice(_) => self.servers().slices.remove(key).is_some(),
+            _ => false,
         }
     }
 

@@ -8,7 +8,8 @@ use dunlin_net::{Afi, IpNet};
 use serde::Deserialize;
 
 use super::meta::{created, namespaced};
-use super::value::{Name, Parsed, Values};
+use super::repeated::Repeated;
+use super::value::{Parsed, Values};
 
 /// The annotation that asks for addresses, separated by commas.
 const ASKED_IPS: &str = "metadata.annotations[dunlin.dev/load-balancer-ips]";
@@ -70,7 +71,7 @@ pub(super) struct ServiceObject {
 #[serde(rename_all = "camelCase")]
 struct ServiceMeta {
     name: String,
-    namespace: Option<String>,
+    namespace: Option<Repeated>,
     uid: Option<String>,
     labels: Option<Labels>,
     annotations: Option<Annotations>,
@@ -135,7 +136,7 @@ struct ClientIpConfig {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PortSpec {
-    name: Option<Name>,
+    name: Option<Repeated>,
     protocol: Option<String>,
     // Wider than a port, so that one out of range is a fault of this port alone.
     port: Option<i64>,
@@ -169,7 +170,8 @@ impl ServiceObject {
             status,
         } = self;
         let annotations = metadata.annotations.unwrap_or_default();
-        let name = namespaced(metadata.namespace, metadata.name);
+        let namespace = metadata.namespace.map(|namespace| namespace.0);
+        let name = namespaced(namespace, metadata.name);
         let ServiceSpec {
             service_type,
             internal_traffic_policy: internal,
@@ -377,7 +379,7 @@ fn ports(ports: Option<Vec<PortSpec>>, values: &mut Values) -> Vec<ServicePortFa
             word => values.word(&field("protocol"), word, &PROTOCOLS)?,
         };
         Some(ServicePortFact {
-            name: spec.name.map_or_else(|| "".into(), |name| name.0),
+            name: spec.name.unwrap_or_else(|| Repeated::of("")).0,
             protocol,
             port: values.port(&field("port"), spec.port.unwrap_or_default())?,
             node_port: spec

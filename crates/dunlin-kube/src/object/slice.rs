@@ -6,6 +6,7 @@ use dunlin_net::Afi;
 use serde::Deserialize;
 
 use super::meta::namespaced;
+use super::repeated::Repeated;
 use super::service::{FAMILIES, PROTOCOLS};
 use super::value::{First, Name, Parsed, Values};
 
@@ -22,7 +23,7 @@ pub(super) struct SliceObject {
 
 #[derive(Deserialize)]
 struct PortSpec {
-    name: Option<Name>,
+    name: Option<Repeated>,
     protocol: Option<String>,
     port: Option<i64>,
 }
@@ -30,7 +31,7 @@ struct PortSpec {
 #[derive(Deserialize)]
 struct SliceMeta {
     name: Name,
-    namespace: Option<Name>,
+    namespace: Option<Repeated>,
     labels: Option<SliceLabels>,
 }
 
@@ -46,7 +47,7 @@ struct EndpointSpec {
     #[serde(default)]
     addresses: First<Parsed<IpAddr>>,
     conditions: Option<Conditions>,
-    node_name: Option<Name>,
+    node_name: Option<Repeated>,
     hints: Option<Hints>,
 }
 
@@ -59,7 +60,7 @@ struct Hints {
 
 #[derive(Deserialize)]
 struct Hint {
-    name: Name,
+    name: Repeated,
 }
 
 #[derive(Deserialize)]

@@ -10,11 +10,10 @@ use crate::object::{ObjectFault, read_json};
 impl Informer {
     /// Takes in an object, and tells what is new of it.
     pub(super) async fn object(&mut self, text: &[u8], save: bool) -> Result<(), Stop> {
-        let mut fact = match read_json(self.selection.resource, text) {
+        let fact = match read_json(self.selection.resource, text) {
             Ok(fact) => fact,
             Err(fault) => return self.misunderstood(fault).await,
         };
-        self.texts.share(&mut fact);
         let (change, hash) = self.seen.look(&fact);
         let key = fact.key();
         // A list that broke off has told of it already.

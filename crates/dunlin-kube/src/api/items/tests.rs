@@ -1,11 +1,11 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{ListMeta, ListReader};
+use super::{Items, ListMeta, ListReader};
 
 fn read(text: &[u8], piece: usize) -> Result<(Vec<Value>, ListMeta), String> {
     let mut reader = ListReader::default();
-    let mut items = Vec::new();
+    let mut items = Items::default();
     for piece in text.chunks(piece) {
         reader.push(piece, &mut items)?;
     }
