@@ -7,7 +7,7 @@ use dunlin_bgp::session::{Command, SessionEvent};
 use dunlin_dataplane::fib::{self, Fib};
 use dunlin_dataplane::links::Links;
 use dunlin_dataplane::{KernelCommand, KernelEvent};
-use dunlin_intent::{Change, Cluster, LocalIntent, PeerKey, SourceEvent};
+use dunlin_intent::{Change, Cluster, Initiative, LocalIntent, PeerKey, SourceEvent};
 use dunlin_net::service::ProxyOptions;
 use dunlin_net::{Instant, IpNet, PeerId, PerFamily};
 
@@ -18,6 +18,7 @@ use crate::delivery::{Delivery, HealthPort};
 use crate::drain::Drain;
 use crate::failover::Failover;
 use crate::gate::{Awaited, Gate};
+use crate::handover::Handover;
 use crate::local::{Egress, Forwarding};
 use crate::peer_config::Restart;
 use crate::peers::{Peer, Peers};
@@ -140,6 +141,7 @@ pub struct Core {
     pub(crate) bfd: Bfd,
     pub(crate) failover: Failover,
     pub(crate) bmp: Bmp,
+    pub(crate) handover: Handover,
     /// When the source last said anything.
     pub(crate) source_heard: Option<Instant>,
     /// When the kernel was last seen to hold all that is wanted.
@@ -197,6 +199,7 @@ impl Core {
             bfd: Bfd::default(),
             failover: Failover::default(),
             bmp: Bmp::default(),
+            handover: Handover::default(),
             source_heard: None,
             fib_settled: None,
             config,
@@ -237,6 +240,7 @@ impl Core {
         self.on_delivery_time(now);
         self.on_peer_timers(now);
         self.on_bfd_time(now);
+        self.on_handover_time(now);
     }
 
     /// Draws the conclusions from everything taken in so far. Returns whether there is more to do at once: call again.
@@ -307,6 +311,7 @@ impl Core {
             self.delivery.next_deadline(),
             self.bfd.next_deadline(),
             self.bmp.next_deadline(),
+            self.handover.next_deadline(),
             self.timers.first().map(|(at, _)| *at),
         ]
         .into_iter()
@@ -321,7 +326,7 @@ impl Core {
             Change::Originate(net, origination) => self.originate_delivered(net, &origination),
             Change::OriginateGone(net) => self.originate_delivered_gone(now, net),
             Change::PeerWanted(key, intent) => self.on_peer_wanted(now, key, intent),
-            Change::PeerGone(key) => self.on_peer_gone(&key),
+            Change::PeerGone(key) => self.on_peer_gone(now, &key),
             Change::OwnerChanged(net) => self.on_owner_changed(net),
             Change::ProtectionChanged(net) => self.on_protection_changed(net),
             Change::EgressExclusionChanged(_) => self.egress.dirty = true,
@@ -337,7 +342,8 @@ impl Core {
         // A first start has nothing that could be taken away too early: nobody is waited for.
         let survived = self.adopted || self.config.restart.restarting;
         let awaited = |peer: &&Peer| {
-            let announces = peer.key().is_node() || peer.imports_from_outside();
+            let ours = peer.intent.initiative == Initiative::Ours;
+            let announces = (peer.key().is_node() && ours) || peer.imports_from_outside();
             survived && announces && !peer.is_complete()
         };
         let peers: Vec<Awaited> = self
@@ -347,6 +353,7 @@ impl Core {
             .map(|peer| Awaited {
                 peer: peer.id,
                 outside: peer.imports_from_outside(),
+                reflector: peer.intent.reflector,
                 // Nobody knows who of a range will come, so nothing but what they may have announced waits for them.
                 range: peer.is_range(),
             })

@@ -8,21 +8,21 @@ use dunlin_bgp::rib::{GroupKey, SourceInfo};
 use dunlin_bgp::session::Negotiated;
 use dunlin_bgp::wire::ExportEncoding;
 use dunlin_intent::PeerIntent;
-use dunlin_net::{Afi, PeerId, PerFamily};
+use dunlin_net::{Afi, PerFamily};
 
 use crate::peers::Peer;
 
-pub(crate) fn source_info(id: PeerId, negotiated: &Negotiated, intent: &PeerIntent) -> SourceInfo {
+pub(crate) fn source_info(peer: &Peer, negotiated: &Negotiated) -> SourceInfo {
     SourceInfo {
-        peer: Some(id),
+        peer: Some(peer.id),
         peer_type: negotiated.peer_type,
         router_id: negotiated.remote_router_id,
         remote_addr: negotiated.remote.ip(),
         remote_asn: negotiated.remote_asn,
         local_asn: negotiated.local_asn,
-        allow_own_as: intent.policy.allow_own_as,
-        reflector_client: intent.reflector_client,
-        role: external_role(negotiated, intent),
+        allow_own_as: peer.policy().allow_own_as,
+        reflector_client: peer.client,
+        role: external_role(negotiated, &peer.intent),
     }
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn group_key(
             add_path: negotiated.sends_paths(),
             extended_next_hop: negotiated.extended_next_hop,
         },
-        reflector_client: peer.intent.reflector_client,
+        reflector_client: peer.client,
         role: external_role(negotiated, &peer.intent),
         families: negotiated.families,
         long_lived: negotiated.takes_long_lived_stale(),

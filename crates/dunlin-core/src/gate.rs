@@ -17,6 +17,8 @@ mod tests;
 pub(crate) enum Claimant {
     /// The Node that owns it, by this peer.
     Peer(PeerId),
+    /// The Node that owns it, by whichever reflector.
+    Reflectors,
     /// No Node owns it: only a router outside could announce it.
     Outside,
     /// Nobody: it is this node's own, or its Node has no session.
@@ -29,6 +31,8 @@ pub(crate) struct Awaited {
     pub(crate) peer: PeerId,
     /// It may announce what no Node owns.
     pub(crate) outside: bool,
+    /// It reflects for us: it may announce what other Nodes own.
+    pub(crate) reflector: bool,
     /// It is a range: it never completes.
     pub(crate) range: bool,
 }
@@ -44,6 +48,8 @@ pub(crate) struct Gate {
     awaited: BTreeSet<PeerId>,
     /// Those of `awaited` that may announce what no Node owns.
     outside: BTreeSet<PeerId>,
+    /// Those of `awaited` that reflect for us.
+    reflectors: BTreeSet<PeerId>,
 }
 
 impl Gate {
@@ -56,6 +62,7 @@ impl Gate {
             deadline: None,
             awaited: BTreeSet::new(),
             outside: BTreeSet::new(),
+            reflectors: BTreeSet::new(),
         }
     }
 
@@ -71,12 +78,16 @@ impl Gate {
             if peer.outside {
                 self.outside.insert(peer.peer);
             }
+            if peer.reflector {
+                self.reflectors.insert(peer.peer);
+            }
         }
     }
 
     /// The peer has told all it has, or is wanted no longer. Says whether it had been awaited.
     pub(crate) fn on_complete(&mut self, peer: PeerId) -> bool {
         self.outside.remove(&peer);
+        self.reflectors.remove(&peer);
         self.awaited.remove(&peer)
     }
 
@@ -88,6 +99,7 @@ impl Gate {
         }
         self.awaited.clear();
         self.outside.clear();
+        self.reflectors.clear();
         true
     }
 
@@ -106,6 +118,7 @@ impl Gate {
         self.synced
             && match claimant {
                 Claimant::Peer(peer) => !self.awaited.contains(&peer),
+                Claimant::Reflectors => self.reflectors.is_empty(),
                 Claimant::Outside => self.outside.is_empty(),
                 Claimant::Nobody => true,
             }

@@ -65,6 +65,37 @@ impl Kept {
         }
     }
 
+    /// All of it stays until then and goes, whether or not the peer would be back.
+    pub(crate) fn keep_until(
+        &mut self,
+        until: Instant,
+        rib: &mut Rib,
+        source: SourceId,
+        was_up: bool,
+    ) {
+        // Of a session that was down already all is stale, and would be taken for what is stale twice.
+        if was_up {
+            let lingers = self.lingering();
+            rib.mark_stale(source, lingers);
+        }
+        *self = Kept {
+            until: Some(until),
+            ..Kept::default()
+        };
+    }
+
+    fn lingering(&self) -> PerFamily<bool> {
+        PerFamily {
+            v4: self.lingers.v4.is_some(),
+            v6: self.lingers.v6.is_some(),
+        }
+    }
+
+    /// Whether this is when the peer is to be back.
+    pub(crate) fn ends_at(&self, at: Instant) -> bool {
+        self.until == Some(at)
+    }
+
     fn deadlines(&self) -> impl Iterator<Item = Instant> {
         [self.until, self.lingers.v4, self.lingers.v6]
             .into_iter()
@@ -94,10 +125,7 @@ impl Core {
             routing.rib.drop_source(source);
             return;
         };
-        let lingers = PerFamily {
-            v4: kept.lingers.v4.is_some(),
-            v6: kept.lingers.v6.is_some(),
-        };
+        let lingers = kept.lingering();
         routing.rib.mark_stale(source, lingers);
         kept.long_lived = PerFamily {
             v4: secs(info.long_lived_stale_secs.v4),

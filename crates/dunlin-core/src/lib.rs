@@ -14,6 +14,7 @@ mod drain;
 mod established;
 mod failover;
 mod gate;
+mod handover;
 mod kept;
 mod local;
 mod peer_config;

@@ -109,7 +109,7 @@ impl Core {
     /// Who we are has changed, which every session has been told: all of them start anew, with an empty RIB. Kernel routes
     /// stay until they are wanted again or known not to be.
     fn rebuild_routing(&mut self, now: Instant, local: &LocalIntent) {
-        let ids: Vec<_> = self.peers.sorted().iter().map(|peer| peer.id).collect();
+        let ids = self.peers.all();
         let had = self.routing.is_some();
         self.routing = Some(Routing::new(self.config.seed, local));
         if !had {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use dunlin_bgp::policy::{PeerType, Role};
 use dunlin_bgp::session;
-use dunlin_intent::{Auth, PeerIntent, Remote, RemoteAsn};
+use dunlin_intent::{Auth, Initiative, PeerIntent, Remote, RemoteAsn};
 use dunlin_net::{Afi, PerFamily, RouterId};
 
 /// The most peers that a range takes at a time.
@@ -58,6 +58,7 @@ pub(crate) fn peer_config(
     let mut config =
         session::PeerConfig::new(intent.key.name(), remote, wanted.local_asn, router_id);
     config.local_address = wanted.local_address;
+    config.passive = intent.initiative == Initiative::Theirs;
     config.remote_asn = match wanted.remote_asn {
         RemoteAsn::Exactly(asn) => session::RemoteAsn::Exact(asn),
         RemoteAsn::External => session::RemoteAsn::External,

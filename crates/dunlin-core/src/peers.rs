@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use dunlin_bgp::rib::SourceId;
 use dunlin_bgp::session::{ConfigError, ConnId, DYNAMIC_PEERS, DownReason, FsmState, Negotiated};
-use dunlin_intent::{ExportFilter, ImportPolicy, PeerIntent, PeerKey, PolicyIntent, Remote};
+use dunlin_intent::{
+    ExportFilter, ImportPolicy, Initiative, PeerIntent, PeerKey, PolicyIntent, Remote,
+};
 use dunlin_net::{Afi, Instant, IpNet, PeerId, PerFamily, V4, V6};
 
+use crate::handover::Parting;
 use crate::kept::Kept;
 use crate::peer_config::NotTried;
 use crate::received::Announced;
@@ -35,6 +38,14 @@ pub(crate) struct Peer {
     /// When it is no longer waited for though no End-of-RIB came: it cannot send one.
     pub(crate) complete_at: Option<Instant>,
     pub(crate) announced: Announced,
+    /// We reflect for it on the session that is up (RFC 4456), which may outlast the wish.
+    pub(crate) client: bool,
+    /// It may reflect for us on the session that is up.
+    pub(crate) relays: bool,
+    /// Its session is to end, or to change its part.
+    pub(crate) parting: Option<Parting>,
+    /// Its Node is no more; what it reflected is kept until others tell it.
+    pub(crate) gone: bool,
 }
 
 /// Why a peer is not even tried.
@@ -90,6 +101,10 @@ impl Peer {
             kept: Kept::default(),
             complete_at: None,
             announced: Announced::default(),
+            client: false,
+            relays: false,
+            parting: None,
+            gone: false,
         }
     }
 
@@ -153,7 +168,8 @@ impl Peer {
 
     /// Whether it is told routes learned from others: by its filter, or since we reflect them.
     pub(crate) fn is_told_learned_routes(&self) -> bool {
-        self.intent.reflector_client
+        self.client
+            || self.intent.reflector_client
             || matches!(self.policy().export.filter, ExportFilter::Filter(_))
     }
 
@@ -175,6 +191,16 @@ impl Peer {
             let silent = restart.is_none_or(|restart| restart.restarting);
             up.is_complete() || silent && self.complete_at.is_none()
         })
+    }
+
+    /// Whether it reflects for us, or may still do.
+    pub(crate) fn is_reflector(&self) -> bool {
+        self.intent.reflector || self.relays
+    }
+
+    /// Whether it is a node that nobody wants a session with: only its dialling is waited for.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.intent.initiative == Initiative::Theirs && self.up.is_none() && self.source.is_none()
     }
 
     pub(crate) fn is_established(&self) -> bool {
@@ -200,6 +226,7 @@ impl Peers {
         if let Some(&id) = self.by_key.get(&intent.key)
             && let Some(peer) = self.by_id.get_mut(&id)
         {
+            peer.gone = false;
             let before = std::mem::replace(&mut peer.intent, intent);
             return (id, Some(before));
         }
@@ -255,24 +282,48 @@ impl Peers {
             .filter(|peer| peer.up.as_ref().is_some_and(|up| up.conn == conn))
     }
 
+    /// Whether this is what is left of a reflector whose Node is no more.
+    pub(crate) fn is_gone(&self, key: &PeerKey) -> bool {
+        let peer = self.id_of(key).and_then(|id| self.get(id));
+        peer.is_some_and(|peer| peer.gone)
+    }
+
     pub(crate) fn id_of(&self, key: &PeerKey) -> Option<PeerId> {
         self.by_key.get(key).copied()
     }
 
-    /// The peer that is this Node.
+    /// The peer that is this Node, if it is no [silent](Peer::is_silent) one.
     pub(crate) fn node(&self, name: &str) -> Option<&Peer> {
         let id = self.id_of(&PeerKey::Node(name.into()))?;
-        self.get(id)
+        self.get(id).filter(|peer| !peer.is_silent())
     }
 
-    /// In no particular order.
+    /// Without the [silent](Peer::is_silent), in no particular order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Peer> {
-        self.by_id.values()
+        self.by_id.values().filter(|peer| !peer.is_silent())
     }
 
-    /// By what they are, then address: the order they are shown in.
+    /// All whose sessions are told what they are to be, the silent among them, and none that came from a range; ascending.
+    pub(crate) fn told(&self) -> Vec<PeerId> {
+        let told = self
+            .by_id
+            .values()
+            .filter(|p| p.dynamic.is_none() && !p.gone);
+        let mut ids: Vec<PeerId> = told.map(|peer| peer.id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// All, the silent and those that came from ranges among them; ascending.
+    pub(crate) fn all(&self) -> Vec<PeerId> {
+        let mut ids: Vec<PeerId> = self.by_id.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Without the silent, by what they are, then address: the order they are shown in.
     pub(crate) fn sorted(&self) -> Vec<&Peer> {
-        let mut peers: Vec<&Peer> = self.by_id.values().collect();
+        let mut peers: Vec<&Peer> = self.iter().collect();
         peers.sort_by(|a, b| (a.key(), a.dynamic).cmp(&(b.key(), b.dynamic)));
         peers
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use dunlin_api::Plan;
 use dunlin_intent::{
-    Change, Cluster, Fact, Key, LocalIntent, Origination, PeerIntent, PeerKey, Problem,
+    Change, Cluster, Fact, Initiative, Key, LocalIntent, Origination, PeerIntent, PeerKey, Problem,
     RouteInstallation,
 };
 use dunlin_net::IpNet;
@@ -231,13 +231,19 @@ impl Draft<'_> {
         keys.sort_unstable();
         let mut parties = Vec::with_capacity(keys.len());
         let peers = &self.core.peers;
+        // Where only the other side may want a session, there is none to plan.
+        let wanted = |intent: &&Arc<PeerIntent>| intent.initiative == Initiative::Ours;
+        keys.retain(|key| {
+            let of = |side: &Wanted| side.peers.get(*key).filter(wanted).is_some();
+            of(&self.before) || of(&self.after)
+        });
         for key in keys {
             let party = |peer| {
                 let mut party = Party {
                     key,
                     peer,
-                    before: self.before.peers.get(key),
-                    after: self.after.peers.get(key),
+                    before: self.before.peers.get(key).filter(wanted),
+                    after: self.after.peers.get(key).filter(wanted),
                     fate: None,
                 };
                 party.fate = self.fate(&party);

@@ -13,7 +13,9 @@ use dunlin_dataplane::KernelEvent;
 use dunlin_dataplane::fib::{Fib, Hop, RouteChange, RouteEvent, RouteState, Wanted};
 use dunlin_dataplane::links::{LinkChange, Links};
 use dunlin_dataplane::mark;
-use dunlin_intent::{Cluster, LocalIntent, OriginKind, Origination, PeerKey, RouteInstallation};
+use dunlin_intent::{
+    Cluster, Initiative, LocalIntent, OriginKind, Origination, PeerKey, RouteInstallation,
+};
 use dunlin_net::{Family, Instant, IpNet, PeerId, PerFamily, V4, V6};
 
 use crate::core::Core;
@@ -448,7 +450,8 @@ impl Core {
         if !self.gate.on_complete(id) {
             return;
         }
-        if self.gate.is_open() || !key.is_node() {
+        let reflects = self.peers.get(id).is_some_and(|peer| peer.intent.reflector);
+        if self.gate.is_open() || !key.is_node() || reflects {
             self.release_due = true;
         } else {
             let node = self.cluster.node(key.name());
@@ -478,8 +481,9 @@ fn claimant(cluster: &Cluster, peers: &Peers, net: IpNet) -> Claimant {
     match cluster.origin().owner_of(net) {
         None => Claimant::Outside,
         Some(owner) => match peers.node(&owner.node) {
-            Some(peer) => Claimant::Peer(peer.id),
-            None => Claimant::Nobody,
+            Some(peer) if peer.intent.initiative == Initiative::Ours => Claimant::Peer(peer.id),
+            _ if *owner.node == *cluster.node_name() => Claimant::Nobody,
+            _ => Claimant::Reflectors,
         },
     }
 }

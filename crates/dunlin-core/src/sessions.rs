@@ -7,7 +7,7 @@ use dunlin_bgp::bmp::PeerDown;
 use dunlin_bgp::session::{
     Command, ConnId, DownReason, FsmState, Negotiated, SessionEvent, StaleInfo, Stop,
 };
-use dunlin_intent::{PeerIntent, PeerKey};
+use dunlin_intent::{Initiative, PeerIntent, PeerKey};
 use dunlin_net::{Afi, Instant, PeerId, PerFamily};
 
 use crate::core::Core;
@@ -24,6 +24,7 @@ const WITHOUT_END_OF_RIB: Duration = Duration::from_secs(5);
 
 impl Core {
     pub(crate) fn on_peer_wanted(&mut self, now: Instant, key: PeerKey, intent: Arc<PeerIntent>) {
+        let returns = self.peers.is_gone(&key);
         let (id, before) = self.peers.want(intent.clone(), now);
         self.bfd.dirty = true;
         if let Some(routing) = &mut self.routing {
@@ -41,9 +42,8 @@ impl Core {
         for &member in &members {
             self.take_over_intent(member, &intent);
         }
-        if before.reflector_client != intent.reflector_client
-            || before.policy.allow_own_as != intent.policy.allow_own_as
-        {
+        self.on_tie(now, id, &intent);
+        if before.policy.allow_own_as != intent.policy.allow_own_as {
             self.know_otherwise(id);
             for &member in &members {
                 self.know_otherwise(member);
@@ -56,22 +56,36 @@ impl Core {
             }
         }
         if before.max_prefixes != intent.max_prefixes {
-            for id in std::iter::once(id).chain(self.peers.of_range(&key)) {
+            for &id in std::iter::once(&id).chain(&members) {
                 self.on_limit_changed(now, id);
             }
         }
         if before.session.graceful_restart != intent.session.graceful_restart {
-            for id in std::iter::once(id).chain(self.peers.of_range(&key)) {
+            for &id in std::iter::once(&id).chain(&members) {
                 self.on_kept_time_changed(now, id);
             }
         }
-        if before.session.remote != intent.session.remote {
+        if returns {
+            self.waiting.insert(key);
+        } else if before.session.remote != intent.session.remote {
             // Another peer may still have the new address and be about to leave it: this one starts when all are told.
             self.command(Command::RemovePeer { peer: id });
             self.waiting.insert(key);
-        } else if before.session != intent.session {
+        } else if (&before.session, before.initiative) != (&intent.session, intent.initiative) {
             self.configure(id);
         }
+    }
+
+    /// What a node is to us may have changed. We reflect for it from now on, or until it says that we need not any more.
+    fn on_tie(&mut self, now: Instant, id: PeerId, intent: &PeerIntent) {
+        let starts = intent.reflector_client && intent.initiative == Initiative::Ours;
+        if let Some(peer) = self.peers.get_mut(id)
+            && starts
+            && !std::mem::replace(&mut peer.client, true)
+        {
+            self.know_otherwise(id);
+        }
+        self.review_parting(now, id);
     }
 
     fn take_over_intent(&mut self, id: PeerId, intent: &Arc<PeerIntent>) {
@@ -82,13 +96,13 @@ impl Core {
 
     /// The peer has become a client of ours or is one no longer (RFC 4456), or our AS may stand in its paths: nothing its OPEN
     /// said has changed, but which of its routes are taken, who is told of them, and what it is told.
-    fn know_otherwise(&mut self, id: PeerId) {
+    pub(crate) fn know_otherwise(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get(id) else {
             return;
         };
         if let (Some(routing), Some(source), Some(up)) = (&mut self.routing, peer.source, &peer.up)
         {
-            let info = source_info(id, &up.negotiated, &peer.intent);
+            let info = source_info(peer, &up.negotiated);
             routing.rib.update_source(source, info);
             self.regroup_due = true;
         }
@@ -174,7 +188,7 @@ impl Core {
         self.command(Command::Start { peer: id });
     }
 
-    pub(crate) fn on_peer_gone(&mut self, key: &PeerKey) {
+    pub(crate) fn on_peer_gone(&mut self, now: Instant, key: &PeerKey) {
         self.waiting.remove(key);
         let Some(id) = self.peers.id_of(key) else {
             return;
@@ -182,29 +196,42 @@ impl Core {
         for member in self.peers.of_range(key) {
             self.forget_peer(member);
         }
+        let relayed = self.peers.get(id).is_some_and(Peer::is_reflector);
+        if self.local.is_none() || relayed {
+            // Our Node or a reflector's is gone: who still needs what we tell it keeps it until it hears of that too.
+            let stop = Stop::GracefulRestart;
+            self.command(Command::Stop { peer: id, stop });
+        }
         self.command(Command::RemovePeer { peer: id });
-        self.forget_peer(id);
+        if !self.keeps_relayed(now, id) {
+            self.forget_peer(id);
+        }
         if let Some(routing) = &mut self.routing {
             routing.exports.forget(key);
         }
         self.on_peer_complete(id, key);
     }
 
-    fn forget_peer(&mut self, id: PeerId) {
+    pub(crate) fn forget_peer(&mut self, id: PeerId) {
         self.bfd.dirty = true;
         let Some(peer) = self.peers.remove(id) else {
             return;
         };
         // Its session ends with this; it is not waited for.
-        let reason = DownReason::Stopped(Stop::PeerRemoved);
-        let why = PeerDown::new(&reason, reason.notification().as_ref());
-        self.bmp.on_down(id, &why);
+        self.report_stopped(id, Stop::PeerRemoved);
         if let Some(routing) = &mut self.routing {
             routing.rib.leave(id);
             if let Some(source) = peer.source {
                 routing.rib.unregister(source);
             }
         }
+    }
+
+    /// Tells stations of a session that ends by our will.
+    pub(crate) fn report_stopped(&mut self, id: PeerId, stop: Stop) {
+        let reason = DownReason::Stopped(stop);
+        let why = PeerDown::new(&reason, reason.notification().as_ref());
+        self.bmp.on_down(id, &why);
     }
 
     /// From the sessions.
@@ -227,6 +254,7 @@ impl Core {
             SessionEvent::Routes { peer, conn, batch } => self.on_routes(now, peer, conn, &batch),
             SessionEvent::RefreshRequested { peer, conn, afi } => {
                 if self.peers.established(peer, conn).is_some()
+                    && !self.stops_reflecting(peer)
                     && let Some(routing) = &mut self.routing
                 {
                     routing.rib.refresh(peer, afi);
@@ -290,7 +318,8 @@ impl Core {
             sent: 0,
             written: 0,
         });
-        let info = source_info(id, &negotiated, &peer.intent);
+        peer.client = peer.intent.reflector_client;
+        let info = source_info(peer, &negotiated);
         let source = match peer.source {
             Some(source) => {
                 routing.rib.update_source(source, info);
@@ -315,6 +344,7 @@ impl Core {
         self.begin_counting(id);
         self.on_kept_back(now, id, restart);
         self.bmp.on_up(id);
+        self.on_node_up(now, id);
     }
 
     /// What we name as next hop has changed: sessions that live on are told everything anew with it, once they have been
@@ -372,6 +402,7 @@ impl Core {
             routing.rib.leave(id);
         }
         self.keep_routes(now, id, stale);
+        self.on_node_down(now, id);
     }
 
     pub(crate) fn on_peer_timers(&mut self, now: Instant) {
@@ -385,6 +416,10 @@ impl Core {
     }
 
     fn on_peer_timer(&mut self, at: Instant, id: PeerId) {
+        let kept = self.peers.get(id).filter(|peer| peer.gone);
+        if kept.is_some_and(|peer| peer.kept.ends_at(at)) {
+            return self.forget_peer(id);
+        }
         self.on_kept_timer(at, id);
         let Some(peer) = self.peers.get_mut(id) else {
             return;
@@ -409,14 +444,7 @@ impl Core {
         if open && !self.told_open {
             self.told_open = true;
             self.config.restart.restarting = false;
-            let ids: Vec<PeerId> = self
-                .peers
-                .sorted()
-                .iter()
-                .filter(|peer| peer.dynamic.is_none())
-                .map(|peer| peer.id)
-                .collect();
-            for id in ids {
+            for id in self.peers.told() {
                 self.configure(id);
             }
         }

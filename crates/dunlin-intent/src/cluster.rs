@@ -9,6 +9,7 @@ mod objects;
 mod peers;
 mod poll;
 mod services;
+mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -35,10 +36,13 @@ pub use services::{
     WithheldReason,
 };
 use services::{Ranges, Services};
+pub use topology::NodeRole;
+use topology::Topology;
 
 /// All facts, and what this node wants because of them.
 ///
-/// Facts may come, change and go in any order: what is wanted depends on the facts alone. Nothing is wanted before the
+/// Facts may come, change and go in any order: what is wanted depends on the facts alone, but for whether sessions beside
+/// those with reflectors are kept near `meshLimit`, and with whom a former reflector goes on. Nothing is wanted before the
 /// own Node is known and the `BGPConfiguration` is known or known not to exist.
 ///
 /// A change of a Node costs what depends on that Node; only a change of the own Node or of the configuration
@@ -50,6 +54,7 @@ pub struct Cluster {
     configurations: BTreeMap<String, crate::fact::ConfigurationFact>,
     /// The effective configuration; `None` until it is known.
     settings: Option<Settings>,
+    topology: Topology,
     configured: BTreeMap<Arc<str>, Configured>,
     places: Places,
     advertisements: BTreeMap<String, Advertisement>,
@@ -90,6 +95,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             configurations: BTreeMap::new(),
             settings: None,
+            topology: Topology::default(),
             configured: BTreeMap::new(),
             places: Places::default(),
             advertisements: BTreeMap::new(),

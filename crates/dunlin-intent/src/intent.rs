@@ -197,6 +197,10 @@ pub struct PeerIntent {
     pub reflector_client: bool,
     /// How many prefixes it may announce: a change resets the session only if it announces more already.
     pub max_prefixes: Option<MaxPrefixes>,
+    /// The peer reflects routes for us: a change does not reset the session.
+    pub reflector: bool,
+    /// Who wants the session: a change does not reset it.
+    pub initiative: Initiative,
 }
 
 /// How many prefixes a peer may announce, in each family.
@@ -208,6 +212,16 @@ pub struct MaxPrefixes {
     pub warning: u32,
     /// For how long the session is held down after the peer has announced more. None: it stays up.
     pub restart_after: Option<Duration>,
+}
+
+/// Who wants a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Initiative {
+    /// We do: we dial.
+    Ours,
+    /// We do not. If the other node does, which may see the cluster otherwise for a moment, its session is accepted; one
+    /// that is there ends once its routes come by other sessions.
+    Theirs,
 }
 
 /// How fast the failure of a peer is noticed (RFC 5880).

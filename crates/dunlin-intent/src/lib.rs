@@ -14,18 +14,20 @@ mod configured;
 mod dense;
 pub mod fact;
 mod filters;
+mod fixed_hash;
 pub mod intent;
 pub mod origin;
 pub mod pools;
 pub mod problem;
+mod reflectors;
 mod router_ids;
 pub mod selector;
 mod settings;
 
 pub use cluster::{
     AddressStanding, AnnouncedPrefix, Cluster, EndpointCondition, EndpointCounts, EndpointView,
-    FrontendOffer, HealthCheck, Hint, NodeView, PodSubnet, PoolStanding, ServiceAddressView,
-    ServiceCounts, ServiceView, SubnetStanding, WithheldReason,
+    FrontendOffer, HealthCheck, Hint, NodeRole, NodeView, PodSubnet, PoolStanding,
+    ServiceAddressView, ServiceCounts, ServiceView, SubnetStanding, WithheldReason,
 };
 pub use fact::{
     AddPathFact, AddressRange, AdvertisementFact, Attributes, BfdProfileFact, BmpStationFact,
@@ -40,8 +42,8 @@ pub use fact::{
 pub use filters::MAX_FILTER_RULES;
 pub use intent::{
     AddPath, Auth, BMP_STATIONS, BfdIntent, BmpStation, Change, DrainCause, ExportFilter,
-    ExportPolicy, GracefulRestart, ImportPolicy, LocalIntent, MaxPrefixes, NextHopMode, OriginKind,
-    Origination, PeerIntent, PeerKey, PodEgress, PolicyIntent, Remote, RemoteAsn,
+    ExportPolicy, GracefulRestart, ImportPolicy, Initiative, LocalIntent, MaxPrefixes, NextHopMode,
+    OriginKind, Origination, PeerIntent, PeerKey, PodEgress, PolicyIntent, Remote, RemoteAsn,
     RouteInstallation, ServiceClass, SessionIntent, Timers,
 };
 pub use origin::{OriginValidation, Owner, Protected, RouteSource};

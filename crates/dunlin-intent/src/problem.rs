@@ -108,6 +108,8 @@ pub enum Reason {
     CoversNodeAddress,
     /// Two Nodes would have the same router id.
     RouterIdCollision,
+    /// There should be route reflectors, and no Node may be one.
+    NoReflector,
     /// A `BGPFilter` that is referred to does not exist or is refused.
     FilterMissing,
     /// A `BFDProfile` that is referred to does not exist or is refused.
@@ -139,6 +141,7 @@ impl Reason {
             Reason::OverlappingPodSubnet => "OverlappingPodSubnet",
             Reason::CoversNodeAddress => "CoversNodeAddress",
             Reason::RouterIdCollision => "RouterIdCollision",
+            Reason::NoReflector => "NoReflector",
             Reason::FilterMissing => "FilterMissing",
             Reason::BfdProfileMissing => "BfdProfileMissing",
             Reason::SecretMissing => "SecretMissing",

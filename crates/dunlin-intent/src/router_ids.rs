@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use dunlin_net::RouterId;
 
+use crate::fixed_hash::fixed_hash;
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RouterIds {
     of: BTreeMap<Arc<str>, RouterId>,
@@ -98,15 +100,9 @@ impl RouterIds {
     }
 }
 
-/// A hash of a name that never changes with the program's version: FNV-1a of 64 bits over the name and the attempt,
-/// mixed and cut to 30, within 128.0.0.0/2: some speakers refuse identifiers that are no unicast address.
+/// The [`fixed_hash`] cut to 30 bits, within 128.0.0.0/2: some speakers refuse identifiers that are no unicast address.
 fn hashed(name: &str, attempt: u32) -> RouterId {
-    let octets = name.bytes().chain([0]).chain(attempt.to_be_bytes());
-    let hash = octets.fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
-        (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let [a, b, c, d, ..] = mixed.to_be_bytes();
+    let [a, b, c, d, ..] = fixed_hash(name, attempt).to_be_bytes();
     RouterId(Ipv4Addr::new(0x80 | (a & 0x3f), b, c, d))
 }
 

@@ -4,9 +4,13 @@ mod bmp;
 
 use dunlin_net::{Asn, IpNet};
 
-use crate::fact::{ConfigurationFact, GracefulRestartFact, SecretRef, TimersFact, TopologyMode};
+use crate::fact::{
+    ConfigurationFact, GracefulRestartFact, ReflectorsFact, SecretRef, TimersFact, TopologyMode,
+};
 use crate::intent::{BmpStation, GracefulRestart, RouteInstallation, Timers};
 use crate::problem::{ObjectKind, ObjectRef, Problem, Reason};
+use crate::reflectors::{DEFAULT_REFLECTORS, MAX_REFLECTORS};
+use crate::selector::Selector;
 
 /// The name of the one configuration that has an effect.
 pub const CONFIGURATION: &str = "default";
@@ -39,6 +43,10 @@ pub(crate) struct Settings {
     pub(crate) asn: Asn,
     pub(crate) topology: TopologyMode,
     pub(crate) mesh_limit: u32,
+    /// How many nodes reflect.
+    pub(crate) reflectors: u32,
+    /// Which nodes may; none given means all.
+    pub(crate) reflector_selector: Option<Selector>,
     pub(crate) listen_port: u16,
     pub(crate) timers: Timers,
     /// The restart time in seconds, if graceful restart is on.
@@ -60,6 +68,8 @@ impl Default for Settings {
             asn: DEFAULT_ASN,
             topology: TopologyMode::Auto,
             mesh_limit: DEFAULT_MESH_LIMIT,
+            reflectors: DEFAULT_REFLECTORS,
+            reflector_selector: None,
             listen_port: DEFAULT_PORT,
             timers: Timers::default(),
             restart_secs: Some(DEFAULT_RESTART_SECS),
@@ -88,6 +98,9 @@ impl Settings {
         }
         settings.topology = fact.topology.unwrap_or_default();
         settings.mesh_limit = fact.mesh_limit.unwrap_or(DEFAULT_MESH_LIMIT);
+        if let Some(reflectors) = &fact.reflectors {
+            settings.take_reflectors(reflectors, &mut faults);
+        }
         if let Some(port) = fact.listen_port
             && faults.check("spec.listenPort", port_fault(port))
         {
@@ -121,21 +134,26 @@ impl Settings {
         settings.route_installation = fact.route_installation.unwrap_or_default();
         settings.drain_on_cordon = fact.drain_on_cordon.unwrap_or(false);
         settings.bmp = bmp::stations(&fact.bmp, &mut faults);
-        unsupported(fact, &mut faults);
         (settings, faults.problems)
     }
-}
 
-fn unsupported(fact: &ConfigurationFact, faults: &mut Faults) {
-    const REST: &str = "is not built yet and has no effect; the rest of the configuration applies";
-    if fact.topology == Some(TopologyMode::Reflectors) {
-        faults.unsupported(
-            "spec.topology.mode",
-            "Reflectors is not built yet: the nodes keep a mesh; set Mesh or Auto",
-        );
-    }
-    if fact.reflectors.is_some() {
-        faults.unsupported("spec.topology.reflectors", format!("{REST}; remove it"));
+    fn take_reflectors(&mut self, fact: &ReflectorsFact, faults: &mut Faults) {
+        if let Some(count) = fact.count {
+            let fault = (!(1..=MAX_REFLECTORS).contains(&count)).then(|| {
+                format!("{count} is no number of reflectors: give 1 to {MAX_REFLECTORS}; {DEFAULT_REFLECTORS} are used")
+            });
+            if faults.check("spec.topology.reflectors.count", fault) {
+                self.reflectors = count;
+            }
+        }
+        if let Some(selector) = &fact.node_selector {
+            let fault = selector
+                .fault()
+                .map(|fault| format!("{fault}; any node may be a reflector"));
+            if faults.check("spec.topology.reflectors.nodeSelector", fault) {
+                self.reflector_selector = Some(selector.clone());
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What must hold once a cluster is at rest.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,7 +8,6 @@ use dunlin_intent::Key;
 use dunlin_net::IpNet;
 
 use crate::host::Host;
-use crate::places::subnet;
 use crate::world::World;
 
 /// A route that should not be there, or is not there and should be.
@@ -43,15 +43,19 @@ impl World {
     /// exactly the others' pod subnets, by their addresses.
     pub fn orphans(&self) -> Vec<Orphan> {
         let is_node = |host: &Host| self.objects.contains_key(&Key::Node(host.name.to_string()));
+        let nodes: Vec<bool> = self.hosts.iter().map(is_node).collect();
+        let subnets = (0..self.hosts.len()).filter(|host| nodes[*host]);
+        let owners: BTreeMap<IpNet, usize> =
+            subnets.map(|host| (self.subnet(host), host)).collect();
         let mut orphans = Vec::new();
         for (at, host) in self.hosts.iter().enumerate() {
-            if !host.is_running() || !is_node(host) {
+            if !host.is_running() || !nodes[at] {
                 continue;
             }
-            for (other, owner) in self.hosts.iter().enumerate() {
+            for (&net, &other) in &owners {
+                let owner = &self.hosts[other];
                 let reaches = !self.net.is_cut(at, other);
-                if other != at && owner.is_running() && is_node(owner) && reaches {
-                    let net = subnet(u16::try_from(other).unwrap_or_default());
+                if other != at && owner.is_running() && reaches {
                     let hops = host.kernel.gateways(net);
                     let right = |hops: &Vec<dunlin_dataplane::fib::Hop>| {
                         hops.len() == 1 && hops[0].gateway == owner.addr
@@ -64,27 +68,14 @@ impl World {
                     }
                 }
             }
-            orphans.extend(self.wrong_routes(at));
-        }
-        orphans
-    }
-
-    /// Routes of a host to subnets that no Node has, or to its own.
-    fn wrong_routes(&self, at: usize) -> Vec<Orphan> {
-        let host = &self.hosts[at];
-        let owned = |net: &IpNet| {
-            (0..self.hosts.len()).any(|other| {
-                let key = Key::Node(self.hosts[other].name.to_string());
-                other != at && self.subnet(other) == *net && self.objects.contains_key(&key)
-            })
-        };
-        host.kernel
-            .our_routes()
-            .filter(|net| !owned(net))
-            .map(|net| Orphan::Wrong {
+            // Routes to subnets that no Node has, or to its own.
+            let wrong = |net: &IpNet| owners.get(net).is_none_or(|owner| *owner == at);
+            let wrong = host.kernel.our_routes().filter(wrong);
+            orphans.extend(wrong.map(|net| Orphan::Wrong {
                 at: host.name.clone(),
                 net,
-            })
-            .collect()
+            }));
+        }
+        orphans
     }
 }

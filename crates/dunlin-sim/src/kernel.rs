@@ -36,6 +36,8 @@ pub struct SimKernel {
     refuse: (u32, i32),
     /// Routes of ours that were deleted on request, since the counter was last reset.
     pub deletions: u64,
+    /// Of which prefixes, and how often.
+    pub deleted: BTreeMap<IpNet, u64>,
 }
 
 impl SimKernel {
@@ -238,6 +240,7 @@ impl SimKernel {
                     Some((protocol, _)) if *protocol == mark::ROUTE_PROTOCOL => {
                         self.routes.remove(&key);
                         self.deletions += 1;
+                        *self.deleted.entry(*net).or_default() += 1;
                         Ok(())
                     }
                     _ => Err(ESRCH),

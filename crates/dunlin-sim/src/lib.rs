@@ -9,6 +9,7 @@ mod check;
 mod host;
 mod kernel;
 mod net;
+mod objects;
 mod places;
 mod services;
 mod world;

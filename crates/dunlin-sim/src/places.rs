@@ -6,8 +6,8 @@ use dunlin_intent::NodeFact;
 use dunlin_net::{IpNet, Ipv4Net};
 
 pub(crate) fn host_addr(number: u16) -> IpAddr {
-    let [high, low] = number.to_be_bytes();
-    IpAddr::V4(Ipv4Addr::new(10, 0, high, low.wrapping_add(1)))
+    let first = u32::from(Ipv4Addr::new(10, 0, 0, 1));
+    IpAddr::V4(Ipv4Addr::from(first + u32::from(number)))
 }
 
 pub(crate) fn underlay() -> IpNet {

@@ -51,7 +51,7 @@ impl WorldConfig {
 }
 
 #[derive(Debug)]
-enum Event {
+pub(crate) enum Event {
     /// A host's deadline.
     Wake(usize),
     /// A dial arrives.
@@ -76,7 +76,7 @@ enum Event {
 /// Hosts, the network between them, and the objects they are told of.
 pub struct World {
     pub(crate) config: WorldConfig,
-    now: Instant,
+    pub(crate) now: Instant,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     events: BTreeMap<u64, Event>,
     sequence: u64,
@@ -84,11 +84,15 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub(crate) net: Net,
     pub(crate) objects: BTreeMap<Key, Fact>,
-    chance: Chance,
+    pub(crate) chance: Chance,
     /// When the last segment toward each end of a pipe arrives: what is sent later arrives later.
     arrivals: BTreeMap<(u64, usize), Instant>,
     /// When each host has heard of the last change of objects.
-    heard: BTreeMap<usize, Instant>,
+    pub(crate) heard: BTreeMap<usize, Instant>,
+    /// Hosts that do not hear of objects, and what they missed.
+    pub(crate) deaf: BTreeMap<usize, Vec<(Vec<Fact>, Vec<Key>)>>,
+    /// UPDATEs written so far.
+    pub updates: u64,
 }
 
 impl World {
@@ -106,6 +110,8 @@ impl World {
             chance: Chance::new(config.seed),
             arrivals: BTreeMap::new(),
             heard: BTreeMap::new(),
+            deaf: BTreeMap::new(),
+            updates: 0,
         };
         for number in 0..config.hosts {
             let addr = host_addr(number);
@@ -149,6 +155,10 @@ impl World {
             gone: Vec::new(),
             synced: true,
         };
+        // Its first list is the latest.
+        if let Some(missed) = self.deaf.get_mut(&host) {
+            missed.clear();
+        }
         self.schedule_facts(host, 5, event);
         self.pump(host);
     }
@@ -192,19 +202,6 @@ impl World {
         }
     }
 
-    /// An object is there, or changed; all running hosts hear of it within some milliseconds.
-    pub fn put(&mut self, fact: Fact) {
-        self.objects.insert(fact.key(), fact.clone());
-        self.tell(vec![fact], Vec::new());
-    }
-
-    /// The Node object of a host goes.
-    pub fn remove_node(&mut self, host: usize) {
-        let key = Key::Node(self.hosts[host].name.to_string());
-        self.objects.remove(&key);
-        self.tell(Vec::new(), vec![key]);
-    }
-
     /// Two machines are given each other's address, and their Node objects say so. Their agents start anew, since their
     /// connections are from addresses they no longer have.
     pub fn swap_addresses(&mut self, a: usize, b: usize) {
@@ -225,30 +222,9 @@ impl World {
         }
     }
 
-    /// The Node object of a host comes back.
-    pub fn restore_node(&mut self, host: usize) {
-        let number = u16::try_from(host).unwrap_or_default();
-        self.put(Fact::Node(node_fact(number)));
-    }
-
     /// A seed for a host.
     pub(crate) fn draw_seed(&mut self) -> u64 {
         self.chance.draw()
-    }
-
-    pub(crate) fn tell(&mut self, facts: Vec<Fact>, gone: Vec<Key>) {
-        for host in 0..self.hosts.len() {
-            if !self.hosts[host].is_running() || self.router() == Some(host) {
-                continue;
-            }
-            let event = Event::Facts {
-                host,
-                facts: facts.clone(),
-                gone: gone.clone(),
-                synced: false,
-            };
-            self.schedule_facts(host, 20, event);
-        }
     }
 
     /// Does something to a host's kernel and lets its agent hear of it.
@@ -444,8 +420,14 @@ impl World {
 
     fn write(&mut self, host: usize, peer: PeerId, conn: ConnId, bytes: Arc<[u8]>) {
         if let Some((pipe, side)) = self.net.find(host, peer, conn) {
+            self.updates += u64::from(bytes.get(18) == Some(&2));
             self.send(pipe, 1 - side, Segment::Bytes(bytes));
         }
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.net.pipes.len()
     }
 
     fn schedule_wake(&mut self, host: usize) {
@@ -474,21 +456,12 @@ impl World {
         );
     }
 
-    /// A source may be late, but tells what happened in the order in which it did.
-    fn schedule_facts(&mut self, host: usize, millis: u64, event: Event) {
-        let at = self.now + Duration::from_millis(1 + self.chance.below(millis));
-        let last = self.heard.entry(host).or_default();
-        *last = at.max(*last);
-        let at = *last;
-        self.schedule(at, event);
-    }
-
     fn delay(&mut self) -> Duration {
         let jitter = u64::try_from(self.config.jitter.as_micros()).unwrap_or_default();
         self.config.latency + Duration::from_micros(self.chance.below(jitter + 1))
     }
 
-    fn schedule(&mut self, at: Instant, event: Event) {
+    pub(crate) fn schedule(&mut self, at: Instant, event: Event) {
         let number = self.sequence;
         self.sequence += 1;
         self.events.insert(number, event);

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use dunlin_net::{Afi, Family, PerFamily};
+use dunlin_net::{Afi, Family, IpNet, PerFamily};
 
 use super::Rib;
 use super::decide::{DecisionStep, rank, shares_traffic};
 use super::fib::FibRoute;
 use super::hops::Resolution;
 use super::source::{SourceId, SourceInfo};
-use super::table::{NetId, RibFamily};
+use super::table::{NetId, Path, RibFamily};
 use crate::attrs::Attrs;
 use crate::batch::NextHop;
 use crate::policy::RejectReason;
@@ -172,6 +172,50 @@ impl Rib {
             }
         }
         counts.into_iter().collect()
+    }
+
+    /// Whether each usable route of a source has also come, fresh and usable, from another source that `stays` for it, but for
+    /// those that need not have (`exempt`). Goes over the source's part of the table.
+    pub fn is_covered(
+        &self,
+        source: SourceId,
+        stays: impl Fn(SourceId, IpNet) -> bool,
+        exempt: impl Fn(IpNet) -> bool,
+    ) -> bool {
+        self.is_covered_of::<dunlin_net::V4>(source, &stays, &exempt)
+            && self.is_covered_of::<dunlin_net::V6>(source, &stays, &exempt)
+    }
+
+    fn is_covered_of<F: RibFamily>(
+        &self,
+        source: SourceId,
+        stays: &impl Fn(SourceId, IpNet) -> bool,
+        exempt: &impl Fn(IpNet) -> bool,
+    ) -> bool {
+        let table = F::table(&self.tables);
+        let Some(slot) = self.store.sources.find(source) else {
+            return true;
+        };
+        let usable = |path: &Path| {
+            !self.store.is_dead(F::AFI, path) && self.store.ineligible(path).is_none()
+        };
+        let fresh = |path: &Path| {
+            let source = self.store.sources.get(path.source);
+            path.epoch == *source.epoch.get(F::AFI)
+        };
+        let mut ids = slot.blocks(F::AFI).flat_map(|block| table.block(block));
+        ids.all(|id| {
+            let mut own = table.paths(id).map(|(_, path)| path);
+            if !own.any(|path| path.source == source && usable(path)) {
+                return true;
+            }
+            let net = table.net(id).into();
+            let mut others = table.paths(id).map(|(_, path)| path);
+            others.any(|path| {
+                let stays = path.source != source && stays(path.source, net);
+                stays && fresh(path) && usable(path)
+            }) || exempt(net)
+        })
     }
 
     fn known<F: RibFamily>(&self, id: NetId) -> Option<PrefixView<'_, F>> {

@@ -8,6 +8,7 @@ fn awaited(peer: PeerId, outside: bool) -> Awaited {
     Awaited {
         peer,
         outside,
+        reflector: false,
         range: false,
     }
 }

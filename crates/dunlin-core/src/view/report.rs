@@ -1,7 +1,7 @@
 //! What the node tells the cluster of itself, and of the cluster's objects.
 
 use dunlin_api::{NodeReport, ObjectProblem, ObjectReport, OriginationReport, SessionReport};
-use dunlin_intent::{NodeView, ObjectKind, OriginKind};
+use dunlin_intent::{Initiative, NodeView, ObjectKind, OriginKind};
 use dunlin_net::{Instant, IpNet, PeerId};
 
 use super::Seen;
@@ -51,7 +51,7 @@ impl Core {
             .map(|peer| self.session_report(peer))
             .collect();
         if report.sessions.iter().any(|session| session.is_node) {
-            report.role = "Mesh".into();
+            report.role = self.cluster.role(&own).as_str().into();
         }
         report.originations = self.origination_reports();
         report
@@ -218,7 +218,8 @@ impl Core {
     /// How long there has been no session with a Node that there should be one with.
     fn silent_secs(&self, now: Instant, node: &NodeView<'_>) -> Option<u64> {
         let peer = self.peers.node(&node.fact.name)?;
-        (!peer.is_established()).then(|| super::age_secs(now, peer.turned))
+        let wanted = peer.intent.initiative == Initiative::Ours;
+        (wanted && !peer.is_established()).then(|| super::age_secs(now, peer.turned))
     }
 
     pub(super) fn object_report(&self, seen: &Seen<'_>) -> ObjectReport {

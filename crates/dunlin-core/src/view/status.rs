@@ -6,7 +6,7 @@ use dunlin_api::{
 };
 use dunlin_bgp::policy::RejectReason;
 use dunlin_dataplane::fib;
-use dunlin_intent::LocalIntent;
+use dunlin_intent::{Initiative, LocalIntent};
 use dunlin_net::{Afi, Instant};
 
 use super::{Seen, age_secs};
@@ -58,6 +58,9 @@ impl Core {
                 counts.bfd_up += u32::from(watched.is_up());
             }
             let up = u32::from(peer.is_established());
+            if peer.intent.initiative == Initiative::Theirs {
+                continue;
+            }
             if peer.key().is_node() {
                 counts.nodes_expected += 1;
                 counts.nodes_up += up;
@@ -192,7 +195,10 @@ impl Core {
     }
 
     fn peer_problems(&self, problems: &mut Vec<Problem>) {
-        let down = |peer: &&&crate::peers::Peer| !peer.is_established() && !peer.is_range();
+        let down = |peer: &&&crate::peers::Peer| {
+            let ours = peer.intent.initiative == Initiative::Ours;
+            ours && !peer.is_established() && !peer.is_range()
+        };
         for peer in self.peers.sorted().iter().filter(down).take(PROBLEMS_SHOWN) {
             let Some(why) = peer.last_error() else {
                 // It has only just been tried for the first time.

@@ -17,6 +17,7 @@ use crate::intent::{
 };
 use crate::origin::{Owner, Protected};
 use crate::problem::{Problem, Reason};
+use crate::reflectors;
 use crate::settings::{Faults, Settings, graceful_restart, host_bits_fault};
 
 /// A Node, with what is usable of its fact.
@@ -27,6 +28,8 @@ pub(super) struct Node {
     pub(super) addresses: Vec<IpAddr>,
     pub(super) next_hops: PerFamily<Option<IpAddr>>,
     pub(super) subnets: Vec<IpNet>,
+    /// Where it stands among those of its zone that may be reflectors.
+    pub(super) place: u64,
     faults: Vec<Problem>,
 }
 
@@ -51,6 +54,7 @@ impl Node {
         }
         let first = |afi| addresses.iter().copied().find(|addr| Afi::of(*addr) == afi);
         Node {
+            place: reflectors::place(&fact.name),
             age: Age::new(fact.created, fact.name.as_str().into()),
             next_hops: PerFamily {
                 v4: first(Afi::Ipv4),
@@ -200,6 +204,7 @@ impl Cluster {
         });
         self.router_ids.set(&name, router_id_from);
         self.dirty.mesh |= before.is_some() != node.is_some();
+        self.topology_touched(before.as_ref(), node.as_ref());
         if self.is_own(&name) {
             self.own_node_changed(before.as_ref(), node.as_ref());
         }
@@ -382,7 +387,7 @@ impl Cluster {
     fn node_peer(&self, name: &Arc<str>, node: &Node, faults: &mut Faults) -> Option<PeerIntent> {
         let settings = self.settings.as_ref()?;
         let own = self.nodes.get(&self.own)?;
-        if self.is_own(name) || settings.topology == TopologyMode::None || node.addresses.is_empty()
+        if self.is_own(name) || node.addresses.is_empty() || settings.topology == TopologyMode::None
         {
             return None;
         }
@@ -403,6 +408,7 @@ impl Cluster {
         if local == remote || holder.is_none_or(|holder| holder.name != *name) {
             return None;
         }
+        let tie = self.tie(name);
         let mut originated = [(OriginKind::PodSubnet, AttrEdits::default())].into();
         self.shut_down_gracefully(&mut originated, PeerType::Internal);
         Some(PeerIntent {
@@ -418,7 +424,9 @@ impl Cluster {
                 },
             },
             bfd: self.bfd(settings.bfd_profile.as_ref()),
-            reflector_client: false,
+            reflector_client: tie.client,
+            reflector: tie.reflector,
+            initiative: tie.initiative,
             max_prefixes: None,
         })
     }
@@ -441,7 +449,11 @@ impl Cluster {
                 Some(at) => self.auth(at),
             },
             ebgp_multihop: None,
-            add_path: AddPath::default(),
+            // Whether a session has a reflector at an end changes with the Nodes, and must not reset it.
+            add_path: match settings.topology {
+                TopologyMode::Auto | TopologyMode::Reflectors => AddPath::BOTH,
+                TopologyMode::Mesh | TopologyMode::None => AddPath::default(),
+            },
             ttl_security_hops: None,
             role: None,
             strict_role: false,

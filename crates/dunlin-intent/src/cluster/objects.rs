@@ -6,9 +6,7 @@ use dunlin_bgp::policy::Filter as Compiled;
 
 use super::Cluster;
 use super::services::advertisement_problems;
-use crate::fact::{
-    AdvertisementFact, ConfigurationFact, FilterFact, Kind, Secret, SecretRef, TopologyMode,
-};
+use crate::fact::{AdvertisementFact, ConfigurationFact, FilterFact, Kind, Secret, SecretRef};
 use crate::filters::compile;
 use crate::intent::Auth;
 use crate::problem::{ObjectKind, ObjectRef, Problem, Reason};
@@ -91,6 +89,7 @@ impl Cluster {
         }
         self.dirty.local = true;
         self.dirty.selection = true;
+        self.topology.dirty = true;
         self.mark_all_nodes();
     }
 
@@ -107,19 +106,7 @@ impl Cluster {
         }
         let profile = self.settings.as_ref().and_then(|s| s.bfd_profile.as_ref());
         self.report_bfd(profile, &mut faults);
-        if let Some(settings) = &self.settings
-            && settings.topology == TopologyMode::Auto
-            && u32::try_from(self.nodes.len()).unwrap_or(u32::MAX) > settings.mesh_limit
-        {
-            faults.unsupported(
-                "spec.topology.meshLimit",
-                format!(
-                    "{} Nodes are more than {}, and reflectors are not built yet: the nodes keep a mesh; set the mode to Mesh or raise the limit",
-                    self.nodes.len(),
-                    settings.mesh_limit
-                ),
-            );
-        }
+        self.report_topology(&mut faults);
         let object = ObjectRef::new(ObjectKind::BgpConfiguration, CONFIGURATION);
         self.set_object_problems(object, faults.problems);
     }

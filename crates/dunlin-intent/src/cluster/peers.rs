@@ -11,8 +11,8 @@ use super::Cluster;
 use crate::configured::{Place, max_prefixes, session};
 use crate::fact::{Kind, PeerFact};
 use crate::intent::{
-    ExportFilter, ExportPolicy, ImportPolicy, PeerIntent, PeerKey, PolicyIntent, Remote,
-    SessionIntent,
+    ExportFilter, ExportPolicy, ImportPolicy, Initiative, PeerIntent, PeerKey, PolicyIntent,
+    Remote, SessionIntent,
 };
 use crate::origin::Protected;
 use crate::problem::{ObjectKind, ObjectRef, Problem, Reason};
@@ -228,6 +228,8 @@ impl Cluster {
             bfd: self.bfd(configured.fact.bfd_profile.as_ref()),
             reflector_client: configured.fact.reflector_client == Some(true),
             max_prefixes: configured.fact.max_prefixes.as_ref().and_then(max_prefixes),
+            reflector: false,
+            initiative: Initiative::Ours,
         })
     }
 

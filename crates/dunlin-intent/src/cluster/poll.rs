@@ -90,6 +90,7 @@ impl Cluster {
         if std::mem::take(&mut self.dirty.local) {
             self.evaluate_local();
         }
+        self.settle_topology();
         while let Some(name) = self.dirty.nodes.pop_first() {
             self.evaluate_node(&name);
         }

@@ -5,6 +5,7 @@ mod configured;
 mod drain;
 mod nodes;
 mod services;
+mod topology;
 mod treatments;
 
 use super::*;
@@ -150,61 +151,6 @@ fn synced_is_told_once_after_everything_else() {
     assert_eq!(told.iter().filter(|c| **c == Change::Synced).count(), 1);
     Kind::ALL.into_iter().for_each(|kind| cluster.synced(kind));
     assert_eq!(changes(&mut cluster), []);
-}
-
-#[test]
-fn topology_modes_mesh_or_not() {
-    let with = |mode, limit| {
-        let mut facts = pair();
-        facts.push(configuration(|c| {
-            c.topology = Some(mode);
-            c.mesh_limit = limit;
-        }));
-        cluster(facts)
-    };
-    let configuration = "BGPConfiguration/default";
-    for (mode, limit, peers, problems) in [
-        (TopologyMode::Auto, None, 1, vec![]),
-        (TopologyMode::Auto, Some(2), 1, vec![]),
-        (
-            TopologyMode::Auto,
-            Some(1),
-            1,
-            vec![problem(configuration, Reason::Unsupported)],
-        ),
-        (TopologyMode::Mesh, Some(1), 1, vec![]),
-        (
-            TopologyMode::Reflectors,
-            None,
-            1,
-            vec![problem(configuration, Reason::Unsupported)],
-        ),
-        (TopologyMode::None, None, 0, vec![]),
-    ] {
-        let cluster = with(mode, limit);
-        assert_eq!(cluster.peers().count(), peers, "{mode:?}");
-        assert_eq!(reasons(&cluster), problems, "{mode:?} {limit:?}");
-    }
-}
-
-#[test]
-fn a_mesh_that_outgrows_its_limit_is_a_problem_while_it_does() {
-    let mut cluster = cluster(pair());
-    let many = |n: u8| node(&format!("m{n:03}"), &[&format!("192.0.2.{}", n + 3)], &[]);
-    for n in 0..98 {
-        cluster.apply(Fact::Node(many(n)));
-    }
-    changes(&mut cluster);
-    assert_eq!(reasons(&cluster), [], "a hundred nodes are a mesh");
-    cluster.apply(Fact::Node(many(98)));
-    assert!(changes(&mut cluster).contains(&Change::ProblemsChanged));
-    assert_eq!(
-        reasons(&cluster),
-        [problem("BGPConfiguration/default", Reason::Unsupported)]
-    );
-    cluster.remove(&Key::Node("m000".to_owned()));
-    changes(&mut cluster);
-    assert_eq!(reasons(&cluster), []);
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub struct ConfigurationFact {
     pub topology: Option<TopologyMode>,
     /// The most nodes that `Auto` builds a mesh of.
     pub mesh_limit: Option<u32>,
-    /// `topology.reflectors`; not built yet.
+    /// `topology.reflectors`.
     pub reflectors: Option<ReflectorsFact>,
     /// The TCP port that agents listen on and dial each other on.
     pub listen_port: Option<u16>,

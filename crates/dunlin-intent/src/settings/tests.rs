@@ -166,18 +166,43 @@ fn a_field_that_is_refused_is_a_problem_and_takes_its_default() {
 }
 
 #[test]
-fn what_is_not_built_is_unsupported_never_ignored() {
-    let (_, problems) = settings(ConfigurationFact {
-        topology: Some(TopologyMode::Reflectors),
-        reflectors: Some(ReflectorsFact::default()),
-        ..ConfigurationFact::default()
-    });
-    assert!(
-        problems
-            .iter()
-            .all(|(reason, _)| *reason == Reason::Unsupported)
-    );
-    assert_eq!(problems.len(), 2, "{problems:?}");
+fn reflectors_have_a_number_within_bounds_and_a_selector_that_is_one() {
+    let given = |count, node_selector| {
+        settings(ConfigurationFact {
+            topology: Some(TopologyMode::Reflectors),
+            reflectors: Some(ReflectorsFact {
+                count,
+                node_selector,
+            }),
+            ..ConfigurationFact::default()
+        })
+    };
+    let field = "spec.topology.reflectors.count".to_owned();
+    for (count, used, refused) in [
+        (None, 3, false),
+        (Some(1), 1, false),
+        (Some(32), 32, false),
+        (Some(0), 3, true),
+        (Some(33), 3, true),
+        (Some(u32::MAX), 3, true),
+    ] {
+        let (settings, problems) = given(count, None);
+        assert_eq!(settings.reflectors, used, "{count:?}");
+        let expected = refused.then(|| (Reason::Invalid, field.clone()));
+        assert_eq!(problems, expected.into_iter().collect::<Vec<_>>());
+    }
+    let broken = Selector {
+        match_expressions: vec![crate::selector::Requirement {
+            key: String::new(),
+            operator: crate::selector::Operator::Exists,
+            values: Vec::new(),
+        }],
+        ..Selector::default()
+    };
+    let (settings, problems) = given(None, Some(broken));
+    assert_eq!(settings.reflector_selector, None);
+    let field = "spec.topology.reflectors.nodeSelector".to_owned();
+    assert_eq!(problems, [(Reason::Invalid, field)]);
 }
 
 #[test]

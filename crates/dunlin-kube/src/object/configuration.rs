@@ -80,12 +80,12 @@ enum MonitoredTableSpec {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TopologySpec {
-    /// Auto and Mesh: every node with every other. None: no sessions between nodes. Reflectors is not built yet: it is a
-    /// problem of the object, and the mesh stays. Default Auto.
+    /// Mesh: every node with every other. Reflectors: all nodes with a few that reflect. Auto: a mesh up to meshLimit nodes,
+    /// reflectors above. None: no sessions between nodes. Default Auto.
     mode: Option<ModeSpec>,
-    /// With Auto, more Nodes than this are a problem. Default 100.
+    /// The most Nodes that Auto builds a mesh of. Default 100.
     mesh_limit: Option<u32>,
-    /// Not built yet: giving it is a problem of the object.
+    /// Which nodes reflect, where some do.
     reflectors: Option<ReflectorsSpec>,
 }
 
@@ -101,10 +101,10 @@ enum ModeSpec {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ReflectorsSpec {
-    /// How many.
-    #[schemars(range(min = 1))]
+    /// How many. Default 3.
+    #[schemars(range(min = 1, max = 32))]
     count: Option<u32>,
-    /// Which nodes may be one. Default all.
+    /// Which nodes may be one, by their labels. Default all. Where it selects none, the nodes keep a mesh.
     node_selector: Option<SelectorSpec>,
 }
 

@@ -112,7 +112,7 @@ fn read_one(node: &Value, migration: &mut Migration) -> NodeSaid {
             "peers" | "peer.ips" | "peer.asns" | "peer.ports" | "peer.passwords"
             | "peer.localips" => continue,
             "rr.server" | "rr.client" => format!(
-                "{key}: no equivalent: reflectors are not built yet; all nodes peer with each other"
+                "{key}: no equivalent per node: label the nodes and give topology.reflectors.nodeSelector, or leave the choice to topology.mode Auto"
             ),
             "bgp-local-addresses" => {
                 format!(

@@ -23,6 +23,7 @@ use crate::fact::{
     EndpointSliceFact, NamespacedName, ServiceAddressKind, ServicePortFact, TrafficPolicy,
 };
 use crate::problem::Reason;
+use crate::reflectors::ZONE;
 use crate::settings::Faults;
 
 use backends::Backends;
@@ -32,9 +33,6 @@ use claims::Claims;
 pub(super) use delivery::Delivery;
 use delivery::Outcome;
 pub use view::{EndpointCondition, EndpointView, FrontendOffer};
-
-/// The label of a Node that says its zone.
-const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// What is kept for the service proxy, and only with it: the endpoints themselves, at some 20 octets each, and who claims
 /// which frontend.

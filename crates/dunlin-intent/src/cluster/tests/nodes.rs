@@ -266,7 +266,9 @@ fn heartbeats_and_labels_of_others_tell_nothing() {
 
 #[test]
 fn a_node_that_joins_is_told_in_the_same_few_changes_however_many_there_are() {
-    let mut cluster = cluster(pair());
+    let mut facts = pair();
+    facts.push(configuration(|c| c.topology = Some(TopologyMode::Mesh)));
+    let mut cluster = cluster(facts);
     let mut told = Vec::new();
     for n in 0..3000u32 {
         let [.., a, b] = n.to_be_bytes();

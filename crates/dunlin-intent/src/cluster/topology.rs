@@ -1,0 +1,221 @@
+//! How nodes peer with each other: every one with every other, or all with a few that reflect.
+//!
+//! Who reflects follows from the Nodes alone. Only whether a node keeps a mesh *besides* has a memory, so that a cluster
+//! whose size goes to and fro over `meshLimit` stays as it is: between nine tenths of the limit and the limit the chosen
+//! nodes reflect, and whether others also peer directly does not matter to who reaches whom. So agents need not agree
+//! on it, and one that restarts may forget.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Cluster;
+use super::nodes::Node;
+use crate::fact::TopologyMode;
+use crate::intent::Initiative;
+use crate::problem::Reason;
+use crate::reflectors::{Candidate, Fitness, ZONE, choose};
+use crate::settings::{Faults, Settings};
+
+/// What a Node is to the other Nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NodeRole {
+    /// It peers with every other.
+    Mesh,
+    /// It peers with every other, and tells each what it learns from the others.
+    Reflector,
+    /// It peers with the reflectors.
+    Client,
+    /// It peers with no other.
+    None,
+}
+
+impl NodeRole {
+    /// The role as objects spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NodeRole::Mesh => "Mesh",
+            NodeRole::Reflector => "Reflector",
+            NodeRole::Client => "Client",
+            NodeRole::None => "None",
+        }
+    }
+}
+
+/// How nodes peer, as last worked out.
+#[derive(Clone, Debug)]
+pub(super) struct Topology {
+    /// Something changed that it follows from.
+    pub(super) dirty: bool,
+    /// Who reflects; nobody in a mesh.
+    reflectors: BTreeSet<Arc<str>>,
+    /// Every node wants a session with every other.
+    meshed: bool,
+    /// There should be reflectors, and nobody may be one.
+    nobody: bool,
+    /// This node was a reflector in this run: who still dials it may see it as one.
+    was_reflector: bool,
+}
+
+impl Default for Topology {
+    fn default() -> Topology {
+        Topology {
+            dirty: true,
+            reflectors: BTreeSet::new(),
+            meshed: true,
+            nobody: false,
+            was_reflector: false,
+        }
+    }
+}
+
+/// What another Node is to this one.
+pub(super) struct Tie {
+    pub(super) initiative: Initiative,
+    /// It reflects for us.
+    pub(super) reflector: bool,
+    /// We reflect for it.
+    pub(super) client: bool,
+}
+
+/// Up to how many Nodes a mesh comes back once there were reflectors: nine tenths of the limit, and less than it.
+fn low_mark(mesh_limit: u32) -> u32 {
+    mesh_limit.saturating_sub((mesh_limit / 10).max(1))
+}
+
+impl Cluster {
+    /// What a Node is to the others, as of the last poll.
+    pub fn role(&self, node: &str) -> NodeRole {
+        match self.settings.as_ref().map(|settings| settings.topology) {
+            None | Some(TopologyMode::None) => NodeRole::None,
+            Some(_) if self.topology.reflectors.contains(node) => NodeRole::Reflector,
+            Some(_) if self.topology.meshed => NodeRole::Mesh,
+            Some(_) => NodeRole::Client,
+        }
+    }
+
+    /// The Nodes that reflect, by name, as of the last poll.
+    pub fn reflectors(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.topology.reflectors.iter()
+    }
+
+    /// Notes that a Node changed, if that can change who reflects.
+    pub(super) fn topology_touched(&mut self, before: Option<&Node>, node: Option<&Node>) {
+        let settings = self.settings.as_ref();
+        let seen = |node: &Node| {
+            let selected = settings.is_none_or(|settings| may_reflect(settings, node));
+            (selected, fitness(node), zone(node).to_owned())
+        };
+        self.topology.dirty |= before.map(seen) != node.map(seen);
+    }
+
+    /// Works out who reflects, and marks the Nodes whose session that concerns: one pass over the Nodes.
+    pub(super) fn settle_topology(&mut self) {
+        if !std::mem::take(&mut self.topology.dirty) {
+            return;
+        }
+        let Some(settings) = &self.settings else {
+            self.topology = Topology {
+                dirty: false,
+                was_reflector: self.topology.was_reflector,
+                ..Topology::default()
+            };
+            self.dirty.mesh = true;
+            return;
+        };
+        let count = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        let (reflect, meshed) = match settings.topology {
+            TopologyMode::None => (false, false),
+            TopologyMode::Mesh => (false, true),
+            TopologyMode::Reflectors => (true, false),
+            TopologyMode::Auto if count > settings.mesh_limit => (true, false),
+            TopologyMode::Auto if count <= low_mark(settings.mesh_limit) => (false, true),
+            TopologyMode::Auto => (true, self.topology.meshed),
+        };
+        let reflectors = match reflect {
+            true => self.choose_reflectors(settings),
+            false => BTreeSet::new(),
+        };
+        let nobody = reflect && reflectors.is_empty();
+        // Better a mesh than nobody who hears of anybody.
+        let meshed = meshed || nobody;
+        let before = std::mem::replace(&mut self.topology.reflectors, reflectors);
+        let reflectors = &self.topology.reflectors;
+        let moved: Vec<Arc<str>> = before.symmetric_difference(reflectors).cloned().collect();
+        self.topology.was_reflector |= reflectors.contains(&self.own);
+        let all = meshed != self.topology.meshed || moved.contains(&self.own);
+        self.topology.meshed = meshed;
+        self.topology.nobody = nobody;
+        self.dirty.mesh = true;
+        if all {
+            self.mark_all_nodes();
+        } else {
+            self.dirty.nodes.extend(moved);
+        }
+    }
+
+    fn choose_reflectors(&self, settings: &Settings) -> BTreeSet<Arc<str>> {
+        let may = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| may_reflect(settings, node));
+        let candidates = may.map(|(name, node)| Candidate {
+            name,
+            place: node.place,
+            zone: zone(node),
+            fitness: fitness(node),
+        });
+        choose(candidates, settings.reflectors)
+    }
+
+    /// What a Node with an address is to this one.
+    pub(super) fn tie(&self, name: &str) -> Tie {
+        let reflectors = &self.topology.reflectors;
+        let we_reflect = reflectors.contains(&self.own);
+        let reflector = reflectors.contains(name);
+        let wanted = we_reflect || reflector || self.topology.meshed;
+        Tie {
+            initiative: match wanted {
+                true => Initiative::Ours,
+                false => Initiative::Theirs,
+            },
+            reflector,
+            client: we_reflect || (!wanted && self.topology.was_reflector),
+        }
+    }
+
+    pub(super) fn report_topology(&self, faults: &mut Faults) {
+        if self.topology.nobody && self.nodes.contains_key(&self.own) {
+            let (field, why) = match self.settings.as_ref().map(|s| &s.reflector_selector) {
+                Some(Some(_)) => (
+                    "spec.topology.reflectors.nodeSelector",
+                    "selects no Node with an InternalIP",
+                ),
+                _ => ("spec.topology.mode", "no Node has an InternalIP"),
+            };
+            faults.add(
+                Reason::NoReflector,
+                field,
+                format!("{why}, so there are no reflectors and the nodes keep a mesh: label some Nodes or change the selector"),
+            );
+        }
+    }
+}
+
+fn may_reflect(settings: &Settings, node: &Node) -> bool {
+    let selector = settings.reflector_selector.as_ref();
+    !node.addresses.is_empty() && selector.is_none_or(|s| s.matches(&node.fact.labels))
+}
+
+fn zone(node: &Node) -> &str {
+    node.fact.labels.get(ZONE).map_or("", String::as_str)
+}
+
+fn fitness(node: &Node) -> Fitness {
+    if node.fact.ready == Some(false) {
+        Fitness::NotReady
+    } else if node.fact.unschedulable || node.fact.drain {
+        Fitness::Leaving
+    } else {
+        Fitness::Fit
+    }
+}
