@@ -90,6 +90,18 @@ impl Core {
         self.peers.iter().filter(reflects).count()
     }
 
+    /// What a node is to us may have changed. We reflect for it from now on, or until it says that we need not any more.
+    pub(crate) fn on_tie(&mut self, now: Instant, id: PeerId, intent: &PeerIntent) {
+        let starts = intent.reflector_client && intent.initiative == Initiative::Ours;
+        if let Some(peer) = self.peers.get_mut(id)
+            && starts
+            && !std::mem::replace(&mut peer.client, true)
+        {
+            self.know_otherwise(id);
+        }
+        self.review_parting(now, id);
+    }
+
     /// Notes whether a node's session parts: call it when what is wanted of the peer changed, or its session came or went.
     pub(crate) fn review_parting(&mut self, now: Instant, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.key().is_node()) else {

@@ -76,18 +76,6 @@ impl Core {
         }
     }
 
-    /// What a node is to us may have changed. We reflect for it from now on, or until it says that we need not any more.
-    fn on_tie(&mut self, now: Instant, id: PeerId, intent: &PeerIntent) {
-        let starts = intent.reflector_client && intent.initiative == Initiative::Ours;
-        if let Some(peer) = self.peers.get_mut(id)
-            && starts
-            && !std::mem::replace(&mut peer.client, true)
-        {
-            self.know_otherwise(id);
-        }
-        self.review_parting(now, id);
-    }
-
     fn take_over_intent(&mut self, id: PeerId, intent: &Arc<PeerIntent>) {
         if let Some(peer) = self.peers.get_mut(id) {
             peer.intent = intent.clone();

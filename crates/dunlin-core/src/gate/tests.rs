@@ -85,6 +85,7 @@ fn a_range_holds_back_only_what_its_peers_may_have_announced() {
     let range = Awaited {
         peer: ROUTER,
         outside: true,
+        reflector: false,
         range: true,
     };
     gate.on_synced(Instant::ZERO, [range]);
