@@ -90,13 +90,14 @@ impl Core {
         self.peers.iter().filter(reflects).count()
     }
 
-    /// What a node is to us may have changed. We reflect for it from now on, or until it says that we need not any more.
+    /// What a peer is to us may have changed. We reflect for a node until it says that we need not any more.
     pub(crate) fn on_tie(&mut self, now: Instant, id: PeerId, intent: &PeerIntent) {
-        let starts = intent.reflector_client && intent.initiative == Initiative::Ours;
+        let reflects = intent.reflector_client && intent.initiative == Initiative::Ours;
         if let Some(peer) = self.peers.get_mut(id)
-            && starts
-            && !std::mem::replace(&mut peer.client, true)
+            && peer.client != reflects
+            && (reflects || !peer.key().is_node())
         {
+            peer.client = reflects;
             self.know_otherwise(id);
         }
         self.review_parting(now, id);

@@ -7,7 +7,7 @@ use dunlin_bgp::bmp::PeerDown;
 use dunlin_bgp::session::{
     Command, ConnId, DownReason, FsmState, Negotiated, SessionEvent, StaleInfo, Stop,
 };
-use dunlin_intent::{Initiative, PeerIntent, PeerKey};
+use dunlin_intent::{PeerIntent, PeerKey};
 use dunlin_net::{Afi, Instant, PeerId, PerFamily};
 
 use crate::core::Core;
@@ -42,7 +42,9 @@ impl Core {
         for &member in &members {
             self.take_over_intent(member, &intent);
         }
-        self.on_tie(now, id, &intent);
+        for id in std::iter::once(id).chain(members.iter().copied()) {
+            self.on_tie(now, id, &intent);
+        }
         if before.policy.allow_own_as != intent.policy.allow_own_as {
             self.know_otherwise(id);
             for &member in &members {

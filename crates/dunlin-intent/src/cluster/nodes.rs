@@ -449,11 +449,8 @@ impl Cluster {
                 Some(at) => self.auth(at),
             },
             ebgp_multihop: None,
-            // Whether a session has a reflector at an end changes with the Nodes, and must not reset it.
-            add_path: match settings.topology {
-                TopologyMode::Auto | TopologyMode::Reflectors => AddPath::BOTH,
-                TopologyMode::Mesh | TopologyMode::None => AddPath::default(),
-            },
+            // Whether a session has a reflector at an end changes with the Nodes and the mode, and must not reset it.
+            add_path: AddPath::BOTH,
             ttl_security_hops: None,
             role: None,
             strict_role: false,
