@@ -44,6 +44,9 @@ pub(crate) struct Candidate<'a> {
     pub(crate) fitness: Fitness,
 }
 
+/// The first of a zone, by place.
+type First<'a> = BTreeSet<(u64, &'a Arc<str>)>;
+
 /// Where a Node of this name stands among those of its zone: lower is first.
 pub(crate) fn place(name: &str) -> u64 {
     fixed_hash(name, 0)
@@ -55,7 +58,7 @@ pub(crate) fn choose<'a>(
     count: u32,
 ) -> BTreeSet<Arc<str>> {
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let mut zones: BTreeMap<(Fitness, &str), BTreeSet<(u64, &Arc<str>)>> = BTreeMap::new();
+    let mut zones: BTreeMap<(Fitness, &str), First<'_>> = BTreeMap::new();
     for candidate in candidates {
         let key = (candidate.fitness, candidate.zone);
         let first = zones.entry(key).or_default();

@@ -73,6 +73,9 @@ pub(crate) enum Event {
     },
 }
 
+/// Facts that came and keys that went, at one time.
+pub(crate) type Missed = (Vec<Fact>, Vec<Key>);
+
 /// Hosts, the network between them, and the objects they are told of.
 pub struct World {
     pub(crate) config: WorldConfig,
@@ -90,7 +93,7 @@ pub struct World {
     /// When each host has heard of the last change of objects.
     pub(crate) heard: BTreeMap<usize, Instant>,
     /// Hosts that do not hear of objects, and what they missed.
-    pub(crate) deaf: BTreeMap<usize, Vec<(Vec<Fact>, Vec<Key>)>>,
+    pub(crate) deaf: BTreeMap<usize, Vec<Missed>>,
     /// UPDATEs written so far.
     pub updates: u64,
 }
