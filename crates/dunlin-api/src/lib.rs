@@ -42,7 +42,7 @@ pub use services::{
 };
 pub use status::{
     CniState, CniStatus, DataplaneStatus, DrainStatus, GateStatus, Problem, RouteCounts,
-    SessionCounts, Status,
+    SessionCounts, Status, TopologyStatus,
 };
 pub use tables::{
     AdvertisedTo, Advertisement, FamilyCounts, Neighbor, NeighborCounters, NeighborLimit, Node,

@@ -28,6 +28,9 @@ pub struct Status {
     pub addresses: Vec<IpAddr>,
     /// The node's own pod subnets.
     pub pod_cidrs: Vec<IpNet>,
+    /// How nodes peer with each other; none until it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topology: Option<TopologyStatus>,
     /// How many sessions are up, of those expected.
     pub sessions: SessionCounts,
     /// Routes, over both families.
@@ -67,6 +70,25 @@ pub struct DrainStatus {
     pub drained: bool,
     /// Seconds until they are; none once they are.
     pub remaining_secs: Option<u64>,
+}
+
+/// How nodes peer with each other, and the node's part in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TopologyStatus {
+    /// `Mesh`, `Reflector`, `Client`, or `None`.
+    pub role: String,
+    /// Why nodes peer so.
+    pub reason: String,
+    /// Why the node reflects or does not; absent where nobody is to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choice: Option<String>,
+    /// The Nodes that reflect, by name.
+    pub reflectors: Vec<String>,
+    /// Established sessions that the node reflects on.
+    pub clients: u32,
+    /// Sessions wanted no longer, or their routes: they go once every route has come elsewhere.
+    pub leaving: u32,
 }
 
 /// Sessions up of those expected.

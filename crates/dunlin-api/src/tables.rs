@@ -60,6 +60,10 @@ pub struct Neighbor {
     pub local_address: Option<IpAddr>,
     /// Octets that wait to be written.
     pub output_queue_bytes: u64,
+    /// What a node is to this one: `mesh`, `reflector`, `client`, or `leaving` where the session, or what is kept of it, is wanted
+    /// no longer and goes once every route has come elsewhere. Absent for others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topology: Option<String>,
     /// The BFD session beside it, if there is to be one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bfd: Option<NeighborBfd>,
@@ -273,6 +277,9 @@ pub struct Node {
     pub name: String,
     /// Whether it is this node.
     pub local: bool,
+    /// What it is to the others, by this agent's reckoning: `Mesh`, `Reflector`, `Client` or `None`.
+    #[serde(default)]
+    pub role: String,
     /// InternalIP addresses.
     pub addresses: Vec<IpAddr>,
     /// Pod subnets it owns.

@@ -12,6 +12,7 @@ mod report;
 mod routes;
 mod services;
 mod status;
+mod topology;
 
 pub use bfd::{BfdOutside, BfdSeen};
 pub(crate) use services::announced_for;

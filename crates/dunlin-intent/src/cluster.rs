@@ -36,8 +36,8 @@ pub use services::{
     WithheldReason,
 };
 use services::{Ranges, Services};
-pub use topology::NodeRole;
 use topology::Topology;
+pub use topology::{Candidacy, NodeRole};
 
 /// All facts, and what this node wants because of them.
 ///

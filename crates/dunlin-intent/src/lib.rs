@@ -25,8 +25,8 @@ pub mod selector;
 mod settings;
 
 pub use cluster::{
-    AddressStanding, AnnouncedPrefix, Cluster, EndpointCondition, EndpointCounts, EndpointView,
-    FrontendOffer, HealthCheck, Hint, NodeRole, NodeView, PodSubnet, PoolStanding,
+    AddressStanding, AnnouncedPrefix, Candidacy, Cluster, EndpointCondition, EndpointCounts,
+    EndpointView, FrontendOffer, HealthCheck, Hint, NodeRole, NodeView, PodSubnet, PoolStanding,
     ServiceAddressView, ServiceCounts, ServiceView, SubnetStanding, WithheldReason,
 };
 pub use fact::{

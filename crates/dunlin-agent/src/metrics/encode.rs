@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use dunlin_api::{CniState, Metrics, Neighbor, NeighborLimit, Status};
+use dunlin_api::{CniState, Metrics, Neighbor, NeighborLimit, Status, TopologyStatus};
 use dunlin_net::Afi;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -166,6 +166,19 @@ impl<'a> Out<'a> {
         )
     }
 
+    fn topology(&mut self, topology: &TopologyStatus) -> fmt::Result {
+        let role = vec![("role", topology.role.as_str())];
+        let help = "What the node is to the others: always 1";
+        self.gauges("dunlin_topology_role", help, [(role, 1)])?;
+        let reflectors = topology.reflectors.len() as u64;
+        let help = "Nodes that reflect, by this agent's reckoning";
+        self.gauge("dunlin_topology_reflectors", help, reflectors)?;
+        let help = "Established sessions that the node reflects on";
+        self.gauge("dunlin_topology_clients", help, topology.clients.into())?;
+        let help = "Sessions wanted no longer, or their routes: they go once every route has come elsewhere";
+        self.gauge("dunlin_topology_leaving", help, topology.leaving.into())
+    }
+
     fn sessions(&mut self, metrics: &Metrics) -> fmt::Result {
         let by_kind = |node: u32, external: u32| {
             [
@@ -178,6 +191,9 @@ impl<'a> Out<'a> {
         self.gauges("dunlin_sessions_up", "Sessions in Established", up)?;
         let expected = by_kind(s.nodes_expected, s.external_expected);
         self.gauges("dunlin_sessions_expected", "Sessions wanted", expected)?;
+        if let Some(topology) = &metrics.status.topology {
+            self.topology(topology)?;
+        }
         let states = metrics.node_states.iter();
         let states = states.map(|(state, n)| (vec![("state", state.as_str())], u64::from(*n)));
         self.gauges(

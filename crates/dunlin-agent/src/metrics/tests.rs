@@ -5,6 +5,7 @@ use std::time::Duration;
 use dunlin_api::{
     BfdFigures, BmpStation, FamilyCounts, Frontend, FrontendOwner, FrontendState, Histogram,
     Metrics, Neighbor, NeighborBfd, Problem, ProxyStatus, ServiceCounts, SessionCounts, Status,
+    TopologyStatus,
 };
 use dunlin_intent::pools::PoolView;
 use dunlin_kube::allocate::AllocateReport;
@@ -19,6 +20,13 @@ fn full() -> Metrics {
     let mut status = Status {
         version: "1.2.3".into(),
         source_age_secs: Some(4),
+        topology: Some(TopologyStatus {
+            role: "Client".into(),
+            reflectors: vec!["n1".into(), "n2".into()],
+            clients: 4,
+            leaving: 5,
+            ..TopologyStatus::default()
+        }),
         sessions: SessionCounts {
             nodes_up: 3,
             nodes_expected: 4,
@@ -181,6 +189,10 @@ fn outcomes_are_told_as_openmetrics() {
         "process_cpu_seconds_total 1.25",
         "dunlin_core_up 1",
         "dunlin_build_info{version=\"1.2.3\"} 1",
+        "dunlin_topology_role{role=\"Client\"} 1",
+        "dunlin_topology_reflectors 2",
+        "dunlin_topology_clients 4",
+        "dunlin_topology_leaving 5",
         "dunlin_sessions_up{kind=\"node\"} 3",
         "dunlin_sessions_expected{kind=\"node\"} 4",
         "dunlin_node_sessions{state=\"Active\"} 1",

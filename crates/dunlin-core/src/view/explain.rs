@@ -314,6 +314,7 @@ impl Core {
         );
         let text = format!("{} at {address}", neighbor.kind);
         steps.push(step("intent", Verdict::Pass, text));
+        steps.extend(self.explain_tie(peer));
         let up = peer.is_established();
         let verdict = match (up, peer.is_range(), &neighbor.last_error) {
             (true, ..) | (_, true, _) => Verdict::Pass,

@@ -47,6 +47,7 @@ impl Core {
             stale_ends_secs: peer.kept.ends().map(|at| at.since(seen.now).as_secs()),
             last_error: peer.last_error(),
             max_prefixes: limit(seen.now, peer),
+            topology: peer.tie().map(Into::into),
             bfd: self.neighbor_bfd(seen, peer),
             ..Neighbor::default()
         };

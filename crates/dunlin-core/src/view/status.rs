@@ -35,6 +35,7 @@ impl Core {
             router_id: local.map(|local| local.router_id),
             addresses: local.map_or_else(Vec::new, |local| local.addresses.clone()),
             pod_cidrs: local.map_or_else(Vec::new, |local| local.pod_subnets.clone()),
+            topology: self.topology_status(),
             sessions: self.session_counts(),
             routes: self.route_counts(&fib),
             services: self.service_counts(),
@@ -265,6 +266,7 @@ impl Core {
                 Node {
                     name: name.to_owned(),
                     local: node.is_own,
+                    role: self.cluster.role(name).as_str().into(),
                     addresses: node.fact.internal_ips.clone(),
                     pod_cidrs: node.fact.pod_cidrs.clone(),
                     session: peer.map(|peer| peer.state.to_string()),

@@ -41,6 +41,37 @@ impl NodeRole {
     }
 }
 
+/// Whether a Node reflects, and why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Candidacy {
+    /// It reflects.
+    Chosen,
+    /// It has no InternalIP.
+    NoAddress,
+    /// `spec.topology.reflectors.nodeSelector` does not select it.
+    NotSelected,
+    /// There are enough that are Ready.
+    NotReady,
+    /// It is cordoned or drained, and there are enough that stay.
+    Leaving,
+    /// It could, and others come before it.
+    Behind,
+}
+
+impl Candidacy {
+    /// In words that follow the name of the Node.
+    pub fn text(self) -> &'static str {
+        match self {
+            Candidacy::Chosen => "is chosen",
+            Candidacy::NoAddress => "has no InternalIP",
+            Candidacy::NotSelected => "is not selected by spec.topology.reflectors.nodeSelector",
+            Candidacy::NotReady => "is not Ready, and there are enough that are",
+            Candidacy::Leaving => "is cordoned or drained, and there are enough that stay",
+            Candidacy::Behind => "may be one, and others come first: zones take turns",
+        }
+    }
+}
+
 /// How nodes peer, as last worked out.
 #[derive(Clone, Debug)]
 pub(super) struct Topology {
@@ -52,6 +83,8 @@ pub(super) struct Topology {
     meshed: bool,
     /// There should be reflectors, and nobody may be one.
     nobody: bool,
+    /// How many Nodes there were.
+    count: u32,
     /// This node was a reflector in this run: who still dials it may see it as one.
     was_reflector: bool,
 }
@@ -63,6 +96,7 @@ impl Default for Topology {
             reflectors: BTreeSet::new(),
             meshed: true,
             nobody: false,
+            count: 0,
             was_reflector: false,
         }
     }
@@ -96,6 +130,50 @@ impl Cluster {
     /// The Nodes that reflect, by name, as of the last poll.
     pub fn reflectors(&self) -> impl Iterator<Item = &Arc<str>> {
         self.topology.reflectors.iter()
+    }
+
+    /// Whether a Node reflects and why not, as of the last poll; `None` where nobody is to, or there is no such Node.
+    pub fn candidacy(&self, node: &str) -> Option<Candidacy> {
+        let settings = self.settings.as_ref()?;
+        let topology = &self.topology;
+        let known = self.nodes.get(node)?;
+        if topology.reflectors.is_empty() && !topology.nobody {
+            return None;
+        }
+        Some(if topology.reflectors.contains(node) {
+            Candidacy::Chosen
+        } else if known.addresses.is_empty() {
+            Candidacy::NoAddress
+        } else if !may_reflect(settings, known) {
+            Candidacy::NotSelected
+        } else {
+            match fitness(known) {
+                Fitness::Fit => Candidacy::Behind,
+                Fitness::Leaving => Candidacy::Leaving,
+                Fitness::NotReady => Candidacy::NotReady,
+            }
+        })
+    }
+
+    /// Why nodes peer as they do, as of the last poll, in words.
+    pub fn topology_reason(&self) -> String {
+        let Some(settings) = &self.settings else {
+            return "the objects are not read yet".to_owned();
+        };
+        let (limit, nodes) = (settings.mesh_limit, self.topology.count);
+        let auto = |how| format!("mode is Auto: {nodes} Nodes, {how} meshLimit {limit}");
+        let why = match settings.topology {
+            TopologyMode::Mesh => "mode is Mesh".to_owned(),
+            TopologyMode::None => "mode is None".to_owned(),
+            TopologyMode::Reflectors => "mode is Reflectors".to_owned(),
+            TopologyMode::Auto if nodes > limit => auto("more than"),
+            TopologyMode::Auto if nodes <= low_mark(limit) => auto("within"),
+            TopologyMode::Auto => auto("just within"),
+        };
+        match self.topology.nobody {
+            true => format!("{why}, and no Node may reflect"),
+            false => why,
+        }
     }
 
     /// Notes that a Node changed, if that can change who reflects.
@@ -145,6 +223,7 @@ impl Cluster {
         let all = meshed != self.topology.meshed || moved.contains(&self.own);
         self.topology.meshed = meshed;
         self.topology.nobody = nobody;
+        self.topology.count = count;
         self.dirty.mesh = true;
         if all {
             self.mark_all_nodes();

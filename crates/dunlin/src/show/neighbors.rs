@@ -18,6 +18,7 @@ pub(crate) fn neighbors(neighbors: &[Neighbor], wide: bool, style: Style) -> Str
         .right("TOLD");
     if wide {
         table = table
+            .left("TOPOLOGY")
             .left("LOCAL")
             .right("LOCAL-AS")
             .right("PORT")
@@ -58,6 +59,7 @@ fn row(n: &Neighbor, wide: bool) -> Vec<Cell> {
     ];
     if wide {
         cells.extend([
+            or_dash(n.topology.as_deref()).into(),
             or_dash(n.local_address).into(),
             or_dash(n.local_asn).into(),
             n.port.unwrap_or(179).to_string().into(),
@@ -106,6 +108,12 @@ fn notification(seen: Option<&NotificationSeen>) -> String {
 
 /// What is worth knowing in a few words: the reason while it is down, staleness, faults.
 fn note(n: &Neighbor, up: bool) -> Cell {
+    if n.topology.as_deref() == Some("leaving") {
+        return Cell::new(
+            Tone::Faint,
+            "not wanted here, goes once its routes have come elsewhere",
+        );
+    }
     if n.stale && !up {
         let what = match n.long_lived_stale {
             true => "gone, routes long-lived stale",

@@ -10,6 +10,7 @@ pub(crate) fn nodes(nodes: &[Node], wide: bool, style: Style) -> String {
         .cut("NAME", 8)
         .cut("ADDRESSES", 15)
         .cut("POD SUBNETS", 18)
+        .left("ROLE")
         .left("SESSION")
         .right("FOR")
         .right("ROUTES")
@@ -35,6 +36,10 @@ pub(crate) fn nodes(nodes: &[Node], wide: bool, style: Style) -> String {
             node.name.as_str().into(),
             list(&node.addresses).into(),
             list(&node.pod_cidrs).into(),
+            match node.role.as_str() {
+                "" => "-".into(),
+                role => role.into(),
+            },
             session,
             since.into(),
             Cell::new(if complete { Tone::Plain } else { Tone::Warn }, routes),

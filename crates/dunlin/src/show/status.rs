@@ -1,6 +1,6 @@
 use dunlin_api::{
     BmpStation, CniState, DataplaneStatus, DrainStatus, GateStatus, ProxyStatus, RouteCounts,
-    ServiceCounts, SessionCounts, Status,
+    ServiceCounts, SessionCounts, Status, TopologyStatus,
 };
 
 use crate::output::{Style, Tone, clean};
@@ -43,6 +43,9 @@ pub(crate) fn status(status: &Status, style: Style) -> String {
     };
     if let Some(drain) = &status.drain {
         row("Drain", draining(drain));
+    }
+    if let Some(topology) = &status.topology {
+        row("Topology", self::topology(topology));
     }
     row("Sessions", sessions(&status.sessions));
     let (tone, learned, kernel) = routes(&status.routes, &status.dataplane, status.asn.is_some());
@@ -90,6 +93,39 @@ fn draining(drain: &DrainStatus) -> (Tone, String) {
         clean(&drain.cause)
     );
     (Tone::Warn, text)
+}
+
+/// What the node is to the others, who reflects, and why.
+fn topology(t: &TopologyStatus) -> (Tone, String) {
+    let names = || {
+        let shown = t.reflectors.iter().take(5).map(|name| clean(name));
+        let more = match t.reflectors.len().saturating_sub(5) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{}{more}", list(shown))
+    };
+    let mut text = match t.role.as_str() {
+        "Reflector" => format!(
+            "reflector for {}, with {}",
+            count(t.clients.into(), "session"),
+            names()
+        ),
+        "Client" => format!("client of {}", names()),
+        "Mesh" if t.reflectors.is_empty() => "mesh".to_owned(),
+        "Mesh" => format!("mesh; {} reflect too", names()),
+        _ => "no sessions between nodes".to_owned(),
+    };
+    if t.role != "Reflector" && t.clients > 0 {
+        let still = count(t.clients.into(), "session");
+        text.push_str(&format!("; still reflects for {still}"));
+    }
+    text.push_str(&format!(" ({})", clean(&t.reason)));
+    if t.leaving > 0 {
+        let leaving = count(t.leaving.into(), "session");
+        text.push_str(&format!("; {leaving} to go"));
+    }
+    (Tone::Plain, text)
 }
 
 fn sessions(s: &SessionCounts) -> (Tone, String) {
