@@ -1,22 +1,26 @@
 //! The admin API on the Unix socket.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use dunlin_api::{ErrorBody, PLAN_PATH, Plan, PlanRequest, QUERY_PATH, Query};
+use dunlin_api::{
+    DumpRequest, ErrorBody, MRT_PATH, PLAN_PATH, Plan, PlanRequest, QUERY_PATH, Query,
+};
+use dunlin_core::{Dumped, TableDump};
+use futures::{StreamExt, stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 use crate::connections;
 use crate::engine_handle::{EngineError, EngineHandle};
-use crate::http::{Limits, REQUEST_LIMIT_BYTES};
+use crate::http::{Limits, Patience, REQUEST_LIMIT_BYTES};
 use crate::overlay::Overlay;
 use crate::plan::{self, Read};
 
@@ -32,11 +36,18 @@ pub(crate) const LIMITS: Limits = Limits {
 /// Plans that are read and worked out at once; others wait. Each keeps the core from other work for a moment.
 const PLANS: usize = 1;
 
+/// Dumps that are written at once; more are refused. Each holds one piece of some 128 KiB, and a connection.
+const DUMPS: usize = 2;
+
+/// How long a dump may take altogether: whoever reads more slowly is cut off.
+const DUMP_TIMEOUT: Duration = Duration::from_secs(1800);
+
 #[derive(Clone)]
 struct Shared {
     engine: EngineHandle,
     overlay: Overlay,
     plans: Arc<Semaphore>,
+    dumps: Arc<Semaphore>,
 }
 
 /// The admin API.
@@ -45,17 +56,19 @@ pub(crate) fn router(engine: EngineHandle, overlay: Overlay) -> Router {
         engine,
         overlay,
         plans: Arc::new(Semaphore::new(PLANS)),
+        dumps: Arc::new(Semaphore::new(DUMPS)),
     };
     // A question is short; only plans are not.
     let small = DefaultBodyLimit::max(REQUEST_LIMIT_BYTES);
     Router::new()
-        .route(QUERY_PATH, post(query).layer(small))
+        .route(QUERY_PATH, post(query).layer(small.clone()))
+        .route(MRT_PATH, post(mrt).layer(small))
         .route(PLAN_PATH, post(plan))
         .layer(DefaultBodyLimit::disable())
         .fallback(|| async {
             refuse(
                 StatusCode::NOT_FOUND,
-                format!("only POST {QUERY_PATH} and {PLAN_PATH} are served here"),
+                format!("only POST {QUERY_PATH}, {PLAN_PATH} and {MRT_PATH} are served here"),
             )
         })
         .with_state(shared)
@@ -107,6 +120,46 @@ async fn plan(State(shared): State<Shared>, body: Bytes) -> Response {
         }
         Err(error) => no_answer(error),
     }
+}
+
+async fn mrt(State(shared): State<Shared>, body: Bytes) -> Response {
+    let request: DumpRequest = match read(&body) {
+        Ok(request) => request,
+        Err(refusal) => return refusal,
+    };
+    let Ok(turn) = Arc::clone(&shared.dumps).try_acquire_owned() else {
+        let text = format!("{DUMPS} dumps are being written already: try again when one is done");
+        return refuse(StatusCode::TOO_MANY_REQUESTS, text);
+    };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let dump = TableDump::new(request.table, now.unwrap_or_default());
+    // The first piece tells whether there is anything to dump.
+    let (dump, first) = match shared.engine.dump(dump, ANSWER_TIMEOUT).await {
+        Ok((dump, Dumped::Piece(piece))) => (dump, piece),
+        Ok((_, Dumped::All)) => return refuse(StatusCode::NO_CONTENT, String::new()),
+        Ok((_, Dumped::NoTables)) => {
+            let text = "there are no tables yet: the node's own Node object is not known";
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
+        }
+        Err(error) => return no_answer(error),
+    };
+    let engine = shared.engine;
+    let rest = stream::try_unfold((dump, turn), move |(dump, turn)| {
+        let engine = engine.clone();
+        async move {
+            match engine.dump(dump, ANSWER_TIMEOUT).await? {
+                (dump, Dumped::Piece(piece)) => Ok(Some((piece, (dump, turn)))),
+                (_, Dumped::All) => Ok(None),
+                // Who we are is not known any more: what was told is no whole dump.
+                (_, Dumped::NoTables) => Err(EngineError::Gone),
+            }
+        }
+    });
+    let pieces = stream::once(async { Ok::<_, EngineError>(first) }).chain(rest);
+    let body = Body::from_stream(pieces);
+    let mut response = ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response();
+    response.extensions_mut().insert(Patience(DUMP_TIMEOUT));
+    response
 }
 
 /// The request, or what to answer instead.

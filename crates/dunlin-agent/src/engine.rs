@@ -265,6 +265,12 @@ impl Engine {
                     let _ = reply.send(self.core.plan(steps, limit));
                 }
             }
+            EngineRequest::Dump(mut dump, reply) => {
+                if !reply.is_closed() {
+                    let piece = self.core.dump(&mut dump);
+                    let _ = reply.send((dump, piece));
+                }
+            }
             EngineRequest::Ping(reply) => {
                 let _ = reply.send(());
             }

@@ -10,7 +10,7 @@ use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
 use dunlin_api::{Answer, Plan, Query};
-use dunlin_core::{HealthPort, PlanStep, Revisions};
+use dunlin_core::{Dumped, HealthPort, PlanStep, Revisions, TableDump};
 use dunlin_intent::SourceEvent;
 use dunlin_net::IpNet;
 use dunlin_net::service::ProxyOptions;
@@ -37,6 +37,8 @@ pub enum EngineRequest {
     Ask(Query, oneshot::Sender<Answer>),
     /// Work out what a change would come to, in lists of at most so many items.
     Plan(Vec<PlanStep>, usize, oneshot::Sender<Plan>),
+    /// Write the next piece of a dump.
+    Dump(TableDump, oneshot::Sender<(TableDump, Dumped)>),
     /// Take in what the source of objects tells; in order.
     Fact(Box<SourceEvent>, std::time::Instant),
     /// Reply at once: the thread is alive.
@@ -144,6 +146,19 @@ impl EngineHandle {
         within: Duration,
     ) -> Result<Plan, EngineError> {
         self.call(within, |reply| EngineRequest::Plan(steps, limit, reply))
+            .await
+    }
+
+    /// Has the core write the next piece of a dump.
+    ///
+    /// # Errors
+    /// As [`EngineHandle::ask`].
+    pub async fn dump(
+        &self,
+        dump: TableDump,
+        within: Duration,
+    ) -> Result<(TableDump, Dumped), EngineError> {
+        self.call(within, |reply| EngineRequest::Dump(dump, reply))
             .await
     }
 

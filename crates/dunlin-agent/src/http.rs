@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -42,6 +42,10 @@ impl Limits {
         body: REQUEST_LIMIT_BYTES,
     };
 }
+
+/// Carried by a response that may take longer than [`Limits::total`]: so long in all from its beginning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience(pub(crate) Duration);
 
 /// The largest request head, and body where nothing else is said, octets.
 pub(crate) const REQUEST_LIMIT_BYTES: usize = 64 << 10;
@@ -103,8 +107,10 @@ async fn converse<I>(
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let router = TowerToHyperService::new(router);
+    let more = Arc::new(OnceLock::new());
     let service = service_fn(|request: Request<Incoming>| {
         let (router, asked) = (router.clone(), Arc::clone(&asked));
+        let more = Arc::clone(&more);
         async move {
             let request = match whole(request, limits.body).await {
                 Ok(request) => request,
@@ -112,6 +118,11 @@ async fn converse<I>(
             };
             asked.store(true, Ordering::Relaxed);
             let answered: Result<Response, Infallible> = router.call(request).await;
+            if let Ok(response) = &answered
+                && let Some(patience) = response.extensions().get::<Patience>()
+            {
+                let _ = more.set(*patience);
+            }
             answered
         }
     });
@@ -121,7 +132,12 @@ async fn converse<I>(
         .keep_alive(false)
         .max_buf_size(REQUEST_LIMIT_BYTES)
         .serve_connection(TokioIo::new(io), service);
-    match tokio::time::timeout(limits.total, connection).await {
+    tokio::pin!(connection);
+    let mut ended = tokio::time::timeout(limits.total, connection.as_mut()).await;
+    if let (Err(_), Some(Patience(more))) = (&ended, more.get()) {
+        ended = tokio::time::timeout(*more, connection).await;
+    }
+    match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection ended early"),
         Err(_) => tracing::debug!("an HTTP connection took too long and was closed"),

@@ -1,18 +1,21 @@
 //! The client: one HTTP request over the agent's Unix socket.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::{Request, StatusCode};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
 
-use crate::{Answer, ErrorBody, PLAN_PATH, Plan, PlanRequest, QUERY_PATH, Query};
+use crate::{
+    Answer, DumpRequest, ErrorBody, MRT_PATH, PLAN_PATH, Plan, PlanRequest, QUERY_PATH, Query,
+};
 
 /// Where an agent listens unless it was told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/dunlin/agent.sock";
@@ -142,17 +145,33 @@ impl Client {
         self.post_blocking(PLAN_PATH, request)
     }
 
+    /// Writes an MRT dump as it comes, for callers without a runtime. The inner result is that of writing. The limit on time is
+    /// that between two pieces.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. What was written until then is no whole dump.
+    pub fn dump_blocking(
+        &self,
+        request: &DumpRequest,
+        out: &mut dyn Write,
+    ) -> Result<io::Result<()>, ClientError> {
+        self.runtime()?.block_on(self.dump(request, out))
+    }
+
     fn post_blocking<A: DeserializeOwned>(
         &self,
         path: &str,
         request: &impl Serialize,
     ) -> Result<A, ClientError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
+        self.runtime()?.block_on(self.post(path, request))
+    }
+
+    fn runtime(&self) -> Result<Runtime, ClientError> {
+        tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()
-            .map_err(|cause| self.unreachable(cause))?;
-        runtime.block_on(self.post(path, request))
+            .map_err(|cause| self.unreachable(cause))
     }
 
     fn unreachable(&self, cause: io::Error) -> ClientError {
@@ -174,6 +193,58 @@ impl Client {
         path: &str,
         request: &impl Serialize,
     ) -> Result<A, ClientError> {
+        self.converse(path, request, async |response| {
+            let status = response.status();
+            let body = self.whole(response.into_body()).await?;
+            self.decode(status, &body)
+        })
+        .await
+    }
+
+    async fn whole(&self, body: Incoming) -> Result<Bytes, ClientError> {
+        let whole = Limited::new(body, ANSWER_LIMIT_BYTES).collect().await;
+        Ok(whole.map_err(|e| self.garbled(e))?.to_bytes())
+    }
+
+    async fn dump(
+        &self,
+        request: &DumpRequest,
+        out: &mut dyn Write,
+    ) -> Result<io::Result<()>, ClientError> {
+        let late = |_| ClientError::TimedOut {
+            socket: self.socket.clone(),
+            after: self.timeout,
+        };
+        self.converse(MRT_PATH, request, async |response| {
+            let status = response.status();
+            let mut body = response.into_body();
+            if !status.is_success() {
+                let body = self.whole(body).await?;
+                return Err(self.refusal(status, &body));
+            }
+            while let Some(frame) = tokio::time::timeout(self.timeout, body.frame())
+                .await
+                .map_err(late)?
+            {
+                let frame = frame.map_err(|e| self.garbled(e))?;
+                if let Some(data) = frame.data_ref()
+                    && let Err(error) = out.write_all(data)
+                {
+                    return Ok(Err(error));
+                }
+            }
+            Ok(Ok(()))
+        })
+        .await
+    }
+
+    /// Sends a request on a connection of its own, and hands its response on.
+    async fn converse<T>(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+        take: impl AsyncFnOnce(Response<Incoming>) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|cause| self.unreachable(cause))?;
@@ -193,13 +264,7 @@ impl Client {
                 .send_request(request)
                 .await
                 .map_err(|e| self.garbled(e))?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_LIMIT_BYTES)
-                .collect()
-                .await
-                .map_err(|e| self.garbled(e))?
-                .to_bytes();
-            self.decode(status, &body)
+            take(response).await
         };
         let drive = async {
             // Its outcome shows in the request; here it only has to be polled.
@@ -220,14 +285,18 @@ impl Client {
         if status.is_success() {
             return serde_json::from_slice(body).map_err(|e| self.garbled(e));
         }
+        Err(self.refusal(status, body))
+    }
+
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> ClientError {
         let message = match serde_json::from_slice::<ErrorBody>(body) {
             Ok(body) => body.error,
             Err(_) => String::from_utf8_lossy(body).chars().take(200).collect(),
         };
-        Err(ClientError::Refused {
+        ClientError::Refused {
             socket: self.socket.clone(),
             status: status.as_u16(),
             message,
-        })
+        }
     }
 }

@@ -7,6 +7,7 @@ mod bfd;
 mod bmp;
 #[cfg(feature = "client")]
 mod client;
+mod dump;
 mod explain;
 mod frontends;
 mod metrics;
@@ -22,6 +23,7 @@ pub use bfd::{BfdFigures, NeighborBfd};
 pub use bmp::BmpStation;
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError, DEFAULT_SOCKET};
+pub use dump::{DumpRequest, DumpedTable, MRT_PATH};
 pub use explain::{Explanation, Step, Verdict};
 pub use frontends::{
     Action, Frontend, FrontendOwner, FrontendState, FrontendTreatment, ProxyStatus,

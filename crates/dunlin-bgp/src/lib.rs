@@ -4,6 +4,7 @@
 //! * [`attrs`]: path attributes in one canonical encoding, the key by which they are interned.
 //! * [`batch`]: what sessions hand to the RIB.
 //! * [`bmp`]: messages to monitoring stations (RFC 7854, RFC 9069).
+//! * [`mrt`]: tables as dumps (RFC 6396).
 //! * [`session`]: one peer: both its connections, collision, timers as deadlines, graceful restart.
 //! * [`policy`]: filters, attribute edits, reasons of rejection.
 //! * [`rib`]: Adj-RIB-In, decision process, Loc-RIB, Adj-RIB-Out, update packing.
@@ -14,6 +15,7 @@
 pub mod attrs;
 pub mod batch;
 pub mod bmp;
+pub mod mrt;
 pub mod policy;
 pub mod rib;
 pub mod session;

@@ -27,6 +27,7 @@ pub use capability::{
     AddPathFamily, AddPathMode, AfiSafi, Capability, ExtendedNextHopFamily, GracefulRestart,
     LlgrFamily, RestartFamily,
 };
+pub(crate) use encode::is_classic;
 pub use encode::{ExportEncoding, Outgoing, Reflection, encode_attrs};
 pub use frame::{Frame, HEADER_LEN, KEEPALIVE, Limits, MessageType, frame};
 pub use judge::{AttrFault, Disposition, Finding, UpdateJudgement};

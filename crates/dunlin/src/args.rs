@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Explain(ExplainOptions),
     /// Show what the kernel's tables of services hold on this node, read from the kernel itself.
     Nft(NftOptions),
+    /// Write a table of routes as an MRT dump.
+    Mrt(crate::mrt::MrtOptions),
     /// Show what a change of objects would come to on this node, before it is made.
     Plan(crate::plan::PlanOptions),
     /// Take a node out of the routers' choice, for maintenance.

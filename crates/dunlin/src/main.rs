@@ -22,6 +22,7 @@ mod drain;
 mod install_cni;
 mod manifests;
 mod migrate;
+mod mrt;
 mod nft;
 mod output;
 mod plan;
@@ -75,6 +76,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Get(get) => print(|out| query::get(&client, get, style, out)),
         Command::Explain(options) => print(|out| query::explain(&client, &options, style, out)),
         Command::Nft(options) => print(|out| nft::run(&client, &options, style, out)),
+        Command::Mrt(options) => print(|out| mrt::run(&client, &options, out)),
         Command::Plan(options) => print(|out| plan::run(&client, &options, style, out)),
         Command::Drain(options) => print(|out| drain::drain(&client, &options, out)),
         Command::Undrain(options) => print(|out| drain::undrain(&client, &options, out)),

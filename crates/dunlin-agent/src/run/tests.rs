@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use dunlin_api::{
-    Answer, Client, ClientError, CniState, CniStatus, Metrics, ObjectChange, PlanFile, PlanRequest,
-    Query, Status,
+    Answer, Client, ClientError, CniState, CniStatus, DumpRequest, DumpedTable, MRT_PATH, Metrics,
+    ObjectChange, PlanFile, PlanRequest, Query, Status,
 };
 use tokio::sync::watch;
 
@@ -293,4 +293,76 @@ metadata: {name: web}
         matches!(refused, Err(ClientError::Refused { status: 413, .. })),
         "{refused:?}"
     );
+}
+
+/// Takes so many pieces of a dump, slowly, and then has had enough.
+struct Slow(u32);
+
+impl Write for Slow {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        let left = self.0.checked_sub(1);
+        self.0 = left.ok_or(std::io::ErrorKind::StorageFull)?;
+        std::thread::sleep(Duration::from_millis(50));
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Begins a dump that is not read, once there is room for it.
+fn unread_dump(served: &Served) -> UnixStream {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let mut stream = UnixStream::connect(&served.socket).unwrap();
+        let body = serde_json::to_string(&DUMP).unwrap();
+        let len = body.len();
+        write!(
+            stream,
+            "POST {MRT_PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {len}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).unwrap();
+        match &head {
+            b"HTTP/1.1 200" => return stream,
+            head => assert!(
+                head == b"HTTP/1.1 429" && Instant::now() < deadline,
+                "{}",
+                String::from_utf8_lossy(head)
+            ),
+        }
+    }
+}
+
+const DUMP: DumpRequest = DumpRequest {
+    table: DumpedTable::AdjRibIn,
+};
+
+#[test]
+fn a_dump_is_made_as_fast_as_it_is_read_and_not_too_many_at_once() {
+    // The core's dump has no end.
+    let limits = Limits {
+        total: Duration::from_millis(200),
+        ..Limits::MODEST
+    };
+    let served = serve("dump", ready_core(), limits);
+    let client = Client::new(&served.socket);
+    let began = Instant::now();
+    let end = client.dump_blocking(&DUMP, &mut Slow(12)).unwrap();
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    // It may take longer than an answer.
+    assert!(began.elapsed() > 2 * limits.total);
+
+    let unread = [unread_dump(&served), unread_dump(&served)];
+    let refused = client.dump_blocking(&DUMP, &mut Slow(1)).unwrap_err();
+    assert!(
+        matches!(refused, ClientError::Refused { status: 429, .. }),
+        "{refused}"
+    );
+    // The agent goes on, and those who go leave room.
+    assert!(client.ask_blocking(&Query::Status).is_ok());
+    drop(unread);
+    drop([unread_dump(&served), unread_dump(&served)]);
 }

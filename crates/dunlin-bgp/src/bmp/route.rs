@@ -1,6 +1,6 @@
 //! Routes as stations are told them.
 
-use dunlin_net::{Afi, Family, PerFamily};
+use dunlin_net::{Afi, Family};
 
 use super::{PeerHeader, Table, begin_of_peer, finish, kind};
 use crate::attrs::Attrs;
@@ -46,7 +46,7 @@ impl Routes {
             reflection: None,
         };
         self.attrs.clear();
-        encode_attrs::<F>(&route, &encoding(peer_type, peer), &mut self.attrs);
+        encode_attrs::<F>(&route, &ExportEncoding::as_held(peer_type), &mut self.attrs);
         self.updates.clear();
         let write = |extended_message: bool, updates: &mut Vec<u8>| {
             let writer = UpdateWriter::with_limits(Limits { extended_message });
@@ -91,18 +91,6 @@ pub fn end_of_rib(peer: &PeerHeader, afi: Afi, out: &mut Vec<u8>) {
     let mut update = Vec::with_capacity(HEADER_LEN + 16);
     UpdateWriter::end_of_rib(afi, &mut update);
     wrap(peer, &update, out);
-}
-
-fn encoding(peer_type: PeerType, peer: &PeerHeader) -> ExportEncoding {
-    ExportEncoding {
-        peer_type,
-        local_asn: peer.asn,
-        prepend_local_asn: false,
-        four_octet_as: true,
-        extended_message: true,
-        add_path: PerFamily::default(),
-        extended_next_hop: true,
-    }
 }
 
 /// Puts each message of a stream into one of ours.

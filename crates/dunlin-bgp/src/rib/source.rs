@@ -1,10 +1,11 @@
 //! Where routes come from: peer sessions and what we originate ourselves.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dunlin_net::{Afi, Asn, PeerId, PerFamily, RouterId};
 
 use super::table::block_of;
+use crate::batch::NextHop;
 use crate::policy::{PeerType, Role};
 
 /// A source of routes inside one [`Rib`](super::Rib). Reused after [`unregister`](super::Rib::unregister).
@@ -48,6 +49,17 @@ impl SourceInfo {
             reflector_client: false,
             role: None,
         }
+    }
+
+    /// The next hop as those who watch the table are told it: none for what we originate.
+    pub fn told_next_hop(&self, afi: Afi, next_hop: NextHop) -> NextHop {
+        if !self.is_local() {
+            return next_hop;
+        }
+        NextHop::new(match afi {
+            Afi::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+            Afi::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+        })
     }
 
     /// Whether we originate these routes ourselves.

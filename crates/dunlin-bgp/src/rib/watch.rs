@@ -213,18 +213,10 @@ impl Store {
     fn seen_route<F: Family>(&self, attrs: u32) -> SeenRoute<'_> {
         let set = self.attrs.get(attrs);
         let info = &self.sources.get(set.source).info;
-        let mut next_hop = self.hops.get(set.hop).next_hop;
-        if info.is_local() {
-            // Ourselves.
-            next_hop = NextHop::new(match F::AFI {
-                Afi::Ipv4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
-                Afi::Ipv6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
-            });
-        }
         SeenRoute {
             info,
             attrs: Attrs::new(&set.bytes),
-            next_hop,
+            next_hop: info.told_next_hop(F::AFI, self.hops.get(set.hop).next_hop),
         }
     }
 

@@ -29,6 +29,22 @@ pub struct ExportEncoding {
     pub extended_next_hop: bool,
 }
 
+impl ExportEncoding {
+    /// As routes stand in the table, for those who watch it: nothing prepended, AS numbers of four octets, and of internal
+    /// sessions all that only these tell.
+    pub(crate) fn as_held(peer_type: PeerType) -> ExportEncoding {
+        ExportEncoding {
+            peer_type,
+            local_asn: Asn(0),
+            prepend_local_asn: false,
+            four_octet_as: true,
+            extended_message: true,
+            add_path: PerFamily::default(),
+            extended_next_hop: true,
+        }
+    }
+}
+
 /// A route as it is to be told.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
@@ -52,7 +68,7 @@ pub struct Reflection {
 }
 
 /// Whether prefixes of the family with this next hop go into the UPDATE's own fields, next hop in NEXT_HOP.
-pub(super) fn is_classic<F: Family>(next_hop: &NextHop) -> bool {
+pub(crate) fn is_classic<F: Family>(next_hop: &NextHop) -> bool {
     F::AFI == Afi::Ipv4 && next_hop.addr.is_ipv4()
 }
 

@@ -102,7 +102,7 @@ pub(crate) fn node() -> NodeFact {
 }
 
 pub(crate) struct Bench {
-    core: Core,
+    pub(crate) core: Core,
     now: Instant,
     pub(crate) router: Option<PeerId>,
     /// Who is wanted as a peer, by name.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use dunlin_api::{Answer, Client, Neighbor, Query, Route, RouteFilter, Status};
 use dunlin_lab::netns::Netns;
 use dunlin_lab::plan::Plan;
@@ -71,6 +71,23 @@ impl Agent {
         command.arg("--protocol-names").arg(place("protocols"));
         command.args(["--metrics-addr", "off", "--log", "debug"]);
         start_daemon(&mut command, &self.log(), true)
+    }
+
+    /// Runs a command of the same program against it; gives what it writes to standard output.
+    pub(crate) fn dunlin(&self, args: &[&str]) -> Result<Vec<u8>> {
+        let mut command = self.netns.command(&self.program);
+        command
+            .arg("--socket")
+            .arg(self.directory.join("agent.sock"));
+        let output = command.args(args).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "dunlin {args:?}: {said}");
+        Ok(output.stdout)
+    }
+
+    /// A place for files.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     fn ask(&self, query: &Query) -> Result<Answer> {

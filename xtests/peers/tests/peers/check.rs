@@ -10,6 +10,7 @@ use dunlin_lab::routes::{PROTOCOL_DUNLIN, installed_by};
 use ipnet::IpNet;
 
 use crate::bed::Bed;
+use crate::dump;
 use crate::scenario::{Gateways, Session, Step, Told};
 
 /// A machine that also compiles is slow; what fails here fails for another reason.
@@ -71,6 +72,7 @@ impl Bed {
                 ensure!(is == *wanted, "the daemon's BFD session is up: {is}");
                 Ok(())
             }
+            Step::Dumped(wanted) => dump::check(&self.agent, self.daemon.address(), wanted),
             Step::Told(wanted) => told(&self.daemon.table()?, wanted),
             Step::ToldCount(wanted) => {
                 let count = self.daemon.count()?;

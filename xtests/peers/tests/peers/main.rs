@@ -8,6 +8,7 @@ mod bed;
 mod check;
 mod cut;
 mod daemon;
+mod dump;
 mod fabric;
 mod others;
 mod scenario;

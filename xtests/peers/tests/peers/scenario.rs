@@ -236,6 +236,8 @@ pub(crate) enum Step {
     EndStation(()),
     /// What the station has been told on its last connection.
     Monitored(Monitored),
+    /// What `dunlin mrt` writes.
+    Dumped(Dumped),
     /// The session as the agent sees it.
     Session(Session),
     /// Whether the daemon's BFD session is up.
@@ -352,6 +354,16 @@ pub(crate) struct Monitored {
     /// Termination was the last message.
     #[serde(default)]
     pub(crate) terminated: bool,
+}
+
+/// What is in MRT dumps of both tables.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Dumped {
+    /// Exactly these prefixes came from the daemon, before any filter, with these AS paths.
+    pub(crate) learned: BTreeMap<IpNet, String>,
+    /// Exactly these prefixes are in the Loc-RIB.
+    pub(crate) used: BTreeSet<IpNet>,
 }
 
 /// A Peer Down.
