@@ -20,16 +20,20 @@ impl Informer {
         if !save && self.seen.told(&key) {
             return Ok(());
         }
-        let mut unsaved = false;
-        if save && change.save {
-            let saver = &self.means.saver;
-            unsaved = !saver.put(self.selection.resource, &key, text).await;
-        }
         if change.problem_over {
             self.problem_over(&key).await?;
         }
         if change.fact {
             self.means.teller.tell(SourceEvent::Apply(fact)).await?;
+        }
+        let mut unsaved = false;
+        if save && change.save {
+            // What waits for the change goes first; of a list, all the same.
+            if self.version.is_some() {
+                tokio::task::yield_now().await;
+            }
+            let saver = &self.means.saver;
+            unsaved = !saver.put(self.selection.resource, &key, text).await;
         }
         self.seen.note(key, hash, unsaved);
         Ok(())
