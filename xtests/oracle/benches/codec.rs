@@ -5,6 +5,8 @@
 //! what it made. routecore reads where one looks, so that everything is looked at; what it writes it takes from messages, so
 //! that is left out. In rounds, every codec once a round; the median round counts.
 
+#![expect(clippy::print_stdout, reason = "figures are what it is for")]
+
 #[path = "../../../crates/dunlin-bgp/tests/wire_support/mod.rs"]
 mod wire_support;
 
