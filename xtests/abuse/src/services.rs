@@ -48,6 +48,10 @@ pub enum Endpoint {
     Ready(u8),
     /// It terminates and still serves.
     Leaving(u8),
+    /// It is not ready.
+    Unready(u8),
+    /// It is not ready either, of a Service with `publishNotReadyAddresses`: so who writes slices calls it ready.
+    Published(u8),
 }
 
 /// A Service `sN` at port 80 of [`service_addr`] in both families, and what is behind it.
@@ -82,8 +86,10 @@ impl Service {
     /// Who may answer new connections.
     pub fn answers(&self, ipv6: bool) -> BTreeSet<SocketAddr> {
         let ready = self.endpoints.iter().filter_map(|endpoint| match endpoint {
-            Endpoint::Ready(number) => Some(SocketAddr::new(server(*number, ipv6), PORT)),
-            Endpoint::Leaving(_) => None,
+            Endpoint::Ready(number) | Endpoint::Published(number) => {
+                Some(SocketAddr::new(server(*number, ipv6), PORT))
+            }
+            Endpoint::Leaving(_) | Endpoint::Unready(_) => None,
         });
         ready.collect()
     }
@@ -97,10 +103,12 @@ impl Service {
                 ", sessionAffinity: ClientIP, sessionAffinityConfig: {{clientIP: {{timeoutSeconds: {secs}}}}}"
             )
         });
+        let is_published = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Published(_));
+        let publishes = self.endpoints.iter().any(is_published);
         let mut text = format!(
             "apiVersion: v1\nkind: Service\nmetadata: {{name: s{number}, namespace: web, creationTimestamp: \"2026-01-01T00:00:00Z\"}}\n\
              spec: {{type: ClusterIP, clusterIPs: [\"{}\", \"{}\"], ipFamilies: [IPv4, IPv6], ipFamilyPolicy: RequireDualStack, \
-             ports: [{{name: p, protocol: {protocol}, port: 80}}]{affinity}}}\n",
+             ports: [{{name: p, protocol: {protocol}, port: 80}}], publishNotReadyAddresses: {publishes}{affinity}}}\n",
             service_addr(*number, false),
             service_addr(*number, true),
         );
@@ -117,6 +125,8 @@ impl Service {
                     Endpoint::Leaving(number) => {
                         (number, "ready: false, serving: true, terminating: true")
                     }
+                    Endpoint::Unready(number) => (number, "ready: false, serving: false"),
+                    Endpoint::Published(number) => (number, "ready: true, serving: false"),
                 };
                 let addr = server(*number, ipv6);
                 let _ = writeln!(

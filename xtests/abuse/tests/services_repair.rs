@@ -282,3 +282,37 @@ fn flows_and_clients_stay_with_their_endpoint_as_long_as_it_serves() {
     }
     await_delivery(&bed, &[sticky(&[1])]);
 }
+
+#[test]
+fn endpoints_that_are_not_ready_get_connections_where_they_are_published_and_only_there() {
+    if !can_run() {
+        return;
+    }
+    let bed = Delivered::new();
+    let service = |endpoints: &[Endpoint]| Service {
+        endpoints: endpoints.to_vec(),
+        ..Service::new(1, &[])
+    };
+    let ready = Service::new(2, &[2]);
+    bed.put(&service(&[Endpoint::Unready(0), Endpoint::Unready(1)]));
+    bed.put(&ready);
+    let _agent = bed.start();
+    let is_refused = || {
+        for ipv6 in [false, true] {
+            for host in ["n1", CLIENT] {
+                let asked = ask(&bed.netns(host), "TCP", service(&[]).at(ipv6));
+                let kind = asked.expect_err("nobody is ready").kind();
+                assert_eq!(kind, std::io::ErrorKind::ConnectionRefused, "{host}");
+            }
+        }
+    };
+    await_delivery(&bed, std::slice::from_ref(&ready));
+    is_refused();
+    let published = service(&[Endpoint::Published(0), Endpoint::Published(1)]);
+    bed.put(&published);
+    await_delivery(&bed, std::slice::from_ref(&published));
+    // Beside one that is ready they are no better and no worse.
+    let mixed = service(&[Endpoint::Published(0), Endpoint::Ready(3)]);
+    bed.put(&mixed);
+    await_delivery(&bed, &[mixed, ready]);
+}
