@@ -386,6 +386,7 @@ fn nodes_show_sessions_and_installed_subnets() {
         name: name.into(),
         addresses: vec![IpAddr::from([10, 0, 0, n])],
         pod_cidrs: vec![format!("10.244.{n}.0/24").parse().unwrap()],
+        role: "Mesh".into(),
         session: Some("Established".into()),
         since_secs: 5,
         installed: 1,
@@ -406,10 +407,10 @@ fn nodes_show_sessions_and_installed_subnets() {
         },
     ];
     let expected = "\
-NAME  ADDRESSES  POD SUBNETS    SESSION      FOR  ROUTES  PROBLEM
-n1    10.0.0.1   10.244.1.0/24  this node      -       -
-n2    10.0.0.2   10.244.2.0/24  Established   5s     1/1
-n3    10.0.0.3   10.244.3.0/24  Active        5s     0/1  OverlappingPodSubnet: 10.244.3.0/24 is n2's
+NAME  ADDRESSES  POD SUBNETS    ROLE  SESSION      FOR  ROUTES  PROBLEM
+n1    10.0.0.1   10.244.1.0/24  Mesh  this node      -       -
+n2    10.0.0.2   10.244.2.0/24  Mesh  Established   5s     1/1
+n3    10.0.0.3   10.244.3.0/24  Mesh  Active        5s     0/1  OverlappingPodSubnet: 10.244.3.0/24 is n2's
 ";
     let text = super::nodes(&nodes, true, plain());
     assert_eq!(text, expected);
