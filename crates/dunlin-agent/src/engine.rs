@@ -5,13 +5,15 @@
 //!  I/O thread ── sessions ──┼─► inbox ─► core thread ─┼─► kernel thread
 //!  kernel thread ─ events ──┤                         ├─► BFD thread
 //!  BFD thread ─── changes ──┤                         ├─► BMP thread, if there are stations
-//!  BMP thread ── credit ────┘                         └─► watched state ─► main thread
+//!  BMP thread ── credit ────┤                         ├─► discovery thread, if there are unnumbered peers
+//!  discovery ── neighbours ─┘                         └─► watched state ─► main thread
 //! ```
 //!
 //! The thread sleeps until something arrives or the earliest deadline of the core; nothing ticks. Each sender has a lane
 //! of its own in the inbox, so none can starve another.
 
 mod bfd;
+mod discovery;
 mod report;
 mod sessions;
 mod stations;
@@ -22,6 +24,7 @@ use std::thread;
 use anyhow::{Context, Result};
 use dunlin_bgp::batch::RouteBatch;
 use dunlin_bgp::bmp::StationEvent;
+use dunlin_bgp::discovery::Neighbour;
 use dunlin_bgp::session::{Seeds, SessionEvent, Stop};
 use dunlin_core::{Action, Core, CoreConfig, Input, Restart, Revisions};
 use dunlin_kernel::memory;
@@ -36,6 +39,7 @@ use crate::engine_handle::{
     EngineHandle, EngineRequest, EngineStart, EngineState, PodNetwork, ShutdownMode,
 };
 use bfd::Bfd;
+use discovery::Discovery;
 use sessions::Sessions;
 use stations::Stations;
 
@@ -54,6 +58,7 @@ pub(crate) enum Message {
     Kernel(KernelEvent),
     Bfd(BfdEvent),
     Station(StationEvent),
+    Discovery(Neighbour),
 }
 
 /// Starts the kernel thread and the core thread.
@@ -95,6 +100,7 @@ pub(crate) fn spawn(start: &EngineStart) -> Result<EngineHandle> {
         sessions: Sessions::new(seeds, clock),
         bfd: Bfd::new(clock),
         stations: Stations::new(clock),
+        discovery: Discovery::new(clock, seed.rotate_left(16)),
         clock,
         inbox,
         kernel,
@@ -125,7 +131,11 @@ type TrySend = std::sync::mpsc::TrySendError<EngineRequest>;
 fn request_of(message: Message) -> EngineRequest {
     match message {
         Message::Request(request) => request,
-        Message::Session(..) | Message::Kernel(_) | Message::Bfd(_) | Message::Station(_) => {
+        Message::Session(..)
+        | Message::Kernel(_)
+        | Message::Bfd(_)
+        | Message::Station(_)
+        | Message::Discovery(_) => {
             unreachable!("the inbox gives back what was put in")
         }
     }
@@ -144,6 +154,7 @@ struct Engine {
     sessions: Sessions,
     bfd: Bfd,
     stations: Stations,
+    discovery: Discovery,
     clock: Clock,
     inbox: Inbox<Message>,
     kernel: KernelHandle,
@@ -210,7 +221,8 @@ impl Engine {
             }
             more = self.settle();
             let failure = self.sessions.failure().or_else(|| self.bfd.failure());
-            if let Some(why) = failure.or_else(|| self.stations.failure()) {
+            let failure = failure.or_else(|| self.stations.failure());
+            if let Some(why) = failure.or_else(|| self.discovery.failure()) {
                 return End::Failed(why);
             }
         }
@@ -239,6 +251,10 @@ impl Engine {
                 stations::log(&self.core, &event);
                 self.core.on(self.clock.now(), Input::Station(event));
             }
+            Message::Discovery(neighbour) => {
+                discovery::log(&neighbour);
+                self.core.on(self.clock.now(), Input::Neighbour(neighbour));
+            }
             Message::Request(request) => return self.serve(request),
         }
         None
@@ -253,8 +269,12 @@ impl Engine {
             EngineRequest::Ask(query, reply) => {
                 if !reply.is_closed() {
                     self.settle();
-                    let outside =
-                        report::outside(&self.sessions, &self.bfd, Core::needs_sessions(&query));
+                    let outside = report::outside(
+                        &self.sessions,
+                        &self.bfd,
+                        &self.discovery,
+                        Core::needs_sessions(&query),
+                    );
                     let answer = self.core.answer(self.clock.now(), &query, &outside);
                     let _ = reply.send(answer);
                 }
@@ -295,6 +315,12 @@ impl Engine {
                     }
                 }
                 Action::Station(command) => self.stations.command(command, &self.inbox),
+                Action::Discovery(command) => {
+                    if let Err(why) = self.discovery.command(command, &self.inbox) {
+                        let input = Input::DiscoveryRefused(why);
+                        self.core.on(self.clock.now(), input);
+                    }
+                }
                 Action::Kernel(command) => {
                     if let Err(error) = self.kernel.command(command) {
                         tracing::error!(%error, "the kernel thread takes no more commands");

@@ -13,7 +13,7 @@ pub(crate) const NEEDED: [(CapabilitySet, &str, &str); 3] = [
     (
         CapabilitySet::NET_RAW,
         "CAP_NET_RAW",
-        "binding sockets to interfaces",
+        "binding sockets to interfaces and hearing router advertisements",
     ),
     (
         CapabilitySet::NET_BIND_SERVICE,

@@ -26,6 +26,8 @@ pub struct Metrics {
     /// What the BFD thread counts; none where it does not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bfd: Option<BfdFigures>,
+    /// Router advertisements and solicitations by what became of them, if there are unnumbered peers.
+    pub router_discovery: BTreeMap<String, u64>,
     /// Paths that are received and not used, by reason.
     pub rejected_by_reason: BTreeMap<String, u64>,
     /// Connections to the listening port that were refused since start, by reason.

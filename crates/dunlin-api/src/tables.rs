@@ -16,6 +16,8 @@ pub struct Neighbor {
     pub kind: String,
     /// The address peered with.
     pub address: Option<IpAddr>,
+    /// For an unnumbered peer: the interface that it is at the other end of. Its address is that of the router found there.
+    pub interface: Option<String>,
     /// The port, when not 179.
     pub port: Option<u16>,
     /// The peer's AS; absent until known.

@@ -34,6 +34,7 @@ impl Sample for V4 {
     const NEXT_HOP: NextHop = NextHop {
         addr: std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         link_local: None,
+        interface: 0,
     };
 
     fn prefix(index: u32) -> Self::Net {
@@ -45,6 +46,7 @@ impl Sample for V6 {
     const NEXT_HOP: NextHop = NextHop {
         addr: std::net::IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
         link_local: None,
+        interface: 0,
     };
 
     fn prefix(index: u32) -> Self::Net {
@@ -134,6 +136,7 @@ fn decode(mut stream: &[u8]) -> u32 {
         add_path: PerFamily::default(),
         extended_next_hop: false,
         enforce_first_as: Some(Asn(65_000)),
+        interface: 0,
         hash_seed: 1,
     };
     let mut batch = RouteBatch::default();

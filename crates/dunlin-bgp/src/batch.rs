@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 
-use dunlin_net::{Afi, Family, Ipv4Net, Ipv6Net, PerFamily};
+use dunlin_net::{Afi, Family, Ipv4Net, Ipv6Net, PerFamily, ScopedAddr};
 
 /// Where a route's packets go next (RFC 4271 5.1.3, RFC 4760 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,6 +13,9 @@ pub struct NextHop {
     pub addr: IpAddr,
     /// The link-local address that may come beside a global IPv6 one (RFC 2545 3).
     pub link_local: Option<Ipv6Addr>,
+    /// The index of the interface that `addr` is on, where it is link-local and the session is one over that interface; else
+    /// 0. Never told to anybody.
+    pub interface: u32,
 }
 
 impl NextHop {
@@ -21,6 +24,23 @@ impl NextHop {
         NextHop {
             addr,
             link_local: None,
+            interface: 0,
+        }
+    }
+
+    /// A link-local next hop, which says something only together with its interface.
+    pub fn on_interface(addr: Ipv6Addr, interface: u32) -> NextHop {
+        NextHop {
+            interface,
+            ..NextHop::new(addr.into())
+        }
+    }
+
+    /// The address with the interface it is on.
+    pub fn scoped(&self) -> ScopedAddr {
+        ScopedAddr {
+            addr: self.addr,
+            interface: self.interface,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! * [`bmp`]: messages to monitoring stations (RFC 7854, RFC 9069).
 //! * [`mrt`]: tables as dumps (RFC 6396).
 //! * [`session`]: one peer: both its connections, collision, timers as deadlines, graceful restart.
+//! * [`discovery`]: who is at the other end of a link, by router advertisements: for peers without an address.
 //! * [`policy`]: filters, attribute edits, reasons of rejection.
 //! * [`rib`]: Adj-RIB-In, decision process, Loc-RIB, Adj-RIB-Out, update packing.
 //!
@@ -16,6 +17,7 @@ pub mod attrs;
 pub mod batch;
 pub mod bmp;
 pub mod mrt;
+pub mod discovery;
 pub mod policy;
 pub mod rib;
 pub mod session;

@@ -143,7 +143,7 @@ pub enum RejectReason {
     OnlyToCustomer,
     /// Too many prefixes from the peer.
     MaxPrefixes,
-    /// We have no address of the family to name as next hop.
+    /// We have no address of the family to name as next hop, or the one it was learned with says nothing to the peer.
     NoNextHop,
     /// Its attributes leave no room for a prefix in a message the peer takes.
     AttrsTooLong,
@@ -269,7 +269,7 @@ impl fmt::Display for RejectReason {
                 "long-lived stale, and the peer has not offered long-lived graceful restart"
             }
             RejectReason::AttrsTooLong => "its attributes do not fit a message the peer takes",
-            RejectReason::NoNextHop => "we have no address of this family to name as next hop",
+            RejectReason::NoNextHop => "there is no next hop to name that the peer could use",
         };
         f.write_str(text)
     }

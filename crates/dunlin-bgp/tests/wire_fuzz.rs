@@ -23,6 +23,7 @@ fn context(four_octet_as: bool, peer_type: PeerType, add_path: bool) -> DecodeCo
         },
         extended_next_hop: true,
         enforce_first_as: None,
+        interface: 0,
         hash_seed: 1,
     }
 }
@@ -324,6 +325,7 @@ fn corpus() -> Vec<Vec<u8>> {
     let v6 = NextHop {
         addr: "2001:db8::1".parse().expect("an address"),
         link_local: Some("fe80::1".parse().expect("an address")),
+        interface: 0,
     };
     let v4_nets = ["10.0.0.0/8", "10.1.2.0/24", "0.0.0.0/0"].map(|it| it.parse().expect("a net"));
     let v6_nets = ["2001:db8::/32", "::/0", "fd00::1/128"].map(|it| it.parse().expect("a net"));

@@ -116,6 +116,7 @@ fn next_hops_of_ipv6_come_alone_or_with_a_link_local_one() {
     let hop = |addr: Ipv6Addr, link_local| NextHop {
         addr: IpAddr::V6(addr),
         link_local,
+        interface: 0,
     };
     let cases = [
         (vec![global], hop(global, None)),
@@ -130,6 +131,33 @@ fn next_hops_of_ipv6_come_alone_or_with_a_link_local_one() {
         value.extend_from_slice(&[0, 0]);
         let body = update(&[], &[attr(0x80, 14, &value), origin(), as_path()], &[]);
         let (_, said, _) = decode(&internal(), &body).expect("it is good");
+        assert_eq!(said, [Said::Announce(net("::/0"), expected, base_attrs())]);
+    }
+}
+
+#[test]
+fn over_a_link_a_link_local_next_hop_is_on_it_and_is_the_one_that_counts() {
+    let global: Ipv6Addr = "2001:db8::1".parse().expect("an address");
+    let local: Ipv6Addr = "fe80::1".parse().expect("an address");
+    let any = Ipv6Addr::UNSPECIFIED;
+    let ctx = DecodeContext {
+        interface: 7,
+        ..internal()
+    };
+    let on_link = NextHop::on_interface(local, 7);
+    let cases = [
+        (vec![local], on_link),
+        (vec![local, local], on_link),
+        (vec![any, local], on_link),
+        (vec![global, local], on_link),
+        (vec![global], NextHop::new(global.into())),
+    ];
+    for (addrs, expected) in cases {
+        let mut value = vec![0, 2, 1, 16 * addrs.len() as u8];
+        value.extend(addrs.iter().flat_map(Ipv6Addr::octets));
+        value.extend_from_slice(&[0, 0]);
+        let body = update(&[], &[attr(0x80, 14, &value), origin(), as_path()], &[]);
+        let (_, said, _) = decode(&ctx, &body).expect("it is good");
         assert_eq!(said, [Said::Announce(net("::/0"), expected, base_attrs())]);
     }
 }

@@ -20,7 +20,7 @@ use dunlin_bgp::policy::PeerType;
 use dunlin_bgp::session::{Command, ConnId};
 use dunlin_dataplane::links::{Links, Unresolved};
 use dunlin_intent::LocalIntent;
-use dunlin_net::{Afi, Instant, PeerId};
+use dunlin_net::{Afi, Instant, PeerId, ScopedAddr};
 
 use crate::core::{Action, Core};
 use crate::peers::{Peer, Refused};
@@ -157,7 +157,7 @@ fn wanted(
     before: Option<&Watched>,
 ) -> Option<SessionConfig> {
     let asked = peer.intent.bfd?;
-    let addr = peer.address()?.to_canonical();
+    let ScopedAddr { addr, interface } = peer.scoped()?;
     if matches!(peer.refused, Some(Refused::NotTried(_))) {
         return None;
     }
@@ -167,6 +167,7 @@ fn wanted(
     let before = before.filter(lives).map(|watched| &watched.config);
     let before = before.filter(|config| config.peer == addr);
     let on_link = match links.resolve(addr) {
+        _ if interface != 0 => Some(interface),
         Ok(ifindex) | Err(Unresolved::LinkDown { ifindex }) => Some(ifindex),
         Err(_) => None,
     };

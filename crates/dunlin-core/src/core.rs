@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use dunlin_bfd::{SessionId, StateChange};
 use dunlin_bgp::bmp::{StationCommand, StationEvent};
+use dunlin_bgp::discovery::Neighbour;
 use dunlin_bgp::session::{Command, SessionEvent};
 use dunlin_dataplane::fib::{self, Fib};
 use dunlin_dataplane::links::Links;
@@ -24,6 +25,7 @@ use crate::peer_config::Restart;
 use crate::peers::{Peer, Peers};
 use crate::revisions::Revisions;
 use crate::routes::Routing;
+use crate::unnumbered::{DiscoveryCommand, Unnumbered};
 
 /// What a core is made with.
 #[derive(Clone, Debug)]
@@ -57,6 +59,10 @@ pub enum Input {
     BfdRefused(SessionId, String),
     /// From the connections to monitoring stations.
     Station(StationEvent),
+    /// Who is at the other end of a link that is watched.
+    Neighbour(Neighbour),
+    /// No link can be watched as last asked for, and why.
+    DiscoveryRefused(String),
     /// Forwarding is enabled as last asked by [`Action::EnableForwarding`], or why it is not.
     Forwarding(Result<(), String>),
 }
@@ -70,6 +76,8 @@ pub enum Action {
     Bfd(BfdCommand),
     /// For the connections to monitoring stations.
     Station(StationCommand),
+    /// For the thread that hears router advertisements.
+    Discovery(DiscoveryCommand),
     /// For the kernel.
     Kernel(KernelCommand),
     /// Listen for peers on this port of every address.
@@ -139,6 +147,7 @@ pub struct Core {
     pub(crate) drain: Drain,
     pub(crate) delivery: Delivery,
     pub(crate) bfd: Bfd,
+    pub(crate) unnumbered: Unnumbered,
     pub(crate) failover: Failover,
     pub(crate) bmp: Bmp,
     pub(crate) handover: Handover,
@@ -197,6 +206,7 @@ impl Core {
             drain: Drain::default(),
             delivery: Delivery::new(&config),
             bfd: Bfd::default(),
+            unnumbered: Unnumbered::default(),
             failover: Failover::default(),
             bmp: Bmp::default(),
             handover: Handover::default(),
@@ -222,6 +232,8 @@ impl Core {
             Input::Bfd(change) => self.on_bfd(now, change),
             Input::BfdRefused(session, why) => self.on_bfd_refused(now, session, why),
             Input::Station(event) => self.on_station(now, event),
+            Input::Neighbour(neighbour) => self.on_neighbour(neighbour),
+            Input::DiscoveryRefused(why) => self.on_discovery_refused(now, why),
             Input::Forwarding(result) => self.forwarding.on_result(now, result),
         }
     }
@@ -241,6 +253,7 @@ impl Core {
         self.on_peer_timers(now);
         self.on_bfd_time(now);
         self.on_handover_time(now);
+        self.on_discovery_time(now);
     }
 
     /// Draws the conclusions from everything taken in so far. Returns whether there is more to do at once: call again.
@@ -259,6 +272,7 @@ impl Core {
             self.on_synced(now);
         }
         self.start_waiting_peers(now);
+        self.settle_unnumbered();
         self.settle_bfd(now);
         let more = self.settle_routing(WORK_BUDGET);
         self.settle_announcing(more);
@@ -312,6 +326,7 @@ impl Core {
             self.bfd.next_deadline(),
             self.bmp.next_deadline(),
             self.handover.next_deadline(),
+            self.unnumbered.next_deadline(),
             self.timers.first().map(|(at, _)| *at),
         ]
         .into_iter()

@@ -28,7 +28,7 @@ impl Core {
             return;
         }
         let gateways = routing.rib.next_hops_only_of(source);
-        self.fib.on_dead(gateways.map(|hop| hop.addr));
+        self.fib.on_dead(gateways.map(|hop| hop.scoped()));
         self.failover.ending.insert(id, conn);
     }
 

@@ -27,6 +27,7 @@ mod revisions;
 mod routes;
 mod sessions;
 pub mod status_plan;
+mod unnumbered;
 mod view;
 
 pub use crate::bfd::BfdCommand;
@@ -36,4 +37,5 @@ pub use dump::{Dumped, TableDump};
 pub use peer_config::Restart;
 pub use plan::{PlanStep, PlannedChange};
 pub use revisions::Revisions;
+pub use unnumbered::DiscoveryCommand;
 pub use view::{BfdOutside, BfdSeen, Outside};

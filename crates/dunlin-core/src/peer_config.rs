@@ -26,6 +26,14 @@ pub(crate) enum NotTried {
     PasswordMissing,
     /// Its password is longer than TCP MD5 can use.
     PasswordUnusable,
+    /// There is no interface of its name.
+    InterfaceMissing,
+    /// The interface has no link-local IPv6 address.
+    NoLinkLocal,
+    /// No router has advertised itself on the interface.
+    NobodyHeard,
+    /// Router advertisements cannot be heard at all.
+    CannotHear,
 }
 
 impl NotTried {
@@ -37,19 +45,32 @@ impl NotTried {
             NotTried::PasswordUnusable => {
                 "not tried: its password is not of 1 to 80 octets, which is all TCP MD5 can use"
             }
+            NotTried::InterfaceMissing => "not tried: this node has no interface of that name",
+            NotTried::NoLinkLocal => {
+                "not tried: the interface has no link-local IPv6 address: enable IPv6 on it"
+            }
+            NotTried::NobodyHeard => {
+                "not tried: no router has advertised itself on the interface yet: have it send router advertisements there"
+            }
+            NotTried::CannotHear => "not tried: router advertisements cannot be heard",
         }
     }
 }
 
-/// The session's configuration of an intended peer.
+/// The session's configuration of an intended peer. `place` is where it is if it is at the other end of a link.
 pub(crate) fn peer_config(
     intent: &PeerIntent,
+    place: Result<Option<SocketAddr>, NotTried>,
     router_id: RouterId,
     restart: Restart,
 ) -> Result<session::PeerConfig, NotTried> {
     let wanted = &intent.session;
     let remote = match wanted.remote {
         Remote::Address(addr, port) => session::Remote::Address(SocketAddr::new(addr, port)),
+        Remote::Interface(..) => {
+            let place = place?.ok_or(NotTried::NobodyHeard)?;
+            session::Remote::Address(place)
+        }
         Remote::Range(prefix) => session::Remote::Range {
             prefix,
             max_peers: RANGE_PEERS_MAX,
@@ -108,6 +129,7 @@ fn is_over_ipv6(remote: &Remote) -> bool {
     match remote {
         Remote::Address(addr, _) => addr.is_ipv6(),
         Remote::Range(net) => Afi::of_net(*net) == Afi::Ipv6,
+        Remote::Interface(..) => true,
     }
 }
 

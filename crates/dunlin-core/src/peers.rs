@@ -1,7 +1,7 @@
 //! The peers this node wants, and how each stands.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use dunlin_bgp::rib::SourceId;
@@ -9,7 +9,7 @@ use dunlin_bgp::session::{ConfigError, ConnId, DYNAMIC_PEERS, DownReason, FsmSta
 use dunlin_intent::{
     ExportFilter, ImportPolicy, Initiative, PeerIntent, PeerKey, PolicyIntent, Remote,
 };
-use dunlin_net::{Afi, Instant, IpNet, PeerId, PerFamily, V4, V6};
+use dunlin_net::{Afi, Instant, InterfaceName, IpNet, PeerId, PerFamily, ScopedAddr, V4, V6};
 
 use crate::handover::Parting;
 use crate::kept::Kept;
@@ -23,6 +23,8 @@ pub(crate) struct Peer {
     pub(crate) intent: Arc<PeerIntent>,
     /// For somebody who came from a range: the address.
     pub(crate) dynamic: Option<IpAddr>,
+    /// For one that is at the other end of a link: where it is, as its session was told, or why it is not tried.
+    pub(crate) place: Result<Option<SocketAddr>, NotTried>,
     pub(crate) state: FsmState,
     pub(crate) since: Instant,
     /// Since when it is established, or not.
@@ -91,6 +93,7 @@ impl Peer {
             id,
             intent,
             dynamic: None,
+            place: Ok(None),
             state: FsmState::Idle,
             since: now,
             turned: now,
@@ -147,10 +150,28 @@ impl Peer {
         matches!(self.intent.session.remote, Remote::Range(_)) && self.dynamic.is_none()
     }
 
+    /// For one that is at the other end of a link: the link's name.
+    pub(crate) fn interface(&self) -> Option<InterfaceName> {
+        match self.intent.session.remote {
+            Remote::Interface(name, _) => Some(name),
+            Remote::Address(..) | Remote::Range(_) => None,
+        }
+    }
+
+    /// Where it is, if that is known.
+    pub(crate) fn scoped(&self) -> Option<ScopedAddr> {
+        match self.place {
+            Ok(Some(place)) => Some(place.into()),
+            _ => self.address().map(ScopedAddr::from),
+        }
+    }
+
+    /// Its address, if that is known.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         match (self.dynamic, self.intent.session.remote) {
             (Some(addr), _) => Some(addr),
             (None, Remote::Address(addr, _)) => Some(addr),
+            (None, Remote::Interface(..)) => Some(self.place.ok()??.ip()),
             (None, Remote::Range(_)) => None,
         }
     }

@@ -43,9 +43,12 @@ impl Revisions {
                 _ => {}
             },
             Input::Station(StationEvent::Written { .. }) => {}
-            Input::Station(_) | Input::Forwarding(_) | Input::Bfd(_) | Input::BfdRefused(..) => {
-                self.changes += 1
-            }
+            Input::Station(_)
+            | Input::Forwarding(_)
+            | Input::Bfd(_)
+            | Input::BfdRefused(..)
+            | Input::Neighbour(_)
+            | Input::DiscoveryRefused(_) => self.changes += 1,
         }
     }
 

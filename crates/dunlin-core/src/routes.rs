@@ -60,7 +60,7 @@ impl Routing {
     }
 
     fn resolve(&mut self, links: &Links, hop: &NextHop) {
-        let resolution = match links.resolve(hop.addr) {
+        let resolution = match links.resolve_scoped(hop.scoped()) {
             Ok(ifindex) => Resolution {
                 reachable: true,
                 igp_metric: 0,
@@ -389,6 +389,7 @@ impl Core {
     }
 
     fn on_link_change(&mut self, now: Instant, change: LinkChange, ifindex: Option<u32>) {
+        self.unnumbered.dirty |= change != LinkChange::Nothing;
         if change != LinkChange::Reachability {
             return;
         }

@@ -27,6 +27,7 @@ impl Core {
         let returns = self.peers.is_gone(&key);
         let (id, before) = self.peers.want(intent.clone(), now);
         self.bfd.dirty = true;
+        self.unnumbered.dirty = true;
         if let Some(routing) = &mut self.routing {
             routing.set_export(&key, &intent.policy.export, &self.peers);
         }
@@ -121,7 +122,7 @@ impl Core {
     }
 
     /// Tells the sessions what a peer is to be.
-    fn configure(&mut self, id: PeerId) {
+    pub(crate) fn configure(&mut self, id: PeerId) {
         self.bfd.dirty = true;
         let (Some(peer), Some(local)) = (self.peers.get_mut(id), &self.local) else {
             return;
@@ -136,7 +137,9 @@ impl Core {
             restart.restarting = false;
             restart.forwarding_preserved = true;
         }
-        let command = match peer_config(&peer.intent, local.router_id, restart) {
+        let remote = &peer.intent.session.remote;
+        peer.place = self.unnumbered.place(&self.links, remote);
+        let command = match peer_config(&peer.intent, peer.place, local.router_id, restart) {
             Ok(config) => {
                 peer.refused = None;
                 Command::SetPeer {
@@ -204,6 +207,7 @@ impl Core {
 
     pub(crate) fn forget_peer(&mut self, id: PeerId) {
         self.bfd.dirty = true;
+        self.unnumbered.dirty = true;
         let Some(peer) = self.peers.remove(id) else {
             return;
         };

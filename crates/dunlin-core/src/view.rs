@@ -13,6 +13,7 @@ mod routes;
 mod services;
 mod status;
 mod topology;
+mod unnumbered;
 
 pub use bfd::{BfdOutside, BfdSeen};
 pub(crate) use services::announced_for;
@@ -35,6 +36,8 @@ pub struct Outside {
     pub refused_connections: BTreeMap<String, u64>,
     /// The BFD sessions' own figures, if BFD runs.
     pub bfd: Option<BfdOutside>,
+    /// Router advertisements and solicitations by what became of them, if there are unnumbered peers.
+    pub router_discovery: BTreeMap<String, u64>,
     /// Problems that adapters have, such as a port that cannot be listened on.
     pub problems: Vec<dunlin_api::Problem>,
 }

@@ -194,6 +194,7 @@ impl Bench {
             Action::Session(_)
             | Action::Bfd(_)
             | Action::Station(_)
+            | Action::Discovery(_)
             | Action::Listen(_)
             | Action::PodNetwork(_)
             | Action::HealthPorts(_)

@@ -1,9 +1,9 @@
 //! Links and addresses as the kernel tells them, and which link leads to a next hop.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use dunlin_net::IpNet;
+use dunlin_net::{IpNet, ScopedAddr};
 
 #[cfg(test)]
 mod tests;
@@ -250,6 +250,38 @@ impl Links {
         }
     }
 
+    /// The link that leads to a next hop which may be link-local: then it is the one that the next hop names.
+    ///
+    /// # Errors
+    /// As [`Links::resolve`].
+    pub fn resolve_scoped(&self, gateway: ScopedAddr) -> Result<u32, Unresolved> {
+        let ifindex = gateway.interface;
+        if ifindex == 0 {
+            return self.resolve(gateway.addr);
+        }
+        let entry = self.links.get(&ifindex).ok_or(Unresolved::NotOnLink)?;
+        if !is_link_local(gateway.addr) {
+            return Err(Unresolved::NotAGateway);
+        }
+        let mut own = entry.addresses.iter();
+        if own.any(|address| address.local == gateway.addr) {
+            return Err(Unresolved::OwnAddress);
+        }
+        match entry.link.up {
+            true => Ok(ifindex),
+            false => Err(Unresolved::LinkDown { ifindex }),
+        }
+    }
+
+    /// Our own link-local address on a link, the lowest of several.
+    pub fn link_local(&self, ifindex: u32) -> Option<Ipv6Addr> {
+        let addresses = &self.links.get(&ifindex)?.addresses;
+        addresses.iter().find_map(|address| match address.local {
+            IpAddr::V6(local) if local.is_unicast_link_local() => Some(local),
+            _ => None,
+        })
+    }
+
     /// The link that holds `local`.
     pub fn link_of(&self, local: IpAddr) -> Option<&Link> {
         self.links
@@ -297,12 +329,16 @@ fn is_broadcast_of(subnet: IpNet, addr: IpAddr) -> bool {
     }
 }
 
+fn is_link_local(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
+}
+
 fn is_gateway(addr: IpAddr) -> bool {
     if addr.is_unspecified() || addr.is_loopback() || addr.is_multicast() {
         return false;
     }
     match addr {
         IpAddr::V4(addr) => !addr.is_link_local() && !addr.is_broadcast(),
-        IpAddr::V6(addr) => !addr.is_unicast_link_local() && addr.to_ipv4_mapped().is_none(),
+        IpAddr::V6(v6) => !is_link_local(addr) && v6.to_ipv4_mapped().is_none(),
     }
 }

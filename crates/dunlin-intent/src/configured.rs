@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use dunlin_net::{Afi, Asn, IpNet};
+use dunlin_net::{Afi, Asn, InterfaceName, IpNet};
 
 use crate::fact::{MaxPrefixesAction, MaxPrefixesFact, PeerAsn, PeerFact};
 use crate::intent::{AddPath, Auth, MaxPrefixes, Remote, RemoteAsn, SessionIntent};
@@ -27,6 +27,7 @@ const MAX_RESTART_AFTER_SECS: u32 = 86_400;
 pub(crate) enum Place {
     Address(IpAddr),
     Range(IpNet),
+    Interface(InterfaceName),
 }
 
 /// The session that a `BGPPeer` asks for, with `Auth::None`, or why it is refused.
@@ -36,7 +37,6 @@ pub(crate) fn session(
 ) -> Result<(Place, SessionIntent), Vec<Problem>> {
     let mut faults = Faults::new(ObjectRef::new(ObjectKind::BgpPeer, &fact.name));
     faults.malformed(&fact.malformed);
-    unsupported(fact, &mut faults);
     if let Some(fault) = fact.node_selector.as_ref().and_then(|s| s.fault()) {
         faults.invalid("spec.nodeSelector", fault);
     }
@@ -74,6 +74,9 @@ pub(crate) fn session(
                         Remote::Address(addr, fact.port.unwrap_or(DEFAULT_PORT))
                     }
                     Place::Range(net) => Remote::Range(net),
+                    Place::Interface(name) => {
+                        Remote::Interface(name, fact.port.unwrap_or(DEFAULT_PORT))
+                    }
                 },
                 local_address: fact.source_address,
                 local_asn,
@@ -106,15 +109,6 @@ fn add_path(fact: &PeerFact) -> AddPath {
     }
 }
 
-fn unsupported(fact: &PeerFact, faults: &mut Faults) {
-    if fact.interface.is_some() {
-        faults.unsupported(
-            "spec.interface",
-            "is not built yet, so the peer is not used: remove it to have the peer without it",
-        );
-    }
-}
-
 fn place(fact: &PeerFact, faults: &mut Faults) -> Option<Place> {
     let given = usize::from(fact.peer_address.is_some())
         + usize::from(fact.peer_range.is_some())
@@ -132,6 +126,9 @@ fn place(fact: &PeerFact, faults: &mut Faults) -> Option<Place> {
             "has more than one of peerAddress, peerRange and interface: give one",
         );
         return None;
+    }
+    if let Some(name) = &fact.interface {
+        return interface(name, fact, faults);
     }
     match (fact.peer_address, fact.peer_range) {
         (Some(addr), _) => match unicast_fault(addr) {
@@ -151,6 +148,28 @@ fn place(fact: &PeerFact, faults: &mut Faults) -> Option<Place> {
                     "has none of peerAddress, peerRange and interface: give one",
                 );
             }
+            None
+        }
+    }
+}
+
+fn interface(name: &str, fact: &PeerFact, faults: &mut Faults) -> Option<Place> {
+    if fact.ebgp_multihop.is_some() {
+        faults.invalid(
+            "spec.ebgpMultihop",
+            "has no meaning with interface, whose peer is on that link: remove it",
+        );
+    }
+    if fact.ttl_security_hops.is_some_and(|hops| hops > 1) {
+        faults.invalid(
+            "spec.ttlSecurity.hops",
+            "the peer of an interface is on that link: give 1",
+        );
+    }
+    match name.parse() {
+        Ok(name) => Some(Place::Interface(name)),
+        Err(error) => {
+            faults.invalid("spec.interface", format!("{name:?}: {error}"));
             None
         }
     }
@@ -327,6 +346,12 @@ fn check_source(fact: &PeerFact, place: Option<Place>, faults: &mut Faults) {
     let (peer, afi) = match place {
         Some(Place::Address(addr)) => (addr.to_string(), Afi::of(addr)),
         Some(Place::Range(net)) => (net.to_string(), Afi::of_net(net)),
+        Some(Place::Interface(_)) => {
+            return faults.invalid(
+                "spec.sourceAddress",
+                "has no meaning with interface, where both sides have link-local addresses: remove it",
+            );
+        }
         None => return,
     };
     if Afi::of(source) != afi {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_bgp::policy::{AttrEdits, Filter, PeerType, RejectReason, Role};
-use dunlin_net::{Afi, Asn, IpNet, PerFamily, RouterId};
+use dunlin_net::{Afi, Asn, InterfaceName, IpNet, PerFamily, RouterId};
 
 use crate::fact::Secret;
 
@@ -305,6 +305,9 @@ pub enum Remote {
     Address(IpAddr, u16),
     /// Whoever dials from here, each as a session of its own; we do not dial.
     Range(IpNet),
+    /// The router at the other end of this link, found by router advertisements, at its link-local address and this port;
+    /// both sides dial.
+    Interface(InterfaceName, u16),
 }
 
 /// What a peer's OPEN must say of its AS.

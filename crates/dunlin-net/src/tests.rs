@@ -17,3 +17,49 @@ fn time_saturates_instead_of_wrapping() {
     assert_eq!(end + Duration::MAX, Instant::from_micros(u64::MAX));
     assert_eq!(Instant::ZERO.since(end), Duration::ZERO);
 }
+
+#[test]
+fn an_interface_is_called_what_linux_allows() {
+    for name in [
+        "eth0",
+        "a",
+        "fifteen-octets.",
+        "br-lan.100",
+        "ens3f0np0",
+        "é",
+    ] {
+        let parsed: InterfaceName = name.parse().expect(name);
+        assert_eq!(parsed.as_str(), name);
+    }
+    for name in [
+        "",
+        ".",
+        "..",
+        "sixteen-octets..",
+        "a/b",
+        "a:1",
+        "a b",
+        "a\t",
+        "a\0",
+    ] {
+        assert_eq!(
+            name.parse::<InterfaceName>(),
+            Err(BadInterfaceName),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn an_address_on_a_link_is_another_on_another_link() {
+    use std::net::{SocketAddr, SocketAddrV6};
+    let on = |addr: &str, scope| {
+        let addr = addr.parse().expect("an address");
+        ScopedAddr::from(SocketAddr::V6(SocketAddrV6::new(addr, 179, 0, scope)))
+    };
+    assert_ne!(on("fe80::1", 2), on("fe80::1", 3));
+    assert_eq!(on("fe80::1", 2).to_string(), "fe80::1%2");
+    // The scope of any other address says nothing.
+    assert_eq!(on("2001:db8::1", 2), on("2001:db8::1", 3));
+    assert_eq!(on("::ffff:192.0.2.1", 0).to_string(), "192.0.2.1");
+}

@@ -191,6 +191,7 @@ impl Host {
                     Action::PodNetwork(network) => self.pod_network = Some(network),
                     Action::Bfd(_)
                     | Action::Station(_)
+                    | Action::Discovery(_)
                     | Action::HealthPorts(_)
                     | Action::Delivering => {}
                     Action::EnableForwarding(_) => {

@@ -17,7 +17,6 @@
 //! | events on the way | the sink's | merged: one change a session waits, which tells the state now and the failures so far |
 //! | datagrams read in one turn | 1,024 a socket | deadlines come first, then the rest; what the kernel drops meanwhile is counted |
 
-mod datagram;
 mod urgency;
 mod worker;
 
@@ -34,7 +33,7 @@ use dunlin_bfd::{
 use dunlin_net::Afi;
 
 use self::worker::{Parts, WAKER, Worker};
-use crate::{Clock, Waker};
+use crate::{Clock, Waker, datagram};
 
 /// Commands on the way to the thread.
 const COMMANDS: usize = 4096;

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use dunlin_bgp::session::{
     Command, DYNAMIC_PEERS, PeerConfig, PeerSnapshot, RefusalCounts, Remote, Sessions, Stop,
 };
-use dunlin_net::PeerId;
+use dunlin_net::{PeerId, ScopedAddr};
 
 use crate::worker::{
     Directory, Listeners, Message, Parts, WAKER, Worker, WorkerCounters, WorkerReport,
@@ -44,7 +44,7 @@ struct Thread {
 /// Where a peer lives.
 #[derive(Clone, Copy)]
 enum Place {
-    Thread(usize, IpAddr),
+    Thread(usize, ScopedAddr),
     /// A range: in all threads, each for the addresses whose hash is its own.
     Everywhere,
 }
@@ -214,10 +214,10 @@ impl SpeakerHandle {
             (Remote::Range { .. }, _) => Place::Everywhere,
             // It stays where it is, so that its connections and their ids do.
             (Remote::Address(remote), Some(Place::Thread(thread, _))) => {
-                Place::Thread(*thread, remote.ip().to_canonical())
+                Place::Thread(*thread, remote.into())
             }
             (Remote::Address(remote), _) => {
-                let address = remote.ip().to_canonical();
+                let address = remote.into();
                 Place::Thread(Directory::by_hash(address, count), address)
             }
         };

@@ -1,5 +1,6 @@
-//! Sockets around the BGP session machines: dial, accept, MD5, TTL, timers. Those around BFD sessions are in [`bfd`];
-//! connections to BMP stations have a thread and a [`StationsHandle`] of their own.
+//! Sockets around the BGP session machines: dial, accept, MD5, TTL, timers. Those around BFD sessions are in [`bfd`], those
+//! that find the neighbours of unnumbered peers in [`discovery`]; connections to BMP stations have a thread and a
+//! [`StationsHandle`] of their own.
 //!
 //! One or more I/O threads, each with an epoll, one receive buffer, and a [`dunlin_bgp::session::Sessions`] that decides
 //! everything. The core gives [`dunlin_bgp::session::Command`]s through a [`SpeakerHandle`] and gets
@@ -29,6 +30,8 @@
 pub mod bfd;
 mod clock;
 mod config;
+mod datagram;
+pub mod discovery;
 mod handle;
 mod inbox;
 mod md5;

@@ -4,9 +4,15 @@ use dunlin_api::Problem;
 use dunlin_core::Outside;
 
 use super::bfd::Bfd;
+use super::discovery::Discovery;
 use super::sessions::Sessions;
 
-pub(super) fn outside(sessions: &Sessions, bfd: &Bfd, with_sessions: bool) -> Outside {
+pub(super) fn outside(
+    sessions: &Sessions,
+    bfd: &Bfd,
+    discovery: &Discovery,
+    with_sessions: bool,
+) -> Outside {
     let mut outside = Outside::default();
     if let Some(problem) = sessions.problem() {
         outside.problems.push(Problem {
@@ -36,5 +42,17 @@ pub(super) fn outside(sessions: &Sessions, bfd: &Bfd, with_sessions: bool) -> Ou
     }
     outside.sessions = report.peers;
     outside.bfd = bfd.report();
+    if let Some(report) = discovery.report() {
+        let dropped = report.counts.dropped.iter();
+        let dropped = dropped.map(|(reason, count)| (reason.to_string().replace(' ', "-"), *count));
+        outside.router_discovery.extend(dropped);
+        for (result, count) in [
+            ("taken", report.counts.taken),
+            ("overrun", report.overruns),
+            ("send-error", report.send_errors),
+        ] {
+            outside.router_discovery.insert(result.into(), count);
+        }
+    }
     outside
 }

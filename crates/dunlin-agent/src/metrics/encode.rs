@@ -227,14 +227,18 @@ impl<'a> Out<'a> {
             "dunlin_connections_refused",
             "BGP connections refused, by reason",
             refused,
+        )?;
+        let heard = metrics.router_discovery.iter();
+        let heard = heard.map(|(result, n)| (vec![("result", result.as_str())], *n));
+        self.counters(
+            "dunlin_router_discovery_messages",
+            "Router advertisements and solicitations heard for unnumbered peers, by what became of them; send-error: not sent",
+            heard,
         )
     }
 
     fn neighbors(&mut self, external: &[Neighbor]) -> fmt::Result {
-        let addresses: Vec<String> = external
-            .iter()
-            .map(|n| n.address.map(|a| a.to_string()).unwrap_or_default())
-            .collect();
+        let addresses: Vec<String> = external.iter().map(address).collect();
         let labelled: Vec<(Labels<'_>, &Neighbor)> = external
             .iter()
             .zip(&addresses)
@@ -423,5 +427,14 @@ impl<'a> Out<'a> {
             "Routes repaired after somebody else changed them",
             d.repairs,
         )
+    }
+}
+
+/// The address of a peer; for one at the other end of a link with the link's name.
+fn address(neighbor: &Neighbor) -> String {
+    match (neighbor.address, &neighbor.interface) {
+        (Some(address), Some(interface)) => format!("{address}%{interface}"),
+        (Some(address), None) => address.to_string(),
+        (None, _) => String::new(),
     }
 }

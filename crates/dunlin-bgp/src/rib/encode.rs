@@ -21,6 +21,8 @@ impl Store {
         let set = self.attrs.get(set_of(out));
         let next_hop = self.hops.get(set.hop).next_hop;
         let usable = match Afi::of(next_hop.addr) {
+            // It says nothing to anybody on another link (RFC 2545 2).
+            _ if next_hop.interface != 0 => false,
             Afi::Ipv6 if afi == Afi::Ipv4 => key.encoding.extended_next_hop,
             of => of == afi,
         };

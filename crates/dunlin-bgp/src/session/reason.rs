@@ -1,6 +1,6 @@
 //! Every way a connection can end, each with the NOTIFICATION that says so.
 
-use dunlin_net::{Afi, Asn, RouterId};
+use dunlin_net::{Afi, Asn, RouterId, ScopedAddr};
 
 use super::{FsmState, RemoteAsn, Stop, TransportError};
 use crate::policy::Role;
@@ -102,6 +102,12 @@ pub enum DownReason {
     /// Something that the OPEN carried was changed.
     #[error("the peer's configuration was changed")]
     ConfigChanged,
+    /// The peer is to be found elsewhere now.
+    #[error("the peer has another address now, and had {from}")]
+    Moved {
+        /// Where it was.
+        from: ScopedAddr,
+    },
 }
 
 fn role_text(number: &u8) -> String {
@@ -158,7 +164,7 @@ impl DownReason {
                 }
             }
             DownReason::Collision => Notification::new(CEASE, 7),
-            DownReason::ConfigChanged => Notification::new(CEASE, 6),
+            DownReason::ConfigChanged | DownReason::Moved { .. } => Notification::new(CEASE, 6),
             DownReason::Stopped(stop) => stop_notification(stop),
         })
     }
@@ -185,6 +191,7 @@ impl DownReason {
                 | DownReason::ReplacedByRestart
                 | DownReason::Stopped(_)
                 | DownReason::ConfigChanged
+                | DownReason::Moved { .. }
         )
     }
 }

@@ -3,10 +3,10 @@
 mod ranges;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use dunlin_net::{Deadlines, Instant, PeerId};
+use dunlin_net::{Deadlines, Instant, PeerId, ScopedAddr};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
@@ -68,7 +68,7 @@ struct Hosted {
 pub struct Sessions {
     seeds: Seeds,
     peers: HashMap<PeerId, Hosted, FixedState>,
-    by_address: HashMap<IpAddr, PeerId, FixedState>,
+    by_address: HashMap<ScopedAddr, PeerId, FixedState>,
     ranges: Ranges,
     ids: DynamicIds,
     deadlines: Deadlines<PeerId>,
@@ -280,7 +280,7 @@ impl Sessions {
                 self.actions.push_back((peer, Action::Event(event)));
             }
             Remote::Address(remote) => {
-                self.take_address(now, peer, remote.ip().to_canonical())?;
+                self.take_address(now, peer, remote.into())?;
                 if self.ranges.config(peer).is_some() {
                     self.remove(now, peer, &Stop::PeerRemoved);
                 }
@@ -299,7 +299,7 @@ impl Sessions {
         &mut self,
         now: Instant,
         peer: PeerId,
-        address: IpAddr,
+        address: ScopedAddr,
     ) -> Result<(), ConfigError> {
         match self.by_address.get(&address).copied() {
             Some(owner) if owner == peer => return Ok(()),
@@ -309,6 +309,7 @@ impl Sessions {
                 let name = self
                     .config(owner)
                     .map_or_else(String::new, |c| c.name.clone());
+                let address = address.addr;
                 return Err(ConfigError::AddressTaken { address, name });
             }
             None => {}
@@ -320,7 +321,7 @@ impl Sessions {
 
     fn release_address(&mut self, peer: PeerId) {
         if let Some(Remote::Address(old)) = self.peers.get(&peer).map(|h| h.peer.config().remote) {
-            let old = old.ip().to_canonical();
+            let old = ScopedAddr::from(old);
             if self.by_address.get(&old) == Some(&peer) {
                 self.by_address.remove(&old);
             }

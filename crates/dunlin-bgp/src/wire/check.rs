@@ -360,7 +360,7 @@ pub(super) fn mp_reach<'r, 'a>(
         4 if afi == Afi::Ipv4 => <[u8; 4]>::try_from(next_hop)
             .map(|octets| NextHop::new(Ipv4Addr::from(octets).into()))
             .map_err(|_| bad())?,
-        16 | 32 if extended => next_hop_v6(next_hop),
+        16 | 32 if extended => next_hop_v6(ctx, next_hop),
         _ => {
             return Err(mp_fault(
                 raw,
@@ -377,8 +377,8 @@ pub(super) fn mp_reach<'r, 'a>(
 }
 
 /// A next hop of one or two IPv6 addresses (RFC 2545 3). Where the global one is left unspecified, the link-local one
-/// takes its place.
-fn next_hop_v6(octets: &[u8]) -> NextHop {
+/// takes its place; so it does where the interface it is on is known.
+fn next_hop_v6(ctx: &DecodeContext, octets: &[u8]) -> NextHop {
     let mut addrs = octets
         .as_chunks::<16>()
         .0
@@ -386,11 +386,15 @@ fn next_hop_v6(octets: &[u8]) -> NextHop {
         .map(|octets| Ipv6Addr::from(*octets));
     let global = addrs.next().unwrap_or(Ipv6Addr::UNSPECIFIED);
     let link_local = addrs.next().filter(Ipv6Addr::is_unicast_link_local);
+    let named = link_local.or(Some(global).filter(Ipv6Addr::is_unicast_link_local));
+    if let (Some(link_local), 1..) = (named, ctx.interface) {
+        return NextHop::on_interface(link_local, ctx.interface);
+    }
     match link_local {
         Some(link_local) if global.is_unspecified() => NextHop::new(link_local.into()),
         link_local => NextHop {
-            addr: global.into(),
             link_local,
+            ..NextHop::new(global.into())
         },
     }
 }

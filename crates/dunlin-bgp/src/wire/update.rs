@@ -26,6 +26,9 @@ pub struct DecodeContext {
     pub extended_next_hop: bool,
     /// The AS that paths must begin with (RFC 4271 6.3), if that is to be checked. Never for internal peers.
     pub enforce_first_as: Option<Asn>,
+    /// The index of the interface of a session between link-local addresses; else 0. Over such a session a link-local next hop
+    /// is on that interface, and is the one that counts even beside a global one, which need not be on any link of ours.
+    pub interface: u32,
     /// The seed for [`attrs::hash`], the same for all sessions.
     pub hash_seed: u64,
 }

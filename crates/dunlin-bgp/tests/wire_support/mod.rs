@@ -23,6 +23,7 @@ pub fn internal() -> DecodeContext {
         add_path: PerFamily::default(),
         extended_next_hop: false,
         enforce_first_as: None,
+        interface: 0,
         hash_seed: 7,
     }
 }
@@ -201,6 +202,7 @@ pub fn next_hop_v6(link_local: bool) -> NextHop {
     NextHop {
         addr: "2001:db8::1".parse().expect("an address"),
         link_local: link_local.then(|| "fe80::1".parse().expect("an address")),
+        interface: 0,
     }
 }
 

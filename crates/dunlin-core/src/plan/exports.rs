@@ -14,7 +14,6 @@ use dunlin_net::{Afi, IpNet, PeerId, PerFamily, V4, V6};
 use super::bounded::{Kept, Shift};
 use super::fields::{self, Fields};
 use super::{Budget, Draft, Party, Wanted};
-use crate::peer_config::{Restart, peer_config};
 use crate::policy::Slot;
 
 /// What decides on what a peer is told.
@@ -103,7 +102,7 @@ impl<'a> Draft<'a> {
         let side = |wanted: &'a Wanted, intent: Option<&'a Arc<PeerIntent>>, keeps: bool| {
             let intent = intent?;
             let local = wanted.local.as_ref()?;
-            peer_config(intent, local.router_id, Restart::default()).ok()?;
+            self.config(wanted, intent)?.ok()?;
             let negotiated = negotiated.filter(|_| keeps);
             let mut own = local.next_hops;
             if let Some(negotiated) = negotiated.filter(|_| !intent.key.is_node()) {

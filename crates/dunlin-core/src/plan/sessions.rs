@@ -94,9 +94,12 @@ impl Draft<'_> {
         }
     }
 
-    fn config(&self, wanted: &Wanted, intent: &PeerIntent) -> Option<Config> {
+    pub(super) fn config(&self, wanted: &Wanted, intent: &PeerIntent) -> Option<Config> {
         let local = wanted.local.as_ref()?;
-        Some(peer_config(intent, local.router_id, Restart::default()))
+        let core = self.core;
+        let place = core.unnumbered.foresee(&core.links, &intent.session.remote);
+        let restart = Restart::default();
+        Some(peer_config(intent, place, local.router_id, restart))
     }
 
     /// Whether the peer announces more already than it may then.
@@ -133,6 +136,7 @@ fn planned_peer(party: &Party<'_>) -> PlannedPeer {
         Some(addr) => Some(addr),
         None => match party.after.or(party.before).map(|i| i.session.remote) {
             Some(Remote::Address(addr, _)) => Some(addr),
+            Some(Remote::Interface(..)) => party.peer.and_then(|peer| peer.address()),
             _ => None,
         },
     };

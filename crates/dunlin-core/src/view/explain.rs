@@ -308,13 +308,13 @@ impl Core {
         };
         let neighbor = self.neighbor(seen, peer);
         let mut steps = vec![step("object", Verdict::Pass, peer.key().to_string())];
-        let address = neighbor.address.map_or_else(
-            || "whoever dials from its range".to_owned(),
-            |addr| addr.to_string(),
-        );
+        let unnumbered = super::unnumbered::place(peer);
+        let address = unnumbered.or(neighbor.address.map(|addr| addr.to_string()));
+        let address = address.unwrap_or_else(|| "whoever dials from its range".to_owned());
         let text = format!("{} at {address}", neighbor.kind);
         steps.push(step("intent", Verdict::Pass, text));
         steps.extend(self.explain_tie(peer));
+        steps.extend(self.discovery_explained(peer));
         let up = peer.is_established();
         let verdict = match (up, peer.is_range(), &neighbor.last_error) {
             (true, ..) | (_, true, _) => Verdict::Pass,

@@ -23,8 +23,9 @@ impl Core {
             name: peer.name(),
             kind: peer.kind().into(),
             address: peer.address(),
+            interface: peer.interface().map(|name| name.to_string()),
             port: match session.remote {
-                Remote::Address(_, port) if port != 179 => Some(port),
+                Remote::Address(_, port) | Remote::Interface(_, port) if port != 179 => Some(port),
                 _ => None,
             },
             asn: match session.remote_asn {

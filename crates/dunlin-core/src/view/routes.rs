@@ -156,7 +156,7 @@ impl Core {
     fn path(&self, path: &PathView<'_>) -> Path {
         let peer = path.info.peer.and_then(|id| self.peers.get(id));
         let attrs = path.used.unwrap_or(path.received);
-        let interface = self.links.resolve(path.next_hop.addr).ok();
+        let interface = self.links.resolve_scoped(path.next_hop.scoped()).ok();
         let interface = interface.and_then(|index| self.links.get(index));
         let mut shown = described(attrs);
         shown.from = match (peer, path.info.is_local()) {

@@ -174,6 +174,7 @@ impl Core {
         self.limit_problems(&mut problems);
         self.bfd_problems(seen.now, &mut problems);
         self.station_problems(seen.now, &mut problems);
+        self.unnumbered_problems(&mut problems);
         problems
     }
 
@@ -286,6 +287,7 @@ impl Core {
             rejected_by_reason: self.rejected_by_reason(),
             source_events: self.source_events(),
             bfd: seen.outside.bfd.as_ref().map(super::bfd::figures),
+            router_discovery: seen.outside.router_discovery.clone(),
             service_announce: self.announcing.histogram.shown(),
             service_program: self
                 .delivery

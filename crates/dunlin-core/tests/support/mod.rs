@@ -4,6 +4,7 @@ pub(crate) mod bfd;
 mod delivery;
 mod fields;
 pub(crate) mod limits;
+pub(crate) mod links;
 pub(crate) mod many;
 pub(crate) mod plans;
 mod update;
@@ -20,7 +21,9 @@ use dunlin_bgp::session::{
     Command, ConnId, DownReason, Negotiated, Opens, PeerConfig, SessionEvent, TransportError,
 };
 use dunlin_bgp::wire::Notification;
-use dunlin_core::{Action, Core, CoreConfig, HealthPort, Input, Outside, Restart};
+use dunlin_core::{
+    Action, Core, CoreConfig, DiscoveryCommand, HealthPort, Input, Outside, Restart,
+};
 use dunlin_dataplane::fib::BatchDone;
 use dunlin_dataplane::links::{Address, Link};
 use dunlin_dataplane::proxy::{self, Element, Found};
@@ -131,6 +134,8 @@ pub(crate) struct Bench {
     /// It was told that all services are programmed.
     pub(crate) delivering: bool,
     pub(crate) bfd: bfd::BfdSeen,
+    /// What was told to whoever hears router advertisements.
+    pub(crate) discovery: Vec<DiscoveryCommand>,
     /// How many batches of routes the kernel was given.
     pub(crate) kernel_operations: usize,
     /// What the connections to monitoring stations were told.
@@ -179,6 +184,7 @@ impl Bench {
             health_ports: BTreeMap::new(),
             delivering: false,
             bfd: Default::default(),
+            discovery: Vec::new(),
             kernel_operations: 0,
             stations: Vec::new(),
         };
@@ -364,6 +370,7 @@ impl Bench {
             }
             Action::Bfd(command) => self.bfd.act(command),
             Action::Station(command) => self.stations.push(command),
+            Action::Discovery(command) => self.discovery.push(command),
             Action::Session(Command::PathDown { peer, conn, .. }) => {
                 self.bfd.resets += 1;
                 self.path_down(peer, conn);

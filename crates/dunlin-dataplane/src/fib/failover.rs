@@ -5,22 +5,20 @@
 //! without them, and when they are no longer told so, it is what is wanted again. So the end is what the wishes say,
 //! whatever happened in between.
 
-use std::net::IpAddr;
-
-use dunlin_net::Instant;
+use dunlin_net::{Instant, ScopedAddr};
 use smallvec::SmallVec;
 
 use super::backups::{BackupId, NO_BACKUP};
 use super::nexthops::{HOLE_SET, Kind, NO_SET, ObjectId, Phase, SetId};
 use super::plan::Plan;
-use super::types::Hops;
+use super::types::{Hop, Hops};
 use super::{Env, Fib};
 
 /// Hops that are told dead.
 #[derive(Debug, Default)]
 pub(super) struct Dead {
     /// As many as are told: those of the peers whose end is not yet drawn from.
-    gateways: SmallVec<[IpAddr; 4]>,
+    gateways: SmallVec<[ScopedAddr; 4]>,
     /// Objects that lead to them were not yet looked at.
     due: bool,
     /// Something was led past them.
@@ -31,16 +29,23 @@ impl Dead {
     pub(super) fn is_empty(&self) -> bool {
         self.gateways.is_empty()
     }
+
+    fn contains(&self, hop: &Hop) -> bool {
+        self.gateways.iter().any(|dead| {
+            dead.addr == hop.gateway && (dead.interface == 0 || dead.interface == hop.ifindex)
+        })
+    }
 }
 
 impl Fib {
     /// These next hops are dead, and what is wanted will say so soon: until [`Fib::on_dead_settled`] all that leads to them
-    /// goes by the other hops of its route, or by its backup. While deletes are held nothing of this is done.
-    pub fn on_dead(&mut self, gateways: impl IntoIterator<Item = IpAddr>) {
+    /// goes by the other hops of its route, or by its backup. While deletes are held nothing of this is done. One without an
+    /// interface is dead on all.
+    pub fn on_dead(&mut self, gateways: impl IntoIterator<Item = impl Into<ScopedAddr>>) {
         if self.env.hold {
             return;
         }
-        for gateway in gateways {
+        for gateway in gateways.into_iter().map(Into::into) {
             if !self.env.dead.gateways.contains(&gateway) {
                 self.env.dead.gateways.push(gateway);
                 self.env.dead.due = true;
@@ -81,13 +86,9 @@ impl Env {
         if self.dead.is_empty() || wanted == NO_SET || wanted == HOLE_SET {
             return wanted;
         }
-        let dead = &self.dead.gateways;
+        let dead = |hop: &&Hop| self.dead.contains(hop);
         let hops = &self.nexthops.set(wanted).hops;
-        let alive: Hops = hops
-            .iter()
-            .filter(|hop| !dead.contains(&hop.gateway))
-            .copied()
-            .collect();
+        let alive: Hops = hops.iter().filter(|hop| !dead(hop)).copied().collect();
         if alive.len() == hops.len() {
             return wanted;
         }
@@ -96,7 +97,7 @@ impl Env {
             return self.nexthops.intern(&alive);
         }
         let backup = self.nexthops.backups.get(backup);
-        match backup.filter(|hop| !dead.contains(&hop.gateway)) {
+        match backup.filter(|hop| !self.dead.contains(hop)) {
             Some(hop) => self.nexthops.intern(&[hop]),
             None => wanted,
         }

@@ -113,3 +113,31 @@ fn a_read_back_replaces_everything_unless_it_is_incomplete() {
     assert_eq!(links.resolve(ip("2001:db8::2")), Err(Unresolved::NotOnLink));
     assert_eq!(links.iter().count(), 1);
 }
+
+#[test]
+fn a_link_local_next_hop_is_on_the_link_that_it_names() {
+    let mut links = two_links();
+    let own = address(3, "fe80::1", "fe80::/64");
+    links.on_event(&LinkEvent::Address(own));
+    let on = |addr: &str, interface| ScopedAddr {
+        addr: ip(addr),
+        interface,
+    };
+    assert_eq!(links.link_local(3), "fe80::1".parse().ok());
+    assert_eq!(links.link_local(2), None);
+    assert_eq!(links.resolve_scoped(on("fe80::2", 3)), Ok(3));
+    // The same address on another link is another neighbour's, also if it is ours here.
+    assert_eq!(links.resolve_scoped(on("fe80::1", 2)), Ok(2));
+    for (hop, why) in [
+        (on("fe80::2", 0), Unresolved::NotAGateway),
+        (on("fe80::1", 3), Unresolved::OwnAddress),
+        (on("fe80::2", 9), Unresolved::NotOnLink),
+        (on("2001:db8::2", 3), Unresolved::NotAGateway),
+    ] {
+        assert_eq!(links.resolve_scoped(hop), Err(why));
+    }
+    assert_eq!(links.resolve_scoped(on("192.0.2.2", 0)), Ok(2));
+    links.on_event(&LinkEvent::Link(link(3, false)));
+    let down = Unresolved::LinkDown { ifindex: 3 };
+    assert_eq!(links.resolve_scoped(on("fe80::2", 3)), Err(down));
+}

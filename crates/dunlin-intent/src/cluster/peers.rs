@@ -197,7 +197,7 @@ impl Cluster {
             faults.add(
                 Reason::DuplicateAddress,
                 "spec",
-                format!("the BGPPeer {first} has the same address on this node and comes first by name: remove one"),
+                format!("the BGPPeer {first} has the same address, range or interface on this node and comes first by name: remove one"),
             );
             return None;
         }
@@ -320,7 +320,7 @@ impl Cluster {
         }
         let address = |intent: &PeerIntent| match intent.session.remote {
             Remote::Address(addr, _) => Some(addr),
-            Remote::Range(_) => None,
+            Remote::Range(_) | Remote::Interface(..) => None,
         };
         let had = before.and_then(|intent| address(intent));
         let has = intent.as_ref().and_then(address);

@@ -212,15 +212,50 @@ fn a_value_that_makes_no_sense_refuses_the_peer() {
 }
 
 #[test]
-fn a_field_that_is_not_built_refuses_the_peer_by_name() {
-    let unnumbered = faults(|f| {
+fn an_unnumbered_peer_is_at_the_other_end_of_its_interface() {
+    let unnumbered = |f: &mut PeerFact| {
         f.peer_address = None;
-        f.interface = Some("eth0".to_owned());
+        f.interface = Some("eth1".to_owned());
+    };
+    let session = accepted(|f| {
+        unnumbered(f);
+        f.peer_asn = Some(PeerAsn::External);
+        f.ttl_security_hops = Some(1);
     });
-    assert_eq!(
-        unnumbered,
-        [(Reason::Unsupported, "spec.interface".to_owned())]
-    );
+    let eth1 = "eth1".parse().unwrap();
+    assert_eq!(session.remote, Remote::Interface(eth1, 179));
+    assert_eq!(session.remote_asn, RemoteAsn::External);
+    let session = accepted(|f| {
+        unnumbered(f);
+        f.port = Some(1179);
+    });
+    assert_eq!(session.remote, Remote::Interface(eth1, 1179));
+
+    type Case = (fn(&mut PeerFact), &'static str);
+    let cases: [Case; 8] = [
+        (|f| f.interface = Some(String::new()), "spec.interface"),
+        (|f| f.interface = Some("..".into()), "spec.interface"),
+        (|f| f.interface = Some("eth0/1".into()), "spec.interface"),
+        (
+            |f| f.interface = Some("sixteen-octets-x".into()),
+            "spec.interface",
+        ),
+        (
+            |f| f.source_address = Some(addr("fe80::1")),
+            "spec.sourceAddress",
+        ),
+        (|f| f.ebgp_multihop = Some(2), "spec.ebgpMultihop"),
+        (|f| f.ttl_security_hops = Some(2), "spec.ttlSecurity.hops"),
+        (|f| f.peer_address = Some(addr("192.0.2.1")), "spec"),
+    ];
+    for (change, field) in cases {
+        let told = faults(|f| {
+            unnumbered(f);
+            change(f);
+        });
+        let of_field = (Reason::Invalid, field.to_owned());
+        assert!(told.contains(&of_field), "{field}: {told:?}");
+    }
 }
 
 #[test]

@@ -131,7 +131,7 @@ pub struct PeerFact {
     pub peer_address: Option<IpAddr>,
     /// Whoever dials from here is this peer; the agent itself does not dial.
     pub peer_range: Option<IpNet>,
-    /// The interface of an unnumbered peer; not built yet.
+    /// The interface of an unnumbered peer.
     pub interface: Option<String>,
     /// The peer's AS. Required.
     pub peer_asn: Option<PeerAsn>,

@@ -28,7 +28,7 @@ pub(super) struct Spec {
     /// Whoever dials from this prefix is this peer; the agent does not dial.
     #[schemars(with = "Option<cel::Prefix>")]
     peer_range: Option<String>,
-    /// Not built yet: giving it is a problem of the object.
+    /// A link of the node, by name: the router that advertises itself there is the peer, at its link-local address.
     #[schemars(length(min = 1, max = 15))]
     interface: Option<String>,
     /// The router's AS: a number, internal (ours) or external (any but ours).
@@ -132,6 +132,16 @@ fn spec_rules() -> serde_json::Value {
             "!has(self.strictRole) || !self.strictRole || has(self.role)",
             "asks for a role of the peer's that fits ours: give role too",
             Some(".strictRole"),
+        ),
+        (
+            "!has(self.interface) || !has(self.ebgpMultihop)",
+            "has no meaning with interface, whose peer is on that link: remove it",
+            Some(".ebgpMultihop"),
+        ),
+        (
+            "!has(self.interface) || !has(self.sourceAddress)",
+            "has no meaning with interface, where both sides have link-local addresses: remove it",
+            Some(".sourceAddress"),
         ),
         (
             "!has(self.sourceAddress) || !has(self.peerAddress) || !isIP(self.sourceAddress) || \

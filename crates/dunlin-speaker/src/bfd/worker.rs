@@ -2,24 +2,30 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
-use dunlin_bfd::{ConfigError, Discriminator, Output, SessionId, Sessions, StateChange, Transmit};
+use dunlin_bfd::{
+    ConfigError, Datagram, Discriminator, Output, SessionId, Sessions, StateChange, Transmit,
+};
 use dunlin_net::{Afi, Chance, Instant};
 use mio::{Events, Interest, Poll, Token};
 use socket2::Socket;
 
-use super::datagram::{self, Batch};
 use super::urgency::Urgency;
 use super::{BfdCounters, BfdEvent, BfdReport, BfdSession, BfdSink, Message, Port};
+use crate::datagram::{self, Batch, Outgoing};
 use crate::{Clock, Waker};
 
 pub(super) const WAKER: Token = Token(0);
 
 /// Calls of `recvmmsg` for one socket in one turn.
 const BATCHES_A_TURN: usize = 32;
+
+/// Longer than any control packet may say that it is.
+const PAYLOAD: usize = 256;
 
 /// How long stopping may take.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
@@ -70,7 +76,7 @@ pub(super) struct Worker {
     senders: HashMap<Discriminator, Sender>,
     ports: HashSet<u16>,
     chance: Chance,
-    batch: Batch,
+    batch: Batch<PAYLOAD>,
     /// What the owner had no room for yet.
     changes: BTreeMap<SessionId, StateChange>,
     refused: BTreeMap<SessionId, ConfigError>,
@@ -244,11 +250,19 @@ impl Worker {
                 }
             };
             let now = self.clock.now();
-            for (datagram, overruns) in self.batch.datagrams(listener.port.hops) {
+            for received in self.batch.datagrams() {
                 self.counters.received += 1;
-                let lost = overruns.wrapping_sub(listener.overruns);
-                listener.overruns = overruns;
+                let lost = received.overruns.wrapping_sub(listener.overruns);
+                listener.overruns = received.overruns;
                 self.counters.overruns += u64::from(lost);
+                let datagram = Datagram {
+                    hops: listener.port.hops,
+                    from: received.from,
+                    to: received.to,
+                    interface: received.interface,
+                    ttl: received.ttl,
+                    payload: received.payload,
+                };
                 // What is wrong with it is counted there.
                 let _ = self.sessions.receive(now, &datagram);
             }
@@ -308,7 +322,13 @@ impl Worker {
                 sender.socket.insert(open)
             }
         };
-        datagram::send(socket, transmit)
+        let outgoing = Outgoing {
+            to: SocketAddr::new(transmit.peer, transmit.hops.port()),
+            local: transmit.local,
+            interface: transmit.interface.unwrap_or(0),
+            octets: &transmit.octets,
+        };
+        datagram::send(socket, &outgoing)
     }
 
     /// Tells the owner what it can take.

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dunlin_bgp::session::{Input, TransportError};
+use dunlin_net::ScopedAddr;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
@@ -95,7 +96,7 @@ impl Acceptor {
 #[derive(Clone, Default)]
 pub(crate) struct Directory {
     /// Peers by address; who is not here belongs to the thread that the hash of the address says.
-    by_address: Arc<RwLock<HashMap<IpAddr, usize>>>,
+    by_address: Arc<RwLock<HashMap<ScopedAddr, usize>>>,
     /// All threads; empty if there is only one.
     pub(crate) threads: Vec<(SyncSender<Message>, Waker)>,
     /// Which of them this one is.
@@ -104,7 +105,7 @@ pub(crate) struct Directory {
 
 impl Directory {
     /// The thread for an address that no named peer has.
-    pub(crate) fn by_hash(address: IpAddr, threads: usize) -> usize {
+    pub(crate) fn by_hash(address: ScopedAddr, threads: usize) -> usize {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(address);
         // The remainder is below `threads`.
         (hash % (threads.max(1) as u64)) as usize
@@ -119,7 +120,7 @@ impl Directory {
     }
 
     /// The peer with this address lives in this thread.
-    pub(crate) fn put(&self, address: IpAddr, thread: usize) {
+    pub(crate) fn put(&self, address: ScopedAddr, thread: usize) {
         let named = self.by_address.write();
         named
             .unwrap_or_else(PoisonError::into_inner)
@@ -127,7 +128,7 @@ impl Directory {
     }
 
     /// Takes that back.
-    pub(crate) fn take(&self, address: IpAddr, thread: usize) {
+    pub(crate) fn take(&self, address: ScopedAddr, thread: usize) {
         let mut named = self
             .by_address
             .write()
@@ -137,7 +138,7 @@ impl Directory {
         }
     }
 
-    fn of(&self, address: IpAddr) -> usize {
+    fn of(&self, address: ScopedAddr) -> usize {
         if self.threads.is_empty() {
             return self.this;
         }
@@ -157,7 +158,7 @@ impl Worker {
                 None => return,
                 Some(Ok((stream, remote))) => {
                     self.counters.accepted += 1;
-                    let thread = self.directory.of(remote.ip().to_canonical());
+                    let thread = self.directory.of(remote.into());
                     if thread == self.directory.this {
                         self.admit(stream, remote);
                         self.act();

@@ -1,7 +1,7 @@
 use dunlin_api::{FamilyCounts, Neighbor, NotificationSeen};
 
 use super::width;
-use crate::output::{Style, Tone};
+use crate::output::{Style, Tone, clean};
 use crate::table::{Cell, Table};
 use crate::words::{age, list, or_dash};
 
@@ -49,7 +49,7 @@ fn row(n: &Neighbor, wide: bool) -> Vec<Cell> {
     let mut cells = vec![
         n.name.as_str().into(),
         n.kind.as_str().into(),
-        or_dash(n.address).into(),
+        place(n).into(),
         or_dash(n.asn).into(),
         Cell::new(state, n.state.as_str()),
         age(n.since_secs).into(),
@@ -79,6 +79,15 @@ fn row(n: &Neighbor, wide: bool) -> Vec<Cell> {
     }
     cells.push(note(n, up));
     cells
+}
+
+/// Where it is: for an unnumbered peer the interface, and who was found there.
+fn place(n: &Neighbor) -> String {
+    match (&n.interface, n.address) {
+        (Some(interface), Some(address)) => format!("{} ({address})", clean(interface)),
+        (Some(interface), None) => clean(interface),
+        (None, address) => or_dash(address),
+    }
 }
 
 /// The state, and for one that is up how fast it notices a failure.

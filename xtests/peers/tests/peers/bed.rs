@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::agent::{Agent, tail};
 use crate::check::until_ok;
 use crate::cut;
-use crate::daemon::{Daemon, Kind};
+use crate::daemon::{Daemon, Kind, link_local};
 use crate::others::OtherSpeaker;
 use crate::scenario::{Announce, Entry, Happening, Other, Scenario, Step, Who};
 use crate::station::Station;
@@ -62,7 +62,7 @@ impl Bed {
         let scratch = Scratch::new(&name);
         let spaces = Spaces::new(&name, if scenario.others.is_empty() { 2 } else { 3 });
         let (node, router) = (spaces[0].clone(), spaces[1].clone());
-        link(&spaces);
+        link(&spaces, scenario.speaker.unnumbered);
         let mut others = Vec::new();
         if !scenario.others.is_empty() {
             link_others(&spaces, &scenario.others);
@@ -84,7 +84,14 @@ impl Bed {
             families: Families::Dual,
         };
         let bed = Bed {
-            wire: Wire::open(&node, Afi::ALL.map(|afi| Plan::node_address(AGENT, afi)))?,
+            wire: Wire::open(
+                &node,
+                [
+                    Plan::node_address(AGENT, Afi::Ipv4),
+                    Plan::node_address(AGENT, Afi::Ipv6),
+                    link_local(AGENT).into(),
+                ],
+            )?,
             agent,
             daemon,
             node,
@@ -288,7 +295,7 @@ pub(crate) fn signal_group(process: ProcessId, signal: Signal) -> Result<()> {
     kill_process_group(pid, signal).context("cannot send a signal")
 }
 
-fn link(spaces: &Spaces) {
+fn link(spaces: &Spaces, unnumbered: bool) {
     let peer = spaces[1].name().to_owned();
     let own = |number| {
         Afi::ALL.map(|afi| {
@@ -299,10 +306,23 @@ fn link(spaces: &Spaces) {
         })
     };
     let make = format!("link add eth0 type veth peer name eth0 netns {peer}");
-    let [v4, v6] = own(AGENT);
-    spaces.ip(0, &["link set lo up", &make, "link set eth0 up", &v4, &v6]);
-    let [v4, v6] = own(DAEMON);
-    spaces.ip(1, &["link set lo up", "link set eth0 up", &v4, &v6]);
+    spaces.ip(0, &["link set lo up", &make]);
+    spaces.ip(1, &["link set lo up"]);
+    for (space, number) in [(0, AGENT), (1, DAEMON)] {
+        let [v4, v6] = own(number);
+        if unnumbered {
+            // One that the test knows, and no other; the agent has its addresses for its own purposes.
+            let local = format!("addr add {}/64 dev eth0 nodad", link_local(number));
+            spaces.ip(space, &["link set eth0 addrgenmode none", &local]);
+        }
+        spaces.ip(space, &["link set eth0 up"]);
+        if !unnumbered || space == 0 {
+            let dev = |line: &str| {
+                line.replace("dev eth0", if unnumbered { "dev lo" } else { "dev eth0" })
+            };
+            spaces.ip(space, &[&dev(&v4), &dev(&v6)]);
+        }
+    }
 }
 
 /// A bridge in the daemon's namespace, which then has its addresses, to one more namespace with those of all others.

@@ -6,7 +6,7 @@ mod gobgp;
 mod openbgpd;
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -112,11 +112,17 @@ impl Daemon {
 
     /// Its end of the session.
     fn local(&self) -> IpAddr {
+        if self.speaker.unnumbered {
+            return link_local(DAEMON).into();
+        }
         Daemon::own(self.speaker.over)
     }
 
     /// The agent's end of the session.
     fn peer(&self) -> IpAddr {
+        if self.speaker.unnumbered {
+            return link_local(AGENT).into();
+        }
         Plan::node_address(AGENT, self.speaker.over)
     }
 
@@ -259,6 +265,11 @@ impl Daemon {
         let text = text_of(command)?;
         serde_json::from_str(&text).with_context(|| format!("not JSON: {text:.200}"))
     }
+}
+
+/// The link-local address of one of the two where they have no other.
+pub(crate) fn link_local(node: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, node)
 }
 
 /// What was removed, and what is new.

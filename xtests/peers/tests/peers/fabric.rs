@@ -5,6 +5,7 @@
 //!               =(eth1)= tor1b –'
 
 mod frr;
+mod uplinks;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -52,7 +53,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 pub(crate) fn trials() -> Vec<Trial> {
     let test = || run().map_err(|error| Failed::from(format!("{error:#}")));
-    vec![Trial::test("two-racks::frr", test)]
+    vec![Trial::test("two-racks::frr", test), uplinks::trial()]
 }
 
 fn run() -> Result<()> {

@@ -77,6 +77,10 @@ pub(crate) struct Speaker {
     /// The family that the session runs over.
     #[serde(default = "ipv4")]
     pub(crate) over: Afi,
+    /// The session runs over the link alone, between link-local addresses: fe80::1 of the agent and fe80::2. The daemon sends
+    /// router advertisements.
+    #[serde(default)]
+    pub(crate) unnumbered: bool,
     /// Its router id, where it is not its IPv4 address.
     pub(crate) router_id: Option<Ipv4Addr>,
     /// IPv4 prefixes have its IPv6 address as next hop (RFC 8950).

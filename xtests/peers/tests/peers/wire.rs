@@ -48,7 +48,7 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// Begins to listen in `netns` to what `agent` sends.
-    pub(crate) fn open(netns: &Netns, agent: [IpAddr; 2]) -> Result<Wire> {
+    pub(crate) fn open(netns: &Netns, agent: [IpAddr; 3]) -> Result<Wire> {
         let mut socket = netns.run(|| {
             // All protocols, in network order; without link headers.
             let all = i32::from(0x0003_u16.to_be());
@@ -103,7 +103,7 @@ fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
 
 fn packet(
     data: &[u8],
-    agent: [IpAddr; 2],
+    agent: [IpAddr; 3],
     flows: &mut BTreeMap<(u16, u16), Flow>,
     heard: &Mutex<Heard>,
 ) -> Option<()> {

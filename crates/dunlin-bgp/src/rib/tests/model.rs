@@ -31,6 +31,7 @@ pub(super) fn context((peer_type, add_path): Kind) -> DecodeContext {
         add_path,
         extended_next_hop: true,
         enforce_first_as: None,
+        interface: 0,
         hash_seed: SEED,
     }
 }

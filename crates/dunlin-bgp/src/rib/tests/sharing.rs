@@ -3,9 +3,10 @@ use dunlin_net::{Asn, PeerId, V4, V6};
 use super::fixture::Fixture;
 use super::world::*;
 use crate::attrs::{AttrBuilder, Origin};
+use crate::batch::NextHop;
 use crate::policy::PeerType::{External, Internal};
 use crate::policy::RejectReason;
-use crate::rib::{ExportView, SourceId};
+use crate::rib::{ExportView, Resolution, SourceId};
 
 /// One external source that offers prefix 0 to 9.
 fn offering() -> (Fixture, SourceId) {
@@ -304,4 +305,40 @@ fn an_ipv4_route_by_an_ipv6_next_hop_is_told_to_whoever_agreed_to_such() {
     let told = reason(&mut fixture, 11, 0);
     assert_eq!(told, Some(Err(RejectReason::NoNextHop)));
     assert_eq!(reason(&mut fixture, 12, 0), Some(Ok(true)));
+}
+
+#[test]
+fn a_next_hop_on_a_link_is_told_to_nobody_and_two_links_may_have_the_same() {
+    let mut fixture = Fixture::with(|config| config.resolve = true);
+    let far = "fe80::2".parse().expect("an address");
+    for link in [5, 6] {
+        let source = fixture.source(link, External);
+        let hop = NextHop::on_interface(far, link.into());
+        fixture.announce(source, &attrs(0), hop, &[0]);
+        let resolution = Resolution {
+            reachable: true,
+            igp_metric: 0,
+            ifindex: link.into(),
+        };
+        fixture.rib.set_next_hop(&hop, resolution);
+    }
+    let mut extended = key(1, Internal, false);
+    extended.encoding.extended_next_hop = true;
+    fixture.join(12, None, &extended, 100_000);
+    fixture.flush();
+    assert_eq!(
+        reason(&mut fixture, 12, 0),
+        Some(Err(RejectReason::NoNextHop))
+    );
+    let known: Vec<_> = fixture
+        .rib
+        .next_hops()
+        .into_iter()
+        .map(|(hop, at)| (hop.interface, at.ifindex))
+        .collect();
+    assert_eq!(known.len(), 2);
+    assert!(
+        known.iter().all(|(interface, at)| interface == at),
+        "{known:?}"
+    );
 }

@@ -26,7 +26,9 @@ impl Peer {
     pub(super) fn plan_dial(&mut self, now: Instant, reason: &DownReason) {
         self.dial_at = match reason {
             // The try itself took its time.
-            DownReason::Transport(TransportError::TimedOut) | DownReason::ConfigChanged => now,
+            DownReason::Transport(TransportError::TimedOut)
+            | DownReason::ConfigChanged
+            | DownReason::Moved { .. } => now,
             // The neighbour may be there again any moment, and no one is bothered by trying.
             DownReason::Transport(TransportError::Unreachable) => {
                 now + jittered(&mut self.chance, DIAL_PATIENCE)

@@ -110,6 +110,8 @@ fn is_hard(config: &PeerConfig, reason: &DownReason) -> bool {
         DownReason::NotificationReceived(notification) | DownReason::Reset(notification) => {
             notification.is_hard_reset()
         }
+        // Whoever is there now is somebody else.
+        DownReason::Moved { .. } => true,
         _ => false,
     }
 }

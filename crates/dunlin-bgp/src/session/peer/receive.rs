@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dunlin_net::Instant;
+use dunlin_net::{Instant, ScopedAddr};
 
 use super::conn::Stage;
 use super::{OPEN_PATIENCE, Peer, open};
@@ -258,6 +258,7 @@ impl Peer {
             extended_next_hop: negotiated.extended_next_hop,
             enforce_first_as: (external && self.config.enforce_first_as)
                 .then_some(negotiated.remote_asn),
+            interface: ScopedAddr::from(negotiated.remote).interface,
             hash_seed: self.attr_hash_seed,
         })
     }

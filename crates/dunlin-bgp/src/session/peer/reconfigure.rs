@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dunlin_net::Instant;
+use dunlin_net::{Instant, ScopedAddr};
 
 use super::conn::{Conn, Direction, Stage};
 use super::{Peer, open};
@@ -21,8 +21,14 @@ impl Peer {
             .filter(|conn| must_reset(&old, &new, conn))
             .map(|conn| conn.id)
             .collect();
+        let reason = match old.remote {
+            Remote::Address(from) if address_changed(&old, &new) => {
+                DownReason::Moved { from: from.into() }
+            }
+            _ => DownReason::ConfigChanged,
+        };
         for conn in reset {
-            self.end(now, conn, DownReason::ConfigChanged);
+            self.end(now, conn, reason.clone());
         }
         if old.transport != new.transport {
             let retuned = self.conns.iter().map(|conn| conn.id);
@@ -100,7 +106,7 @@ fn dials(old: &PeerConfig, new: &PeerConfig) -> bool {
 fn address_changed(old: &PeerConfig, new: &PeerConfig) -> bool {
     match (old.remote, new.remote) {
         (Remote::Address(old), Remote::Address(new)) => {
-            old.ip().to_canonical() != new.ip().to_canonical()
+            ScopedAddr::from(old) != ScopedAddr::from(new)
         }
         (old, new) => old != new,
     }

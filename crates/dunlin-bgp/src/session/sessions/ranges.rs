@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_net::{Afi, Instant, IpNet, PeerId};
+use dunlin_net::{Afi, Instant, IpNet, PeerId, ScopedAddr};
 
 use super::{
     Action, ConfigError, DYNAMIC_PEERS, DownReason, FsmState, PeerConfig, PeerSnapshot, PeerStats,
@@ -224,8 +224,9 @@ impl Ranges {
 impl Sessions {
     /// The peer that a connection from `remote` is for; one is made if it comes from a range.
     pub(super) fn admit(&mut self, now: Instant, remote: SocketAddr) -> Result<PeerId, Refusal> {
-        let address = remote.ip().to_canonical();
-        if let Some(peer) = self.by_address.get(&address) {
+        let place = ScopedAddr::from(remote);
+        let address = place.addr;
+        if let Some(peer) = self.by_address.get(&place) {
             return Ok(*peer);
         }
         let mut holding = self.ranges.by_length.iter();
@@ -249,8 +250,12 @@ impl Sessions {
         };
         let peer = peer.ok_or_else(|| Refusal::new(RefusedWhy::RangeFull))?;
         range.peers += 1;
-        let config = child_config(&range.config, SocketAddr::new(address, remote.port()));
-        self.by_address.insert(address, peer);
+        let mut from = remote;
+        if from.ip() != address {
+            from.set_ip(address);
+        }
+        let config = child_config(&range.config, from);
+        self.by_address.insert(place, peer);
         // Hosted without a look at its connections, of which there is none until the caller adds it.
         let hosted = super::Hosted {
             peer: super::Peer::after(now, peer, config, self.seeds, self.last_conn),

@@ -327,3 +327,30 @@ fn a_deadline_that_is_put_off_wakes_no_more_often_than_it_is_put_off() {
     assert!(wakeups < 25, "{wakeups} wakeups");
     assert_eq!(host.sessions.snapshots()[0].state, FsmState::Established);
 }
+
+#[test]
+fn neighbours_of_one_link_local_address_are_told_apart_by_their_links() {
+    let on = |interface| {
+        let far = "fe80::2".parse().unwrap();
+        SocketAddr::V6(std::net::SocketAddrV6::new(far, 179, 0, interface))
+    };
+    let named = |interface| config("far", Remote::Address(on(interface)));
+    let mut host = Host::new(&[(1, named(5)), (2, named(6))]);
+    let local = addr("fe80::1");
+    let mut accept = |interface| {
+        let accepted = host.sessions.accept(host.now, local, on(interface));
+        accepted
+            .map(|(peer, _)| peer)
+            .map_err(|refusal| refusal.why)
+    };
+    assert_eq!(accept(5), Ok(PeerId(1)));
+    assert_eq!(accept(6), Ok(PeerId(2)));
+    assert_eq!(accept(7), Err(RefusedWhy::UnknownSource));
+    // One that is found on another link leaves its place to whoever comes.
+    assert_eq!(host.set(1, named(7)), None);
+    assert_eq!(host.set(3, named(5)), None);
+    assert!(matches!(
+        host.set(4, named(6)),
+        Some(ConfigError::AddressTaken { .. })
+    ));
+}

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use dunlin_net::{Instant, IpNet};
+use dunlin_net::{Instant, IpNet, ScopedAddr};
 
 use super::fake::FakeKernel;
 use crate::fib::{Action, Fib, Hop, Op, Target, Wanted};
@@ -222,4 +222,19 @@ fn while_deletes_are_held_nobody_is_led_past_a_death() {
     assert!(!world.fib.has_failover());
     world.settle();
     assert!(world.all_lead(&[A]));
+}
+
+#[test]
+fn a_hop_that_is_dead_on_one_link_lives_on_another() {
+    let mut world = World::new();
+    world.want_all(&[A, B], None);
+    world.settle();
+    let elsewhere = ScopedAddr {
+        addr: addr(A),
+        interface: u32::MAX,
+    };
+    world.fib.on_dead([elsewhere]);
+    assert!(world.fib.has_dead());
+    world.settle();
+    assert!(world.all_lead(&[A, B]));
 }

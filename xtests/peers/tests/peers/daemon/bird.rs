@@ -61,6 +61,8 @@ fn config(daemon: &Daemon) -> String {
         let own = if extended { speaker.over } else { afi };
         let hop = match speaker.reflects {
             true => String::new(),
+            // It has no other, and says so by itself.
+            false if speaker.unnumbered => String::new(),
             false => format!("next hop address {}; ", Daemon::own(own)),
         };
         let extended = if extended {
@@ -88,6 +90,12 @@ fn config(daemon: &Daemon) -> String {
             "protocol bfd {{ interface \"eth0\" {{ interval {millis} ms; multiplier 3; }}; }}"
         );
     }
+    let mut link = "";
+    if speaker.unnumbered {
+        link = "%eth0";
+        text +=
+            "protocol radv { interface \"eth0\" { max ra interval 4; default lifetime 0; }; }\n";
+    }
     let restart = match speaker.graceful_restart_secs {
         Some(secs) => format!("graceful restart on; graceful restart time {secs};"),
         None => "graceful restart aware;".to_owned(),
@@ -111,7 +119,7 @@ fn config(daemon: &Daemon) -> String {
     };
     let _ = write!(
         text,
-        "protocol bgp agent {{\n  local {} as {};\n  neighbor {} {};\n  direct; hold time {}; {restart} {long_lived}\n  \
+        "protocol bgp agent {{\n  local {} as {};\n  neighbor {}{link} {};\n  direct; hold time {}; {restart} {long_lived}\n  \
          connect delay time 1; connect retry time 2; error wait time 1, 2; error forget time 1;\n  \
          enable as4 {};\n{}{}{}{bfd}{}{channels}}}\n",
         daemon.local(),
@@ -220,9 +228,10 @@ pub(super) fn table(daemon: &Daemon) -> Result<Table> {
         let (name, value) = line.trim().split_once(": ").unwrap_or_default();
         match name {
             "BGP.as_path" => value.clone_into(&mut seen.as_path),
-            // A link-local address may follow.
+            // A link-local address may follow, or be the only one.
             "BGP.next_hop" => {
-                seen.next_hop = value.split_whitespace().next().and_then(|w| w.parse().ok());
+                let mut hops = value.split_whitespace().filter(|word| *word != "::");
+                seen.next_hop = hops.next().and_then(|word| word.parse().ok());
                 seen.next_hops.extend(seen.next_hop);
             }
             "BGP.med" => seen.med = value.parse().ok(),

@@ -63,7 +63,7 @@ fn program(daemon: &Daemon, name: &str, conf: &Path) -> Command {
 
 fn config(daemon: &Daemon) -> String {
     let speaker = &daemon.speaker;
-    let peer = daemon.peer();
+    let peer = neighbor(daemon);
     let mut text = format!(
         "frr defaults traditional\nhostname peer\nrouter bgp {}\n bgp router-id {}\n \
          no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n no bgp network import-check\n",
@@ -82,8 +82,9 @@ fn config(daemon: &Daemon) -> String {
     }
     let _ = write!(
         text,
-        " neighbor {peer} remote-as {}\n neighbor {peer} timers {} {}\n neighbor {peer} timers connect 1\n \
+        " neighbor {peer}{} remote-as {}\n neighbor {peer} timers {} {}\n neighbor {peer} timers connect 1\n \
          neighbor {peer} advertisement-interval 0\n",
+        if speaker.unnumbered { " interface" } else { "" },
         speaker.peer_asn,
         (speaker.hold_secs / 3).max(1),
         speaker.hold_secs
@@ -146,6 +147,14 @@ fn config(daemon: &Daemon) -> String {
         text += &route_map(route);
     }
     text
+}
+
+/// What it calls the agent.
+fn neighbor(daemon: &Daemon) -> String {
+    match daemon.speaker.unnumbered {
+        true => "eth0".to_owned(),
+        false => daemon.peer().to_string(),
+    }
 }
 
 fn bfd_config(daemon: &Daemon) -> String {
@@ -221,7 +230,11 @@ pub(super) fn change(daemon: &Daemon, old: &[Announce]) -> Result<()> {
 
 pub(super) fn refresh(daemon: &Daemon) -> Result<()> {
     for afi in Afi::ALL {
-        let clear = format!("clear bgp {} unicast {} soft in", word(afi), daemon.peer());
+        let clear = format!(
+            "clear bgp {} unicast {} soft in",
+            word(afi),
+            neighbor(daemon)
+        );
         daemon.text(vtysh(daemon).args(["-c", &clear]))?;
     }
     Ok(())
@@ -231,13 +244,13 @@ pub(super) fn shutdown(daemon: &Daemon, words: &str) -> Command {
     let mut command = vtysh(daemon);
     command.args(["-c", "configure terminal"]);
     command.args(["-c", &format!("router bgp {}", daemon.speaker.asn)]);
-    let shutdown = format!("neighbor {} shutdown message {words}", daemon.peer());
+    let shutdown = format!("neighbor {} shutdown message {words}", neighbor(daemon));
     command.args(["-c", &shutdown]);
     command
 }
 
 pub(super) fn is_up(daemon: &Daemon) -> Result<bool> {
-    let peer = daemon.peer().to_string();
+    let peer = neighbor(daemon);
     let said = show(daemon, &format!("show bgp neighbors {peer} json"))?;
     Ok(said[&peer]["bgpState"] == "Established")
 }

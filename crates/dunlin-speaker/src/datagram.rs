@@ -1,4 +1,5 @@
-//! Datagrams with what BFD must know of them: TTL, interface and addresses, both ways.
+//! Datagrams with what must be known of them: TTL, interface and addresses, both ways. For BFD over UDP and for Neighbor
+//! Discovery over ICMPv6.
 
 use std::io;
 use std::mem;
@@ -7,7 +8,6 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
-use dunlin_bfd::{Datagram, Hops, Transmit};
 use dunlin_net::Afi;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -16,9 +16,6 @@ use crate::socket::{set_option, set_ttl};
 /// Datagrams read by one call.
 const BATCH: usize = 32;
 
-/// Longer than any control packet may say that it is.
-const PAYLOAD: usize = 256;
-
 /// Room for the TTL, the addresses and the count of drops.
 const CONTROL: usize = 128;
 
@@ -26,7 +23,7 @@ const CONTROL: usize = 128;
 const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// Precedence "internetwork control" (RFC 2474), as routers give to packets of this kind.
-const TRAFFIC_CLASS: i32 = 0xc0;
+pub(crate) const TRAFFIC_CLASS: i32 = 0xc0;
 
 fn udp(afi: Afi) -> io::Result<Socket> {
     let domain = match afi {
@@ -50,7 +47,7 @@ fn bind(socket: &Socket, afi: Afi, port: u16) -> io::Result<()> {
 }
 
 /// A socket that receives at this port of all addresses.
-pub(super) fn listen(afi: Afi, port: u16) -> io::Result<mio::net::UdpSocket> {
+pub(crate) fn listen(afi: Afi, port: u16) -> io::Result<mio::net::UdpSocket> {
     let socket = udp(afi)?;
     let fd = socket.as_raw_fd();
     let (level, ttl, info) = match afi {
@@ -71,7 +68,7 @@ pub(super) fn listen(afi: Afi, port: u16) -> io::Result<mio::net::UdpSocket> {
 }
 
 /// A socket that sends from this port with the TTL that both encapsulations ask for. Nothing is read from it.
-pub(super) fn sender(afi: Afi, port: u16) -> io::Result<Socket> {
+pub(crate) fn sender(afi: Afi, port: u16) -> io::Result<Socket> {
     let socket = udp(afi)?;
     set_ttl(&socket, afi, 255)?;
     let (level, class) = match afi {
@@ -87,27 +84,52 @@ pub(super) fn sender(afi: Afi, port: u16) -> io::Result<Socket> {
 
 /// One datagram's buffers.
 #[repr(C, align(16))]
-struct Slot {
+struct Slot<const PAYLOAD: usize> {
     control: [u8; CONTROL],
     name: libc::sockaddr_storage,
     payload: [u8; PAYLOAD],
     iov: libc::iovec,
 }
 
-/// Buffers for one call of `recvmmsg`.
-pub(super) struct Batch {
-    slots: Box<[Slot]>,
+/// A datagram as it came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received<'a> {
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
+    /// The index of the interface it came by.
+    pub(crate) interface: u32,
+    /// The TTL or hop limit it came with; 0 if it is not known.
+    pub(crate) ttl: u8,
+    pub(crate) payload: &'a [u8],
+    /// How many the kernel has dropped before it.
+    pub(crate) overruns: u32,
+}
+
+/// How a datagram is to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) to: SocketAddr,
+    /// The source address; none means the kernel chooses.
+    pub(crate) local: Option<IpAddr>,
+    /// The index of the interface to send by; 0 means the kernel chooses.
+    pub(crate) interface: u32,
+    pub(crate) octets: &'a [u8],
+}
+
+/// Buffers for one call of `recvmmsg`, of datagrams of at most so many octets; what is longer is cut.
+pub(crate) struct Batch<const PAYLOAD: usize> {
+    slots: Box<[Slot<PAYLOAD>]>,
     headers: Box<[libc::mmsghdr]>,
     filled: usize,
 }
 
 // SAFETY: the pointers inside are set before each call to what the batch itself owns, and are not used after it.
-unsafe impl Send for Batch {}
+unsafe impl<const PAYLOAD: usize> Send for Batch<PAYLOAD> {}
 
-impl Batch {
-    pub(super) fn new() -> Batch {
+impl<const PAYLOAD: usize> Batch<PAYLOAD> {
+    pub(crate) fn new() -> Batch<PAYLOAD> {
         // SAFETY: all zeros is a value of these plain C structures and arrays.
-        let slot = || unsafe { mem::zeroed::<Slot>() };
+        let slot = || unsafe { mem::zeroed::<Slot<PAYLOAD>>() };
         // SAFETY: as above.
         let header = || unsafe { mem::zeroed::<libc::mmsghdr>() };
         Batch {
@@ -118,7 +140,7 @@ impl Batch {
     }
 
     /// Reads what is there, up to the size of the batch. Whether there may be more.
-    pub(super) fn read(&mut self, socket: &impl AsRawFd) -> io::Result<bool> {
+    pub(crate) fn read(&mut self, socket: &impl AsRawFd) -> io::Result<bool> {
         self.filled = 0;
         for (slot, header) in self.slots.iter_mut().zip(&mut self.headers) {
             slot.iov = libc::iovec {
@@ -157,22 +179,21 @@ impl Batch {
         }
     }
 
-    /// The datagrams of the last call, with how many the kernel has dropped before each.
-    pub(super) fn datagrams(&self, hops: Hops) -> impl Iterator<Item = (Datagram<'_>, u32)> {
+    /// The datagrams of the last call.
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = Received<'_>> {
         let read = self.slots.iter().zip(&self.headers).take(self.filled);
-        read.filter_map(move |(slot, header)| {
+        read.filter_map(|(slot, header)| {
             let mut about = About::default();
             about.read(&header.msg_hdr);
             let payload = slot.payload.get(..header.msg_len as usize)?;
-            let datagram = Datagram {
-                hops,
+            Some(Received {
                 from: address(&slot.name)?,
                 to: about.to?,
                 interface: about.interface,
                 ttl: about.ttl,
                 payload,
-            };
-            Some((datagram, about.overruns))
+                overruns: about.overruns,
+            })
         })
     }
 }
@@ -242,13 +263,13 @@ fn data<T>(at: *const libc::cmsghdr) -> T {
 }
 
 /// Sends a packet, from the address and by the interface that it names.
-pub(super) fn send(socket: &Socket, transmit: &Transmit) -> io::Result<()> {
-    let to = SockAddr::from(SocketAddr::new(transmit.peer, transmit.hops.port()));
-    let interface = transmit.interface.unwrap_or(0);
+pub(crate) fn send(socket: &impl AsRawFd, outgoing: &Outgoing<'_>) -> io::Result<()> {
+    let to = SockAddr::from(outgoing.to);
+    let interface = outgoing.interface;
     let mut control = Control([0; CONTROL]);
     let mut iov = libc::iovec {
-        iov_base: transmit.octets.as_ptr().cast_mut().cast(),
-        iov_len: transmit.octets.len(),
+        iov_base: outgoing.octets.as_ptr().cast_mut().cast(),
+        iov_len: outgoing.octets.len(),
     };
     // SAFETY: all zeros is a value of this plain C structure.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
@@ -259,7 +280,7 @@ pub(super) fn send(socket: &Socket, transmit: &Transmit) -> io::Result<()> {
     header.msg_control = control.0.as_mut_ptr().cast();
     // Room to write one; its length when it is written.
     header.msg_controllen = CONTROL;
-    header.msg_controllen = match (transmit.peer, transmit.local) {
+    header.msg_controllen = match (outgoing.to.ip(), outgoing.local) {
         (IpAddr::V4(_), local) => {
             let local = match local.map(|local| local.to_canonical()) {
                 Some(IpAddr::V4(local)) => local,
@@ -315,7 +336,7 @@ fn put<T>(header: &libc::msghdr, level: i32, kind: i32, value: T) -> usize {
 }
 
 /// Waits until the descriptor is readable, or for so long: to the nanosecond, where epoll knows milliseconds.
-pub(super) fn wait(fd: RawFd, timeout: Option<Duration>) -> io::Result<()> {
+pub(crate) fn wait(fd: RawFd, timeout: Option<Duration>) -> io::Result<()> {
     let mut fds = libc::pollfd {
         fd,
         events: libc::POLLIN,
