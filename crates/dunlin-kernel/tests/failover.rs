@@ -102,7 +102,7 @@ fn ten_thousand_routes_over_two_links_lose_one_by_an_operation_a_family() {
         let before = node.fib.counters().ops_done;
         let dead = ["192.0.2.2", "2001:db8::2"];
         node.fib
-            .on_dead(dead.map(|gateway| gateway.parse::<IpAddr>().unwrap()));
+            .on_dead(dead.map(|gateway| gateway.parse::<std::net::IpAddr>().unwrap()));
         let moved = node.until("the failover", |node| {
             node.fib.counters().ops_done >= before + 2
         });
