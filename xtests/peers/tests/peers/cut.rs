@@ -12,6 +12,7 @@ use dunlin_net::Afi;
 use ipnet::IpNet;
 
 use crate::bed::{AGENT, DAEMON};
+use crate::daemon::link_local;
 use crate::support::Spaces;
 
 /// Nobody has this address.
@@ -35,7 +36,8 @@ pub(crate) fn mend(spaces: &Spaces) {
 fn each(spaces: &Spaces, line: impl Fn(std::net::IpAddr) -> String) {
     for (space, other) in [(0, DAEMON), (1, AGENT)] {
         let [v4, v6] = Afi::ALL.map(|afi| line(Plan::node_address(other, afi)));
-        spaces.ip(space, &[&v4, &v6]);
+        let local = line(link_local(other).into());
+        spaces.ip(space, &[&v4, &v6, &local]);
     }
 }
 
