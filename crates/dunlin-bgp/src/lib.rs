@@ -16,8 +16,8 @@
 pub mod attrs;
 pub mod batch;
 pub mod bmp;
-pub mod mrt;
 pub mod discovery;
+pub mod mrt;
 pub mod policy;
 pub mod rib;
 pub mod session;

@@ -297,10 +297,6 @@ impl Faults {
         self.add(Reason::Invalid, field, message);
     }
 
-    pub(crate) fn unsupported(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.add(Reason::Unsupported, field, message);
-    }
-
     pub(crate) fn malformed(&mut self, malformed: &[crate::fact::Malformed]) {
         for fault in malformed {
             self.invalid(&fault.field, &fault.message);
