@@ -6,16 +6,24 @@
 
 use std::cell::Cell;
 use std::cmp::Ordering;
+use std::fmt;
 
 /// The most entries of a chunk: more would have an insertion move more, fewer would leave more chunks to go through.
 const CHUNK: usize = 64;
 
 /// Keys and values in order of the keys, in chunks. No chunk is empty.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct DenseMap<K, V> {
     chunks: Vec<Vec<(K, V)>>,
     /// Where something was last found: chunk, and place in it. Nothing need be there any more.
     last: Cell<(usize, usize)>,
+}
+
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for DenseMap<K, V> {
+    /// Where something was last found is nothing that it holds: looking changes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.chunks).finish()
+    }
 }
 
 impl<K, V> Default for DenseMap<K, V> {
