@@ -72,8 +72,7 @@ impl Routing {
     }
 
     fn resolve_all(&mut self, links: &Links) {
-        let hops: Vec<NextHop> = self.wanted_hops.iter().copied().collect();
-        for hop in &hops {
+        for hop in &self.wanted_hops.clone() {
             self.resolve(links, hop);
         }
     }
