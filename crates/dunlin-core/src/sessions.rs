@@ -362,7 +362,9 @@ impl Core {
                 !up.negotiated.families.get(*afi) || routing.rib.is_told_all(peer.id, *afi)
             };
             if Afi::ALL.iter().all(told) {
-                routing.rib.join(peer.id, peer.source, &key, CREDIT_BYTES);
+                routing
+                    .rib
+                    .change_group(peer.id, peer.source, &key, CREDIT_BYTES);
             } else {
                 self.regroup_due = true;
             }

@@ -50,6 +50,25 @@ impl Lag {
         self.told.insert(id);
     }
 
+    /// The member comes from another group and was told of it there: it has to be told to forget it once the group
+    /// has looked at it and not told it.
+    pub(super) fn told_before(&mut self, id: u32) {
+        if !self.dirty.contains(id) {
+            self.held.insert(id);
+        }
+        self.told.insert(id);
+    }
+
+    /// Whether the member was told of it, if it is told nothing of it now.
+    pub(super) fn was_told(&self, id: u32) -> bool {
+        self.told.contains(id)
+    }
+
+    /// Whether something waits for what is not to be told at once.
+    pub(super) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// The gate opened.
     pub(super) fn release_held(&mut self) {
         for id in self.held.take().iter() {

@@ -2,7 +2,7 @@
 
 use dunlin_net::{Afi, PeerId, PerFamily, V4, V6};
 
-use super::group::{Group, GroupId, GroupKey, Member, Out, set_of};
+use super::group::{Group, GroupId, GroupKey, Member, Out, UNTOLD, set_of};
 use super::source::SourceId;
 use super::table::{NetId, RibFamily};
 use super::{Rib, Store};
@@ -10,7 +10,7 @@ use super::{Rib, Store};
 impl Rib {
     /// Puts a peer into the export group of `key`. `source` is what the peer is as a source: its routes are not told
     /// back to it. `credit`: octets it can take before [`Rib::on_credit`] says more. It is told everything, then
-    /// End-of-RIB. A peer that is in a group leaves that one first.
+    /// End-of-RIB. A peer that is in a group leaves that one first: its session is another.
     pub fn join(
         &mut self,
         peer: PeerId,
@@ -30,6 +30,77 @@ impl Rib {
             }
         }
         id
+    }
+
+    /// As [`Rib::join`], for a peer in a group whose session goes on: what it was told there and is told no longer is
+    /// withdrawn, after all that it is told now. It should have been [told all](Rib::is_told_all) of the old group.
+    pub fn change_group(
+        &mut self,
+        peer: PeerId,
+        source: Option<SourceId>,
+        key: &GroupKey,
+        credit: usize,
+    ) {
+        let before = self.told_to(peer, key);
+        self.join(peer, source, key, credit);
+        self.remember::<V4>(peer, before.v4);
+        self.remember::<V6>(peer, before.v6);
+    }
+
+    /// What a peer was told and would have to be told to forget in a group of this key: prefixes, with path identifiers
+    /// where it is told several paths.
+    fn told_to(&self, peer: PeerId, key: &GroupKey) -> PerFamily<Vec<(NetId, Option<u32>)>> {
+        let mut told = PerFamily::default();
+        let group = self.groups.of(peer);
+        let Some((group, member)) = group.and_then(|group| Some((group, group.member(peer)?)))
+        else {
+            return told;
+        };
+        for afi in Afi::ALL {
+            let several = |key: &GroupKey| *key.encoding.add_path.get(afi);
+            if !*key.families.get(afi) || several(key) != several(&group.key) {
+                continue;
+            }
+            let out = group.out.get(afi);
+            let lag = member.lag.as_ref().map(|lag| lag.get(afi));
+            let knows = |id: u32, with: u32| {
+                let sees = || member.source != Some(self.store.attrs.get(set_of(with)).source);
+                match lag.filter(|lag| lag.holds(id)) {
+                    Some(lag) => lag.was_told(id),
+                    None => with != UNTOLD && sees(),
+                }
+            };
+            let ids = (0..out.ids.len()).filter(|&id| knows(id, out.get(id)));
+            let of = |id| match &out.paths {
+                None => (id, None),
+                Some(paths) => (paths.net(id), Some(paths.path_id(id))),
+            };
+            *told.get_mut(afi) = ids.map(of).collect();
+        }
+        told
+    }
+
+    /// A peer that has come to its group was told these in another one.
+    fn remember<F: RibFamily>(&mut self, peer: PeerId, told: Vec<(NetId, Option<u32>)>) {
+        let table = F::table(&self.tables);
+        let Some(group) = self.groups.of_mut(peer).filter(|_| !told.is_empty()) else {
+            return;
+        };
+        let out = group.out.get_mut(F::AFI);
+        let live = told.into_iter().filter(|(net, _)| table.is_live(*net));
+        let entry = |(net, path_id)| match (&mut out.paths, path_id) {
+            (Some(paths), Some(path_id)) => {
+                let known = paths.of(net).find(|(_, of)| *of == path_id);
+                known.map_or_else(|| paths.add(net, path_id), |(id, _)| id)
+            }
+            _ => net,
+        };
+        let ids: Vec<u32> = live.map(entry).collect();
+        if let Some(member) = group.member_mut(peer) {
+            let lag = member.lag().get_mut(F::AFI);
+            ids.into_iter().for_each(|id| lag.told_before(id));
+        }
+        group.membership_changed();
     }
 
     /// Takes a peer out of its group: its session is gone.

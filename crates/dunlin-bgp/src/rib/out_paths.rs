@@ -122,6 +122,11 @@ impl OutPaths {
         (entry.path_id, table.net(entry.net))
     }
 
+    /// The path identifier of an entry in use.
+    pub(super) fn path_id(&self, id: u32) -> u32 {
+        self.entries.get(id).path_id
+    }
+
     /// The prefix of an entry in use.
     pub(super) fn net(&self, id: u32) -> NetId {
         self.entries.get(id).net

@@ -58,6 +58,9 @@ impl Rib {
             }
             // The group's own step may have left lagging members more to do.
             self.step_all_lagging(&mut group, budget, &mut loose);
+            while self.let_forget(&mut group) {
+                self.step_all_lagging(&mut group, budget, &mut loose);
+            }
             self.catch_up(&mut group);
             self.end_of_rib(&mut group);
             self.groups.slots[at] = Some(group);
@@ -143,6 +146,27 @@ impl Rib {
         step.encode_lagging(at, budget);
         step.finish();
         true
+    }
+
+    /// Members that were told all there is to tell are told what to forget of another group's. Whether there are such.
+    fn let_forget(&self, group: &mut Group) -> bool {
+        if group.lagging == 0 || self.groups.hold_withdrawals {
+            return false;
+        }
+        let mut any = false;
+        for afi in Afi::ALL {
+            if !group.out.get(afi).is_quiet() {
+                continue;
+            }
+            for member in &mut group.members {
+                let lag = member.lag.as_mut().map(|lag| lag.get_mut(afi));
+                if let Some(lag) = lag.filter(|lag| lag.is_quiet() && lag.is_holding()) {
+                    lag.release_held();
+                    any = true;
+                }
+            }
+        }
+        any
     }
 
     /// Members that were told all that the group was keep its pace again.

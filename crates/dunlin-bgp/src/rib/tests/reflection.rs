@@ -1,6 +1,6 @@
 //! Route reflection (RFC 4456): who is told what, and with which attributes.
 
-use dunlin_net::{RouterId, V4};
+use dunlin_net::{Afi, PeerId, RouterId, V4};
 
 use super::fixture::Fixture;
 use super::world::*;
@@ -127,4 +127,61 @@ fn a_client_with_another_router_id_is_told_of_anew() {
         assert_eq!(told, Some(Some(router_id(99))), "{other}");
     }
     assert_eq!(fixture.knows(12), [11, 13, 14, 22]);
+}
+
+#[test]
+fn who_is_a_client_no_longer_forgets_what_it_is_told_no_longer_and_nothing_else_for_a_moment() {
+    for several in [false, true] {
+        let (mut fixture, sources) = reflector();
+        let key = |client| {
+            let mut key = key(1, Internal, client);
+            key.encoding.add_path.v4 = several;
+            key
+        };
+        // A non-client among the members, or the group of non-clients is made for the one that changes.
+        for others in [false, true] {
+            fixture.join(12, Some(sources[1]), &key(true), 100_000);
+            fixture.join(22, Some(sources[4]), &key(true), 100_000);
+            if others {
+                fixture.join(14, Some(sources[3]), &key(false), 100_000);
+            } else {
+                fixture.rib.leave(PeerId(13));
+                fixture.rib.leave(PeerId(14));
+            }
+            fixture.flush();
+            assert_eq!(fixture.knows(12), [11, 13, 14, 22]);
+            let mut info = peer(12, Internal);
+            info.reflector_client = false;
+            fixture.rib.update_source(sources[1], info.clone());
+            // The session goes on, and with it what the far end knows.
+            fixture
+                .rib
+                .change_group(PeerId(12), Some(sources[1]), &key(false), 100_000);
+            while let Some(output) = fixture.rib.poll_output(&fixture.facts, 20) {
+                for to in output.members() {
+                    let (kind, far) = fixture.far.get_mut(&to).unwrap();
+                    far.receive(*kind, &output.bytes, |_, _| {});
+                }
+                let knows = fixture.knows(12);
+                let kept = [11, 22].iter().all(|net| knows.contains(net));
+                assert!(kept, "{several} {others}: {knows:?}");
+            }
+            assert_eq!(fixture.knows(12), [11, 22], "{several} {others}");
+            assert!(fixture.rib.is_told_all(PeerId(12), Afi::Ipv4));
+            // And back.
+            info.reflector_client = true;
+            fixture.rib.update_source(sources[1], info);
+            let client = key(true);
+            fixture
+                .rib
+                .change_group(PeerId(12), Some(sources[1]), &client, 100_000);
+            fixture.flush();
+            assert_eq!(fixture.knows(12), [11, 13, 14, 22], "{several} {others}");
+            fixture.withdraw(sources[4], &[22]);
+            fixture.flush();
+            assert_eq!(fixture.knows(12), [11, 13, 14], "{several} {others}");
+            fixture.announce(sources[4], &attrs(0), V4::test_hop(22), &[22]);
+            fixture.flush();
+        }
+    }
 }
