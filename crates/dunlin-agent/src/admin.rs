@@ -61,7 +61,7 @@ pub(crate) fn router(engine: EngineHandle, overlay: Overlay) -> Router {
     // A question is short; only plans are not.
     let small = DefaultBodyLimit::max(REQUEST_LIMIT_BYTES);
     Router::new()
-        .route(QUERY_PATH, post(query).layer(small.clone()))
+        .route(QUERY_PATH, post(query).layer(small))
         .route(MRT_PATH, post(mrt).layer(small))
         .route(PLAN_PATH, post(plan))
         .layer(DefaultBodyLimit::disable())

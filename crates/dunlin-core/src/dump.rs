@@ -102,9 +102,7 @@ impl TableDump {
         from: u32,
         out: &mut Vec<u8>,
     ) -> Option<u32> {
-        let Some(mut records) = self.records.take() else {
-            return None;
-        };
+        let mut records = self.records.take()?;
         let mut cursor = Some(from);
         let mut prefixes = 0;
         while let Some(at) = cursor
