@@ -1,5 +1,7 @@
 //! From what is wanted and believed to a batch of operations.
 
+use std::collections::BTreeSet;
+
 use dunlin_net::{Afi, Family, Instant};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -42,6 +44,8 @@ pub(super) struct Plan {
     nexthop_deletes: Vec<(Op, Meta)>,
     /// It inserts routes whose absence is only hearsay: if they do exist, deleting the nexthop they name would take them along.
     hearsay: bool,
+    /// The objects without routes that its own will name.
+    named: BTreeSet<ObjectId>,
 }
 
 impl Plan {
@@ -212,12 +216,17 @@ fn plan_slot<F: Family>(
     if object == slot.believed && in_sync {
         return;
     }
+    let evented = take_off(slot);
+    plan.hearsay |= evented && !ours;
+    if env.nexthops.object(object).routes == 0 {
+        plan.named.insert(object);
+    }
     let meta = Meta::Route {
         class,
         at,
         object,
         replace: ours,
-        evented: take_off(slot),
+        evented,
     };
     let op = Op::Route {
         net: slot.net.into(),
@@ -420,7 +429,9 @@ impl Env {
                 }
                 Phase::Present if !self.is_certain() => {}
                 Phase::Present if self.hold || self.retries.waits(Key::Object(at), now) => {}
-                Phase::Present if plan.hearsay || plan.len() >= MAX_OPS => {
+                Phase::Present
+                    if plan.hearsay || plan.named.contains(&at) || plan.len() >= MAX_OPS =>
+                {
                     self.nexthops.idle.push(at)
                 }
                 Phase::Present => {

@@ -238,3 +238,24 @@ fn a_hop_that_is_dead_on_one_link_lives_on_another() {
     world.settle();
     assert!(world.all_lead(&[A, B]));
 }
+
+#[test]
+fn an_object_that_lost_its_last_route_is_kept_for_the_next() {
+    let mut world = World::new();
+    world.want(0, &[A], Some(B));
+    world.settle();
+    // Somebody deletes the only route on it: the same batch must not delete what it writes the route with.
+    world.kernel.meddle(net(0), ROUTE_METRIC, None);
+    world.settle();
+    assert_eq!(world.leads(0), [addr(A)]);
+    // The only route leaves, and its place is taken while nobody has yet looked after the object.
+    world.want(0, &[C], None);
+    world.kernel.step(&mut world.fib, world.now);
+    world.want(1, &[A], Some(B));
+    world.settle();
+    assert_eq!(
+        (world.leads(0), world.leads(1)),
+        (vec![addr(C)], vec![addr(A)])
+    );
+    assert_eq!(world.fib.counters().pending, 0);
+}
