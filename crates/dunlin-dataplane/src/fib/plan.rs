@@ -216,23 +216,35 @@ fn plan_slot<F: Family>(
     if object == slot.believed && in_sync {
         return;
     }
-    let evented = take_off(slot);
-    plan.hearsay |= evented && !ours;
     if env.nexthops.object(object).routes == 0 {
         plan.named.insert(object);
     }
+    plan_write(slot, class, at, (object, target), plan);
+}
+
+/// The route as it is to be: in place of ours, or only where there is none.
+fn plan_write<F: Family>(
+    slot: &mut Slot<F>,
+    class: Class,
+    at: u32,
+    (object, target): (ObjectId, Target),
+    plan: &mut Plan,
+) {
+    let replace = slot.is_ours();
+    let evented = take_off(slot);
+    plan.hearsay |= evented && !replace;
     let meta = Meta::Route {
         class,
         at,
         object,
-        replace: ours,
+        replace,
         evented,
     };
     let op = Op::Route {
         net: slot.net.into(),
         metric: class.metric(),
         target,
-        replace: ours,
+        replace,
     };
     plan.routes.push((op, meta));
 }
