@@ -203,6 +203,8 @@ impl Discovery {
             if link.next_deadline() > now {
                 continue;
             }
+            // First, since a new neighbour is to hear of us at once.
+            link.on_doubt_over(now);
             let transmit = |to, octets| {
                 Output::Transmit(Transmit {
                     interface: *interface,
@@ -231,7 +233,6 @@ impl Discovery {
                 self.outputs.push_back(from_us);
                 link.on_solicited(now);
             }
-            link.on_doubt_over(now);
             link.others.retain(|_, heard| *heard + OTHER_KEPT > now);
             link.tell(&mut self.outputs);
         }
