@@ -47,8 +47,8 @@ pub use status::{
     SessionCounts, Status, TopologyStatus,
 };
 pub use tables::{
-    AdvertisedTo, Advertisement, FamilyCounts, Neighbor, NeighborCounters, NeighborLimit, Node,
-    NotificationSeen, Path, Route, RouteState, ToldPath,
+    AdvertisedTo, Advertisement, FamilyCounts, Neighbor, NeighborCounters, NeighborDown,
+    NeighborLimit, Node, NotificationSeen, Path, Route, RouteState, ToldPath,
 };
 
 #[cfg(test)]

@@ -48,6 +48,9 @@ pub struct Neighbor {
     pub stale_ends_secs: Option<u64>,
     /// Why the session is down, or was last: what, which side, what to do.
     pub last_error: Option<String>,
+    /// More of it, while it is down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub down: Option<NeighborDown>,
     /// Seconds since `last_error`.
     pub last_error_secs: Option<u64>,
     /// The last NOTIFICATION sent.
@@ -72,6 +75,38 @@ pub struct Neighbor {
     /// How many prefixes it may announce, if that is limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<NeighborLimit>,
+}
+
+/// Why a session is not up, and what comes next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct NeighborDown {
+    /// Who ended the last connection or attempt: `us`, `the peer`, `the network` (nobody answered).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<String>,
+    /// What to look at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+    /// Why it was up no longer, where what came after has another reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_session: Option<String>,
+    /// Seconds since then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_session_secs: Option<u64>,
+    /// The TCP connections, and how far each has come.
+    pub tcp: Vec<String>,
+    /// Seconds until it is dialled again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_secs: Option<u64>,
+    /// Seconds for which, after failures, it is not dialled and its connections are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_secs: Option<u64>,
+    /// It has to dial us.
+    pub passive: bool,
+    /// Times it was dialled.
+    pub dials: u64,
+    /// Its connections that were refused.
+    pub refused: u64,
 }
 
 /// How many prefixes a peer may announce, of each family.

@@ -22,10 +22,10 @@ pub use event::{
 };
 pub use negotiated::{Negotiated, Opens, PeerRestart};
 pub use peer::Peer;
-pub use reason::DownReason;
+pub use reason::{DownReason, EndedBy};
 pub use refusal::{Refusal, RefusedWhy};
 pub use sessions::{RefusalCounts, Seeds, Sessions};
-pub use stats::{MessageCounts, PeerSnapshot, PeerStats};
+pub use stats::{Attempt, MessageCounts, PeerSnapshot, PeerStats};
 
 /// Peer ids from here on name peers that came from a range; the core gives lower ones.
 pub const DYNAMIC_PEERS: u32 = 1 << 31;

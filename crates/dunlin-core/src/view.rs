@@ -2,6 +2,7 @@
 
 mod bfd;
 mod bmp;
+mod down;
 mod explain;
 mod frontends;
 mod frontends_explained;

@@ -7,7 +7,7 @@ use dunlin_net::{Afi, Asn, InterfaceName, IpNet};
 
 use crate::fact::{MaxPrefixesAction, MaxPrefixesFact, PeerAsn, PeerFact};
 use crate::intent::{AddPath, Auth, MaxPrefixes, Remote, RemoteAsn, SessionIntent};
-use crate::problem::{ObjectKind, ObjectRef, Problem};
+use crate::problem::{ObjectKind, ObjectRef, Problem, Reason};
 use crate::settings::{
     DEFAULT_PORT, Faults, LONG_LIVED_FIELD, Settings, asn_fault, graceful_restart, host_bits_fault,
     long_lived_secs, port_fault, restart_secs, timers,
@@ -37,6 +37,7 @@ pub(crate) fn session(
 ) -> Result<(Place, SessionIntent), Vec<Problem>> {
     let mut faults = Faults::new(ObjectRef::new(ObjectKind::BgpPeer, &fact.name));
     faults.malformed(&fact.malformed);
+    unsupported(fact, &mut faults);
     if let Some(fault) = fact.node_selector.as_ref().and_then(|s| s.fault()) {
         faults.invalid("spec.nodeSelector", fault);
     }
@@ -106,6 +107,18 @@ fn add_path(fact: &PeerFact) -> AddPath {
     AddPath {
         send: fact.add_path.send.unwrap_or(client),
         receive: fact.add_path.receive.unwrap_or(client),
+    }
+}
+
+fn unsupported(fact: &PeerFact, faults: &mut Faults) {
+    // A connection on which security could not be applied is never used.
+    if fact.tcp_ao {
+        faults.add(
+            Reason::Unsupported,
+            "spec.tcpAO",
+            "TCP-AO (RFC 5925) is not built: it needs a kernel with CONFIG_TCP_AO (Linux 6.7 or later, off in most), \
+             so the peer is not used: give passwordSecretRef (TCP MD5), with ttlSecurity where the peer is near",
+        );
     }
 }
 

@@ -292,14 +292,10 @@ pub(crate) fn transport_error(error: &io::Error) -> TransportError {
         Some(libc::ECONNREFUSED) => TransportError::Refused,
         Some(libc::ECONNRESET | libc::EPIPE) => TransportError::Reset,
         Some(libc::ETIMEDOUT) => TransportError::TimedOut,
-        Some(
-            libc::EHOSTUNREACH
-            | libc::ENETUNREACH
-            | libc::EHOSTDOWN
-            | libc::ENETDOWN
-            | libc::EACCES
-            | libc::EPERM,
-        ) => TransportError::Unreachable,
+        Some(libc::EHOSTUNREACH | libc::EHOSTDOWN | libc::EACCES | libc::EPERM) => {
+            TransportError::Unreachable
+        }
+        Some(libc::ENETUNREACH | libc::ENETDOWN) => TransportError::NoRoute,
         Some(libc::EADDRNOTAVAIL) => TransportError::SourceAddress,
         number => TransportError::Os(number.unwrap_or(0)),
     }

@@ -410,7 +410,10 @@ pub enum TransportError {
     /// No answer.
     #[error("no answer: is the peer up, is the port open in its firewall, are passwords the same?")]
     TimedOut,
-    /// No route or no neighbour.
+    /// Our kernel has no route to it.
+    #[error("there is no route to the peer's address")]
+    NoRoute,
+    /// No neighbour, or a router on the way says so.
     #[error("the peer's address is unreachable")]
     Unreachable,
     /// The local address is not ours.

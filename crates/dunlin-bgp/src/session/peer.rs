@@ -18,8 +18,8 @@ use dunlin_net::{Afi, Chance, Instant, PeerId};
 use self::conn::{Conn, Direction, Ends, Stage};
 use super::pace::{Backoff, Damping, jittered};
 use super::{
-    Action, ConnId, DownReason, FsmState, Input, PeerConfig, PeerStats, Refusal, RefusedWhy, Seeds,
-    Stop, TransportError,
+    Action, Attempt, ConnId, DownReason, FsmState, Input, PeerConfig, PeerStats, Refusal,
+    RefusedWhy, Seeds, Stop, TransportError,
 };
 use crate::wire::{AfiSafi, KEEPALIVE, RefreshSubtype, RouteRefresh};
 
@@ -132,6 +132,24 @@ impl Peer {
     /// Until when it is held back after failures, or by the core.
     pub(super) fn held_until(&self) -> Option<Instant> {
         self.damping.deadline()
+    }
+
+    /// When it is dialled next, if it is to be and nothing holds it back.
+    pub(super) fn dial_at(&self) -> Option<Instant> {
+        let free = self.held_until().is_none();
+        (free && self.wants_dial()).then_some(self.dial_at)
+    }
+
+    /// Connections that are no session yet.
+    pub(super) fn attempts(&self) -> Vec<Attempt> {
+        let attempts = self.conns.iter().filter(|conn| !conn.is_established());
+        attempts
+            .map(|conn| Attempt {
+                incoming: conn.direction == Direction::Incoming,
+                state: conn.state(),
+                since: conn.since,
+            })
+            .collect()
     }
 
     /// Whether it has any connection or dial.

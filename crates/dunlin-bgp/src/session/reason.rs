@@ -125,7 +125,61 @@ fn stop_text(stop: &Stop) -> &'static str {
     }
 }
 
+/// Who ended a connection, or kept it from coming about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EndedBy {
+    /// This side: by intent, by a timer, or since something the peer said does not do.
+    Us,
+    /// The other side.
+    Peer,
+    /// Nobody answered.
+    Network,
+}
+
+impl std::fmt::Display for EndedBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            EndedBy::Us => "us",
+            EndedBy::Peer => "the peer",
+            EndedBy::Network => "the network",
+        })
+    }
+}
+
 impl DownReason {
+    /// Who ended it.
+    pub fn ended_by(&self) -> EndedBy {
+        use TransportError::{
+            DistanceUnknown, Eof, NoRoute, Os, Refused, Reset, Settings, SourceAddress, TimedOut,
+            TooFar, Unreachable,
+        };
+        match self {
+            DownReason::Transport(error) => match error {
+                Eof | Reset | Refused => EndedBy::Peer,
+                TimedOut | Unreachable | NoRoute => EndedBy::Network,
+                SourceAddress | Settings(_) | TooFar { .. } | DistanceUnknown | Os(_) => {
+                    EndedBy::Us
+                }
+            },
+            DownReason::NotificationReceived(_) | DownReason::ReplacedByRestart => EndedBy::Peer,
+            DownReason::HoldTimerExpired { .. }
+            | DownReason::OpenTimedOut
+            | DownReason::SendHoldTimerExpired
+            | DownReason::Malformed { .. }
+            | DownReason::UnexpectedMessage { .. }
+            | DownReason::BadPeerAs { .. }
+            | DownReason::SameRouterId { .. }
+            | DownReason::NoCommonFamily { .. }
+            | DownReason::RoleMismatch { .. }
+            | DownReason::RoleMissing { .. }
+            | DownReason::Collision
+            | DownReason::Reset(_)
+            | DownReason::Stopped(_)
+            | DownReason::ConfigChanged
+            | DownReason::Moved { .. } => EndedBy::Us,
+        }
+    }
+
     /// What the peer is told, before any wrapping as a Hard Reset. `None`: the connection is just closed.
     pub fn notification(&self) -> Option<Notification> {
         Some(match self {

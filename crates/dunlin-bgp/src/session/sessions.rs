@@ -435,6 +435,10 @@ fn snapshot(id: PeerId, hosted: &Hosted) -> PeerSnapshot {
         negotiated: established.map(|(_, negotiated)| Arc::clone(negotiated)),
         stats: hosted.peer.stats().clone(),
         output_queue_bytes: 0,
+        attempts: hosted.peer.attempts(),
+        dial_at: hosted.peer.dial_at(),
+        held_until: hosted.peer.held_until(),
+        passive: config.passive,
     }
 }
 

@@ -59,6 +59,19 @@ pub struct PeerStats {
     pub last_received: Option<(Instant, Notification)>,
     /// Why the last connection or attempt ended.
     pub last_error: Option<(Instant, DownReason)>,
+    /// Why the session was left last, whatever attempts have come to since.
+    pub last_down: Option<(Instant, DownReason)>,
+}
+
+/// A TCP connection that is no session yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The peer dialled.
+    pub incoming: bool,
+    /// How far it has come.
+    pub state: FsmState,
+    /// When it was accepted, or the dial succeeded; before that, when the dial began.
+    pub since: Instant,
 }
 
 /// A peer as it is now, for people and metrics.
@@ -84,4 +97,12 @@ pub struct PeerSnapshot {
     pub stats: PeerStats,
     /// Octets that wait to be written, if the one who asks knows.
     pub output_queue_bytes: usize,
+    /// Connections beside the Established one, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// When the peer is dialled next, if it is to be.
+    pub dial_at: Option<Instant>,
+    /// Until when it is held back after failures, or by the core.
+    pub held_until: Option<Instant>,
+    /// It has to dial us.
+    pub passive: bool,
 }

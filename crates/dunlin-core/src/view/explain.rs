@@ -326,6 +326,9 @@ impl Core {
             summary = format!("{summary}: {error}");
         }
         steps.push(step("session", verdict, summary.clone()));
+        if let Some(down) = &neighbor.down {
+            steps.extend(super::down::explained(&neighbor, down));
+        }
         for (way, seen) in [
             ("sent", &neighbor.notification_sent),
             ("received", &neighbor.notification_received),

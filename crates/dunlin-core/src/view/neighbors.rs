@@ -59,6 +59,8 @@ impl Core {
         if let Some(snapshot) = seen.sessions.get(&peer.id) {
             counted(&mut neighbor, seen.now, snapshot);
         }
+        let snapshot = seen.sessions.get(&peer.id).copied();
+        neighbor.down = super::down::down(seen.now, peer, snapshot);
         neighbor
     }
 

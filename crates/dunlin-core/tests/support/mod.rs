@@ -106,7 +106,7 @@ pub(crate) fn node() -> NodeFact {
 
 pub(crate) struct Bench {
     pub(crate) core: Core,
-    now: Instant,
+    pub(crate) now: Instant,
     pub(crate) router: Option<PeerId>,
     /// Who is wanted as a peer, by name.
     peers: BTreeMap<String, PeerId>,

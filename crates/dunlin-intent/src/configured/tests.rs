@@ -259,6 +259,13 @@ fn an_unnumbered_peer_is_at_the_other_end_of_its_interface() {
 }
 
 #[test]
+fn a_field_that_is_not_built_refuses_the_peer_by_name() {
+    let authenticated = faults(|f| f.tcp_ao = true);
+    let refused = [(Reason::Unsupported, "spec.tcpAO".to_owned())];
+    assert_eq!(authenticated, refused);
+}
+
+#[test]
 fn a_malformed_field_is_told_once() {
     let told = faults(|f| {
         f.peer_address = None;

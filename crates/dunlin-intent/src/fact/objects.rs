@@ -143,6 +143,8 @@ pub struct PeerFact {
     pub port: Option<u16>,
     /// The TTL of packets to an external peer that is not on a link of ours.
     pub ebgp_multihop: Option<u8>,
+    /// `tcpAO` is given; not built yet.
+    pub tcp_ao: bool,
     /// `ttlSecurity.hops`: how far the peer's packets may come from.
     pub ttl_security_hops: Option<u8>,
     /// Timers of this peer.

@@ -51,6 +51,9 @@ pub(super) struct Spec {
     ebgp_multihop: Option<u8>,
     /// Packets that come from further than the router is are dropped (GTSM). Not with ebgpMultihop. Default any are taken.
     ttl_security: Option<TtlSecuritySpec>,
+    /// TCP-AO (RFC 5925). Not built: a router with it is refused.
+    #[serde(rename = "tcpAO")]
+    tcp_ao: Option<TcpAoSpec>,
     /// Timers of this session. Default those of the BGPConfiguration.
     #[serde(default)]
     timers: TimersSpec,
@@ -151,6 +154,11 @@ fn spec_rules() -> serde_json::Value {
         ),
     ])
 }
+
+/// Keys of TCP-AO, whatever they look like: they are refused by name rather than as an unknown field.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+struct TcpAoSpec {}
 
 /// The peer's packets must come with a TTL that only a router so near can give them (RFC 5082).
 #[derive(Deserialize, JsonSchema)]
@@ -341,6 +349,7 @@ impl Spec {
             source_address,
             port: self.port,
             ebgp_multihop: self.ebgp_multihop,
+            tcp_ao: self.tcp_ao.is_some(),
             ttl_security_hops: self.ttl_security.map(|security| security.hops),
             timers: self.timers.into(),
             password: self.password_secret_ref.map(Into::into),

@@ -1,4 +1,4 @@
-use dunlin_api::{FamilyCounts, Neighbor, NotificationSeen};
+use dunlin_api::{FamilyCounts, Neighbor, NeighborDown, NotificationSeen};
 
 use super::width;
 use crate::output::{Style, Tone, clean};
@@ -32,6 +32,9 @@ pub(crate) fn neighbors(neighbors: &[Neighbor], wide: bool, style: Style) -> Str
             .right("QUEUED")
             .left("BFD")
             .left("CAPABILITIES")
+            .left("ENDED-BY")
+            .left("TCP")
+            .left("NEXT")
             .left("SENT")
             .left("RECEIVED");
     }
@@ -73,6 +76,9 @@ fn row(n: &Neighbor, wide: bool) -> Vec<Cell> {
             n.output_queue_bytes.to_string().into(),
             bfd(n),
             list(&n.capabilities).into(),
+            or_dash(n.down.as_ref().and_then(|down| down.ended_by.as_deref())).into(),
+            tcp(n).into(),
+            or_dash(n.down.as_ref().and_then(next)).into(),
             notification(n.notification_sent.as_ref()).into(),
             notification(n.notification_received.as_ref()).into(),
         ]);
@@ -100,6 +106,23 @@ fn bfd(n: &Neighbor) -> Cell {
         ("Up", None) => Cell::new(Tone::Good, "Up"),
         (state, _) => Cell::new(Tone::Bad, state),
     }
+}
+
+fn tcp(n: &Neighbor) -> String {
+    let connections = n.down.as_ref().map(|down| down.tcp.join("; "));
+    connections
+        .filter(|tcp| !tcp.is_empty())
+        .unwrap_or_else(|| "-".into())
+}
+
+/// What comes next while it is down.
+fn next(down: &NeighborDown) -> Option<String> {
+    Some(match (down.held_secs, down.retry_secs) {
+        (Some(secs), _) => format!("held for {}", age(secs)),
+        (None, Some(secs)) => format!("dialled in {}", age(secs)),
+        (None, None) if down.passive => "it dials".to_owned(),
+        (None, None) => return None,
+    })
 }
 
 fn notification(seen: Option<&NotificationSeen>) -> String {

@@ -103,6 +103,17 @@ impl Agent {
             .context("the agent has no neighbor")
     }
 
+    /// Every step of what it explains of the session with this address, one a line.
+    pub(crate) fn explained(&self, address: IpAddr) -> Result<String> {
+        match self.ask(&Query::ExplainNeighbor(address.to_string()))? {
+            Answer::Explanation(explanation) => {
+                let steps = explanation.steps.into_iter().map(|step| step.text);
+                Ok(steps.collect::<Vec<_>>().join("\n"))
+            }
+            other => bail!("{other:?}"),
+        }
+    }
+
     /// All sessions.
     pub(crate) fn neighbors(&self) -> Result<Vec<Neighbor>> {
         match self.ask(&Query::Neighbors)? {

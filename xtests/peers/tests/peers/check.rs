@@ -88,6 +88,12 @@ impl Bed {
             Step::Learned(wanted) => self.learned(wanted),
             Step::Kept(wanted) => self.kept(wanted),
             Step::Marked(wanted) => self.marked(wanted),
+            Step::Explained(wanted) => {
+                let said = self.agent.explained(self.daemon.address())?;
+                let missing = wanted.iter().find(|words| !said.contains(words.as_str()));
+                ensure!(missing.is_none(), "{missing:?} is not said: {said}");
+                Ok(())
+            }
             Step::Problem(words) => {
                 let problems = self.agent.status()?.problems;
                 let said = |text: &str| text.contains(words.as_str());

@@ -262,6 +262,8 @@ pub(crate) enum Step {
     Kept(BTreeMap<IpNet, String>),
     /// The daemon's route is known to the agent with this AS in Only to Customer, or without it.
     Marked(BTreeMap<IpNet, Option<u32>>),
+    /// `dunlin explain` says all these words of the daemon.
+    Explained(Vec<String>),
     /// A problem with these words is shown by `dunlin status`.
     Problem(String),
     /// From here on events count.

@@ -30,7 +30,7 @@ impl Peer {
             | DownReason::ConfigChanged
             | DownReason::Moved { .. } => now,
             // The neighbour may be there again any moment, and no one is bothered by trying.
-            DownReason::Transport(TransportError::Unreachable) => {
+            DownReason::Transport(TransportError::Unreachable | TransportError::NoRoute) => {
                 now + jittered(&mut self.chance, DIAL_PATIENCE)
             }
             _ => {

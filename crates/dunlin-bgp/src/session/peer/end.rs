@@ -53,6 +53,7 @@ impl Peer {
     fn bury(&mut self, now: Instant, ended: &Conn, reason: DownReason, sent: Option<Notification>) {
         if let Stage::Established(negotiated, up_since) = &ended.stage {
             self.stats.flaps += 1;
+            self.stats.last_down = Some((now, reason.clone()));
             if reason.is_fault() || reason == DownReason::ReplacedByRestart {
                 self.damping.on_flap(now, now.since(*up_since));
             }

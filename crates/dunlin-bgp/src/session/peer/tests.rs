@@ -8,4 +8,5 @@ mod pair;
 mod random;
 mod roles;
 mod several;
+mod shown;
 mod table;

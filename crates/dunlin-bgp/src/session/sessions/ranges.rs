@@ -217,6 +217,10 @@ impl Ranges {
                 ..PeerStats::default()
             },
             output_queue_bytes: 0,
+            attempts: Vec::new(),
+            dial_at: None,
+            held_until: None,
+            passive: true,
         })
     }
 }

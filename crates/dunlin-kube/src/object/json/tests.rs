@@ -41,6 +41,16 @@ fn an_object_of_a_list_says_neither_version_nor_kind() {
 }
 
 #[test]
+fn keys_of_tcp_ao_are_seen_whatever_they_look_like() {
+    let text = r#"{"metadata": {"name": "tor"},
+        "spec": {"peerAddress": "192.0.2.1", "peerASN": 65001, "tcpAO": {"keys": [{"sendID": 1}]}}}"#;
+    let Fact::Peer(peer) = read_as(Kind::Peer, text).unwrap() else {
+        panic!()
+    };
+    assert!(peer.tcp_ao);
+}
+
+#[test]
 fn what_a_newer_version_brings_is_a_problem_of_the_object_with_the_field() {
     for (kind, spec, field, said) in [
         (Kind::Peer, r#"{"color": "red"}"#, "spec.color", "color"),
