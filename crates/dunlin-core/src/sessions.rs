@@ -190,8 +190,9 @@ impl Core {
             self.forget_peer(member);
         }
         let relayed = self.peers.get(id).is_some_and(Peer::is_reflector);
-        if self.local.is_none() || relayed {
-            // Our Node or a reflector's is gone: who still needs what we tell it keeps it until it hears of that too.
+        if key.is_node() && (self.local.is_none() || relayed) {
+            // Our Node or a reflector's is gone: another node keeps what we tell it of others until it has that elsewhere too, and
+            // knows by the Nodes what is nobody's any more. A router outside does not, and forgets it all.
             let stop = Stop::GracefulRestart;
             self.command(Command::Stop { peer: id, stop });
         }
