@@ -13,8 +13,9 @@ use crate::bed::Bed;
 use crate::dump;
 use crate::scenario::{Gateways, Session, Step, Told};
 
-/// A machine that also compiles is slow; what fails here fails for another reason.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// A machine that also compiles is slow, and OpenBGPD takes nobody in for up to a minute and more after failures in a row; what
+/// fails here fails for another reason.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// How often a daemon is asked that cannot tell by itself.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
