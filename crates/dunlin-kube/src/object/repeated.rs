@@ -2,11 +2,12 @@
 //! an object where the last ones said it too.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::de::{Deserialize, Deserializer};
+
+use super::value::read_text;
 
 /// How many texts a thread remembers. Lists come in order, and clusters have some thousand nodes: those of a few racks
 /// come again and again.
@@ -45,19 +46,7 @@ impl Repeated {
 
 impl<'de> Deserialize<'de> for Repeated {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl Visitor<'_> for Reader {
-            type Value = Repeated;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Repeated, E> {
-                Ok(Repeated::of(text))
-            }
-        }
-        deserializer.deserialize_str(Reader)
+        read_text(deserializer, Repeated::of)
     }
 }
 

@@ -120,22 +120,10 @@ pub(super) enum Parsed<T> {
 
 impl<'de, T: FromStr> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader<T>(PhantomData<T>);
-        impl<T: FromStr> Visitor<'_> for Reader<T> {
-            type Value = Parsed<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(match text.parse() {
-                    Ok(value) => Parsed::Value(value),
-                    Err(_) => Parsed::Text(text.to_owned()),
-                })
-            }
-        }
-        deserializer.deserialize_str(Reader(PhantomData))
+        read_text(deserializer, |text| match text.parse() {
+            Ok(value) => Parsed::Value(value),
+            Err(_) => Parsed::Text(text.to_owned()),
+        })
     }
 }
 
@@ -144,20 +132,28 @@ pub(super) struct Name(pub(super) Arc<str>);
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl Visitor<'_> for Reader {
-            type Value = Name;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Name, E> {
-                Ok(Name(text.into()))
-            }
-        }
-        deserializer.deserialize_str(Reader)
+        read_text(deserializer, |text| Name(text.into()))
     }
+}
+
+/// Makes something of a text where it stands, which no text is copied for.
+pub(super) fn read_text<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    read: impl FnOnce(&str) -> T,
+) -> Result<T, D::Error> {
+    struct Reader<R>(R);
+    impl<T, R: FnOnce(&str) -> T> Visitor<'_> for Reader<R> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            Ok((self.0)(text))
+        }
+    }
+    deserializer.deserialize_str(Reader(read))
 }
 
 /// The first item of a list; the others are passed over.
