@@ -205,10 +205,11 @@ impl Discovery {
             }
             // First, since a new neighbour is to hear of us at once.
             link.on_doubt_over(now);
+            let (interface, from) = (*interface, link.local);
             let transmit = |to, octets| {
                 Output::Transmit(Transmit {
-                    interface: *interface,
-                    from: link.local,
+                    interface,
+                    from,
                     to,
                     octets,
                 })
@@ -224,13 +225,8 @@ impl Discovery {
                     };
             }
             if link.solicit_at.is_some_and(|at| at <= now) {
-                let from_us = Output::Transmit(Transmit {
-                    interface: *interface,
-                    from: link.local,
-                    to: ALL_ROUTERS,
-                    octets: solicitation(),
-                });
-                self.outputs.push_back(from_us);
+                self.outputs
+                    .push_back(transmit(ALL_ROUTERS, solicitation()));
                 link.on_solicited(now);
             }
             link.others.retain(|_, heard| *heard + OTHER_KEPT > now);

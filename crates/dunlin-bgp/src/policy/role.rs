@@ -19,6 +19,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// All, by their numbers.
+    pub const ALL: [Role; 5] = [
+        Role::Provider,
+        Role::RouteServer,
+        Role::RouteServerClient,
+        Role::Customer,
+        Role::Peer,
+    ];
+
     /// The number in the capability.
     pub fn number(self) -> u8 {
         self as u8
@@ -26,14 +35,7 @@ impl Role {
 
     /// The role with a number.
     pub fn from_number(number: u8) -> Option<Role> {
-        Some(match number {
-            0 => Role::Provider,
-            1 => Role::RouteServer,
-            2 => Role::RouteServerClient,
-            3 => Role::Customer,
-            4 => Role::Peer,
-            _ => return None,
-        })
+        Role::ALL.into_iter().find(|role| role.number() == number)
     }
 
     /// What the other side must be (RFC 9234 4.2, table 2).

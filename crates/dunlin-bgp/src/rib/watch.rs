@@ -209,6 +209,22 @@ impl<F: Family> Telling<F> {
     }
 }
 
+/// Takes up to `limit` prefixes out of a set, and gives those that are there.
+fn take_live<F: Family>(
+    ids: &mut IdSet,
+    table: &Table<F>,
+    limit: usize,
+) -> impl Iterator<Item = NetId> {
+    let mut from = 0;
+    let taken = (0..limit).map_while(move |_| {
+        let id = ids.next(from)?;
+        ids.remove(id);
+        from = id;
+        Some(id)
+    });
+    taken.filter(|id| table.is_live(*id))
+}
+
 impl Store {
     fn seen_route<F: Family>(&self, attrs: u32) -> SeenRoute<'_> {
         let set = self.attrs.get(attrs);
@@ -228,16 +244,7 @@ impl Store {
         limit: usize,
         tellings: &mut Vec<Telling<F>>,
     ) {
-        let mut from = 0;
-        for _ in 0..limit {
-            let Some(id) = behind.nets.next(from) else {
-                return;
-            };
-            behind.nets.remove(id);
-            from = id;
-            if !table.is_live(id) {
-                continue;
-            }
+        for id in take_live(&mut behind.nets, table, limit) {
             for (number, path) in table.paths(id) {
                 let source = self.sources.get(path.source);
                 // What an ended session left is not told: its end withdrew it.
@@ -264,16 +271,8 @@ impl Store {
         limit: usize,
         tellings: &mut Vec<Telling<F>>,
     ) {
-        let mut from = 0;
-        for _ in 0..limit {
-            let Some(id) = behind.best.next(from) else {
-                return;
-            };
-            behind.best.remove(id);
-            from = id;
-            if table.is_live(id)
-                && let Some(attrs) = table.best(id).and_then(Path::used)
-            {
+        for id in take_live(&mut behind.best, table, limit) {
+            if let Some(attrs) = table.best(id).and_then(Path::used) {
                 tellings.push(Telling {
                     of: None,
                     attrs,

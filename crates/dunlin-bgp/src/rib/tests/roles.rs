@@ -10,14 +10,6 @@ use crate::policy::{PeerType, RejectReason, Role};
 use crate::rib::{SourceId, SourceInfo};
 use crate::wire::decode_update;
 
-const ROLES: [Role; 5] = [
-    Role::Provider,
-    Role::RouteServer,
-    Role::RouteServerClient,
-    Role::Customer,
-    Role::Peer,
-];
-
 fn source(fixture: &mut Fixture, number: u8, role: Option<Role>) -> (SourceId, Asn) {
     let info = SourceInfo {
         role,
@@ -58,7 +50,7 @@ fn mark(fixture: &Fixture) -> Option<Asn> {
 #[test]
 fn what_a_peer_tells_is_marked_or_a_leak() {
     let other = Asn(4_200_000_001);
-    for role in ROLES {
+    for role in Role::ALL {
         let (below, across) = match role {
             Role::Provider | Role::RouteServer => (true, false),
             Role::Peer => (false, true),
@@ -81,7 +73,7 @@ fn what_a_peer_tells_is_marked_or_a_leak() {
 #[test]
 fn what_a_peer_is_told_is_marked_or_withheld() {
     let from = Asn(4_200_000_001);
-    for role in ROLES {
+    for role in Role::ALL {
         for marked in [None, Some(from)] {
             let mut fixture = Fixture::with(|config| config.resolve = false);
             let (source, _) = source(&mut fixture, 1, None);

@@ -7,14 +7,6 @@ use crate::policy::Role;
 use crate::session::*;
 use crate::wire::{Capability, KEEPALIVE};
 
-const ROLES: [Role; 5] = [
-    Role::Provider,
-    Role::RouteServer,
-    Role::RouteServerClient,
-    Role::Customer,
-    Role::Peer,
-];
-
 /// Whether a session comes up between us in this role and an external peer that says these; if not, it was told Role Mismatch.
 fn comes_up(role: Role, strict: bool, said: &[u8]) -> bool {
     let mut config = config();
@@ -60,9 +52,9 @@ fn each_pair_of_roles_is_judged_as_the_rfc_says() {
         (RouteServerClient, RouteServer),
         (Peer, Peer),
     ];
-    for ours in ROLES {
+    for ours in Role::ALL {
         assert_eq!(Role::from_number(ours.number()), Some(ours));
-        for theirs in ROLES {
+        for theirs in Role::ALL {
             let fits = fit.contains(&(ours, theirs));
             assert_eq!(comes_up(ours, false, &[theirs.number()]), fits);
             assert_eq!(comes_up(ours, true, &[theirs.number()]), fits);
@@ -74,7 +66,7 @@ fn each_pair_of_roles_is_judged_as_the_rfc_says() {
 
 #[test]
 fn a_peer_without_a_role_comes_up_unless_one_is_asked_for() {
-    for ours in ROLES {
+    for ours in Role::ALL {
         assert!(comes_up(ours, false, &[]));
         assert!(!comes_up(ours, true, &[]));
     }
