@@ -276,12 +276,10 @@ impl Core {
             |peer: &&Peer| peer.intent.reflector && peer.intent.initiative == Initiative::Ours;
         for peer in self.peers.iter().filter(wanted) {
             count.wanted += 1;
-            let told = peer.up.as_ref().is_some_and(|up| {
-                Afi::ALL.iter().all(|&afi| {
-                    !up.negotiated.families.get(afi)
-                        || routing.is_some_and(|routing| routing.rib.is_told_all(peer.id, afi))
-                })
-            });
+            let told = match (routing, &peer.up) {
+                (Some(routing), Some(up)) => routing.has_told_all(peer.id, up),
+                _ => false,
+            };
             count.up += usize::from(told && peer.is_complete());
         }
         count

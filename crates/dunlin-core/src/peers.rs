@@ -152,10 +152,7 @@ impl Peer {
 
     /// For one that is at the other end of a link: the link's name.
     pub(crate) fn interface(&self) -> Option<InterfaceName> {
-        match self.intent.session.remote {
-            Remote::Interface(name, _) => Some(name),
-            Remote::Address(..) | Remote::Range(_) => None,
-        }
+        self.intent.session.remote.interface()
     }
 
     /// Where it is, if that is known.

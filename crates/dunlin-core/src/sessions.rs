@@ -8,7 +8,7 @@ use dunlin_bgp::session::{
     Command, ConnId, DownReason, FsmState, Negotiated, SessionEvent, StaleInfo, Stop,
 };
 use dunlin_intent::{PeerIntent, PeerKey};
-use dunlin_net::{Afi, Instant, PeerId, PerFamily};
+use dunlin_net::{Instant, PeerId, PerFamily};
 
 use crate::core::Core;
 use crate::established::{group_key, source_info};
@@ -27,7 +27,8 @@ impl Core {
         let returns = self.peers.is_gone(&key);
         let (id, before) = self.peers.want(intent.clone(), now);
         self.bfd.dirty = true;
-        self.unnumbered.dirty = true;
+        let names_link = |intent: &PeerIntent| intent.session.remote.interface().is_some();
+        self.unnumbered.dirty |= names_link(&intent) || before.as_deref().is_some_and(names_link);
         if let Some(routing) = &mut self.routing {
             routing.set_export(&key, &intent.policy.export, &self.peers);
         }
@@ -208,10 +209,10 @@ impl Core {
 
     pub(crate) fn forget_peer(&mut self, id: PeerId) {
         self.bfd.dirty = true;
-        self.unnumbered.dirty = true;
         let Some(peer) = self.peers.remove(id) else {
             return;
         };
+        self.unnumbered.dirty |= peer.interface().is_some();
         // Its session ends with this; it is not waited for.
         self.report_stopped(id, Stop::PeerRemoved);
         if let Some(routing) = &mut self.routing {
@@ -359,10 +360,7 @@ impl Core {
             if group.and_then(|group| routing.rib.group_key(group)) == Some(&key) {
                 continue;
             }
-            let told = |afi: &Afi| {
-                !up.negotiated.families.get(*afi) || routing.rib.is_told_all(peer.id, *afi)
-            };
-            if Afi::ALL.iter().all(told) {
+            if routing.has_told_all(peer.id, up) {
                 routing
                     .rib
                     .change_group(peer.id, peer.source, &key, CREDIT_BYTES);

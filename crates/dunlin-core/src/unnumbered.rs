@@ -101,9 +101,7 @@ impl Unnumbered {
         let place = SocketAddrV6::new(address, port, 0, index);
         Ok(Some(place.into()))
     }
-}
 
-impl Unnumbered {
     /// The same before anybody has listened there: then it is taken for granted that somebody is there.
     pub(crate) fn foresee(
         &self,

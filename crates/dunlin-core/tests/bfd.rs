@@ -7,10 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dunlin_bfd::{Cause, Diagnostic, Hops, Role, State};
-use dunlin_intent::{
-    BfdProfileFact, ConfigurationFact, Fact, FilterFact, FilterRuleFact, Key, NodeFact, PeerAsn,
-    PeerFact,
-};
+use dunlin_intent::{BfdProfileFact, ConfigurationFact, Fact, Key, NodeFact, PeerAsn, PeerFact};
 use dunlin_net::{Asn, Instant};
 use support::bfd::profile;
 use support::*;
@@ -36,14 +33,8 @@ fn router(change: impl FnOnce(&mut PeerFact)) -> Fact {
 
 /// A router with BFD; the session is not up.
 fn watching(change: impl FnOnce(&mut PeerFact)) -> Bench {
-    let mut bench = Bench::new();
-    bench.import_all = true;
+    let mut bench = Bench::importing();
     bench.apply(profile(50));
-    bench.apply(Fact::Filter(FilterFact {
-        name: "all".into(),
-        rules: vec![FilterRuleFact::accept_all()],
-        ..FilterFact::default()
-    }));
     bench.apply(router(change));
     bench.sync();
     bench

@@ -5,11 +5,8 @@ mod support;
 
 use std::time::Duration;
 
-use dunlin_api::{Answer, BmpStation, Query};
 use dunlin_bgp::bmp::{StationCommand, StationEvent, StationId};
-use dunlin_intent::{
-    BmpStationFact, ConfigurationFact, Fact, FilterFact, FilterRuleFact, MonitoredTable,
-};
+use dunlin_intent::{BmpStationFact, ConfigurationFact, Fact, MonitoredTable};
 use dunlin_net::Instant;
 use support::*;
 
@@ -37,13 +34,7 @@ fn station() -> BmpStationFact {
 
 /// A core with these stations, a router's session not up yet.
 fn bench(stations: Vec<BmpStationFact>) -> Bench {
-    let mut bench = Bench::new();
-    bench.import_all = true;
-    bench.apply(Fact::Filter(FilterFact {
-        name: "all".into(),
-        rules: vec![FilterRuleFact::accept_all()],
-        ..FilterFact::default()
-    }));
+    let mut bench = Bench::importing();
     bench.apply(configuration(stations));
     bench.sync();
     bench
@@ -132,20 +123,6 @@ fn names(messages: &[Message]) -> Vec<(&'static str, u8)> {
     messages.iter().map(|m| (name(m), m.of)).collect()
 }
 
-fn status(bench: &mut Bench) -> Vec<BmpStation> {
-    match bench.ask(&Query::Status) {
-        Answer::Status(status) => status.bmp,
-        other => panic!("the status was asked for: {other:?}"),
-    }
-}
-
-fn problems(bench: &mut Bench) -> Vec<String> {
-    match bench.ask(&Query::Status) {
-        Answer::Status(status) => status.problems.into_iter().map(|p| p.reason).collect(),
-        other => panic!("the status was asked for: {other:?}"),
-    }
-}
-
 #[test]
 fn a_station_is_told_all_there_is_and_then_what_happens() {
     let mut bench = bench(vec![station()]);
@@ -229,13 +206,13 @@ fn without_credit_nothing_more_is_sent_and_later_only_what_is_so_then() {
         assert!(on_the_way <= StationCommand::CREDIT + (1 << 17));
     }
     let sends = StationCommand::SENDS;
-    assert!(status(&mut bench)[0].queued_bytes as usize == on_the_way);
+    assert!(bench.status().bmp[0].queued_bytes as usize == on_the_way);
     // Sends are as scarce as octets.
     assert!(
         on_the_way < 20_000 * 60,
         "{on_the_way} octets in {sends} sends"
     );
-    assert!(status(&mut bench)[0].behind > 10_000, "what waits is shown");
+    assert!(bench.status().bmp[0].behind > 10_000, "what waits is shown");
     // Now only withdrawals of what was told, or not even that, are left to tell.
     bench.down();
     bench.up();
@@ -282,7 +259,7 @@ fn a_station_that_is_too_far_behind_is_cut_off_and_told_everything_anew() {
         conn: 1,
         octets: usize::MAX,
     });
-    let status = status(&mut bench);
+    let status = bench.status().bmp;
     assert!(
         !status[0].connected && status[0].overruns == 1,
         "{status:?}"
@@ -331,15 +308,15 @@ fn statistics_come_when_they_are_due() {
 fn a_station_that_is_removed_is_told_so_and_one_that_is_down_is_a_problem() {
     let mut bench = bench(vec![station()]);
     let id = wanted(&mut bench);
-    assert_eq!(problems(&mut bench), [""; 0]);
+    assert_eq!(bench.reasons(), [""; 0]);
     bench.station(StationEvent::Lost {
         station: id,
         why: "connection refused".into(),
     });
     bench.until(secs(60));
-    assert_eq!(problems(&mut bench), ["BMPStationDown"]);
+    assert_eq!(bench.reasons(), ["BMPStationDown"]);
     connect(&mut bench, id, 1);
-    assert_eq!(problems(&mut bench), [""; 0]);
+    assert_eq!(bench.reasons(), [""; 0]);
     bench.stations.clear();
     bench.apply(configuration(Vec::new()));
     let commands = std::mem::take(&mut bench.stations);
@@ -352,5 +329,5 @@ fn a_station_that_is_removed_is_told_so_and_one_that_is_down_is_a_problem() {
     bench.up();
     bench.learns(&["198.51.100.0/24"]);
     assert!(bench.stations.is_empty());
-    assert!(status(&mut bench).is_empty());
+    assert!(bench.status().bmp.is_empty());
 }

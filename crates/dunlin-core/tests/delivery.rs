@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use dunlin_api::{Action, Answer, Explanation, FrontendState, Query, ServiceFilter, Status};
+use dunlin_api::{Action, Answer, Explanation, FrontendState, Query, ServiceFilter};
 use dunlin_dataplane::KernelError;
 use dunlin_dataplane::proxy::Element;
 use dunlin_intent::{
@@ -314,13 +314,6 @@ fn explained(bench: &mut Bench, name: &str) -> Explanation {
     }
 }
 
-fn status(bench: &mut Bench) -> Status {
-    match bench.ask(&Query::Status) {
-        Answer::Status(status) => *status,
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn each_frontend_is_shown_with_its_endpoints_down_to_the_elements() {
     let mut bench = ready(BTreeSet::new());
@@ -412,7 +405,7 @@ fn each_frontend_is_shown_with_its_endpoints_down_to_the_elements() {
 #[test]
 fn what_the_kernel_refuses_is_shown_wherever_one_looks() {
     let mut bench = ready(BTreeSet::new());
-    assert_eq!(status(&mut bench).proxy.unwrap().frontends, 0);
+    assert_eq!(bench.status().proxy.unwrap().frontends, 0);
     bench.proxy_waits = Some(Vec::new());
     bench.apply(service("web", TrafficPolicy::Cluster));
     bench.apply(service("xtra", TrafficPolicy::Cluster));
@@ -430,7 +423,7 @@ fn what_the_kernel_refuses_is_shown_wherever_one_looks() {
     }
     let frontends = shown(&mut bench).frontends.unwrap();
     assert_eq!(frontends[0].state, FrontendState::Failed, "{frontends:?}");
-    let seen = status(&mut bench);
+    let seen = bench.status();
     let problem = seen
         .problems
         .iter()
@@ -457,7 +450,7 @@ fn what_the_kernel_refuses_is_shown_wherever_one_looks() {
     bench.let_proxy_go(&Ok(()));
     bench.until(secs(120));
     bench.let_proxy_go(&Ok(()));
-    let proxy = status(&mut bench).proxy.unwrap();
+    let proxy = bench.status().proxy.unwrap();
     assert_eq!((proxy.failed, proxy.pending), (0, 0));
     let frontend = shown(&mut bench).frontends.unwrap().remove(0).frontend;
     let Answer::Frontends(owners) = bench.ask(&Query::Frontends(vec![frontend])) else {

@@ -44,10 +44,7 @@ fn announcing(bench: &mut Bench) {
 }
 
 fn drain_status(bench: &mut Bench) -> Option<DrainStatus> {
-    match bench.ask(&Query::Status) {
-        Answer::Status(status) => status.drain,
-        other => panic!("the status was asked for: {other:?}"),
-    }
+    bench.status().drain
 }
 
 fn sorted(mut nets: Vec<Ipv4Net>) -> Vec<Ipv4Net> {

@@ -8,18 +8,11 @@ use std::time::Duration;
 
 use dunlin_api::DumpedTable;
 use dunlin_core::{Dumped, TableDump};
-use dunlin_intent::{Fact, FilterFact, FilterRuleFact};
 use support::*;
 
 /// A core whose session with a router is up.
 fn bench() -> Bench {
-    let mut bench = Bench::new();
-    bench.import_all = true;
-    bench.apply(Fact::Filter(FilterFact {
-        name: "all".into(),
-        rules: vec![FilterRuleFact::accept_all()],
-        ..FilterFact::default()
-    }));
+    let mut bench = Bench::importing();
     bench.sync();
     bench.up();
     bench

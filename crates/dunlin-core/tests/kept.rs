@@ -5,12 +5,12 @@ mod support;
 
 use std::sync::Arc;
 
-use dunlin_api::{Answer, Neighbor, Query};
+use dunlin_api::Neighbor;
 use dunlin_bgp::batch::{BatchItem, RouteBatch};
 use dunlin_bgp::session::{
     DownReason, Negotiated, PeerRestart, SessionEvent, StaleInfo, TransportError,
 };
-use dunlin_intent::{Fact, FilterFact, FilterRuleFact, GracefulRestartFact, PeerAsn, PeerFact};
+use dunlin_intent::{Fact, GracefulRestartFact, PeerAsn, PeerFact};
 use dunlin_net::{Afi, Asn, Instant, PerFamily};
 use support::*;
 
@@ -68,13 +68,7 @@ struct World(Bench);
 impl World {
     /// The router is up and both prefixes are learned.
     fn new() -> World {
-        let mut bench = Bench::new();
-        bench.import_all = true;
-        bench.apply(Fact::Filter(FilterFact {
-            name: "all".into(),
-            rules: vec![FilterRuleFact::accept_all()],
-            ..FilterFact::default()
-        }));
+        let mut bench = Bench::importing();
         bench.apply(router(600));
         bench.sync();
         let mut world = World(bench);
@@ -138,9 +132,7 @@ impl World {
     }
 
     fn neighbor(&mut self) -> Neighbor {
-        let Answer::Neighbors(mut all) = self.0.ask(&Query::Neighbors) else {
-            panic!("neighbors were asked for");
-        };
+        let mut all = self.0.neighbors();
         all.retain(|neighbor| neighbor.name == "tor");
         all.remove(0)
     }

@@ -5,11 +5,9 @@ mod support;
 
 use std::time::Duration;
 
-use dunlin_api::{Answer, Neighbor, Query};
+use dunlin_api::Neighbor;
 use dunlin_bgp::wire::cease;
-use dunlin_intent::{
-    Fact, FilterFact, FilterRuleFact, MaxPrefixesAction, MaxPrefixesFact, PeerAsn, PeerFact,
-};
+use dunlin_intent::{Fact, MaxPrefixesAction, MaxPrefixesFact, PeerAsn, PeerFact};
 use dunlin_net::{Asn, Instant};
 use support::*;
 
@@ -41,13 +39,7 @@ fn limit(limit: u32, action: MaxPrefixesAction) -> Option<MaxPrefixesFact> {
 }
 
 fn bench(max: Option<MaxPrefixesFact>) -> Bench {
-    let mut bench = Bench::new();
-    bench.import_all = true;
-    bench.apply(Fact::Filter(FilterFact {
-        name: "all".into(),
-        rules: vec![FilterRuleFact::accept_all()],
-        ..FilterFact::default()
-    }));
+    let mut bench = Bench::importing();
     bench.apply(router(max.clone()));
     bench.sync();
     bench.up_as(router(max));
@@ -62,27 +54,17 @@ fn held(bench: &mut Bench) -> usize {
 }
 
 fn neighbor(bench: &mut Bench) -> Neighbor {
-    match bench.ask(&Query::Neighbors) {
-        Answer::Neighbors(all) => all.into_iter().next().expect("the router"),
-        other => panic!("neighbors were asked for: {other:?}"),
-    }
-}
-
-fn problems(bench: &mut Bench) -> Vec<String> {
-    match bench.ask(&Query::Status) {
-        Answer::Status(status) => status.problems.into_iter().map(|p| p.reason).collect(),
-        other => panic!("the status was asked for: {other:?}"),
-    }
+    bench.neighbors().into_iter().next().expect("the router")
 }
 
 #[test]
 fn one_prefix_too_many_ends_the_session_and_is_never_held() {
     let mut bench = bench(limit(4, MaxPrefixesAction::Reset));
     bench.learns(&ALL[..2]);
-    assert_eq!(problems(&mut bench), [""; 0]);
+    assert_eq!(bench.reasons(), [""; 0]);
     bench.learns(&ALL[..4]);
     assert_eq!(held(&mut bench), 4, "the same again is not more");
-    assert_eq!(problems(&mut bench), ["NearMaxPrefixes"]);
+    assert_eq!(bench.reasons(), ["NearMaxPrefixes"]);
     assert!(bench.resets.is_empty());
     bench.learns(&ALL[4..]);
     let (notification, idle) = bench.resets.pop().expect("it is ended");
@@ -95,7 +77,7 @@ fn one_prefix_too_many_ends_the_session_and_is_never_held() {
     bench.learns(&ALL[..1]);
     assert_eq!(held(&mut bench), 0);
     bench.down();
-    assert_eq!(problems(&mut bench), ["SessionDown"]);
+    assert_eq!(bench.reasons(), ["SessionDown"]);
     bench.at(Instant::from_micros(100_000_000));
     let shown = neighbor(&mut bench);
     let error = shown.last_error.expect("a reason");
@@ -156,11 +138,11 @@ fn to_warn_is_to_warn_alone() {
     bench.learns(&ALL);
     assert_eq!(held(&mut bench), 5);
     assert!(bench.resets.is_empty());
-    assert_eq!(problems(&mut bench), ["NearMaxPrefixes"]);
+    assert_eq!(bench.reasons(), ["NearMaxPrefixes"]);
     let shown = neighbor(&mut bench).max_prefixes.expect("a limit");
     assert_eq!(shown.near, [dunlin_net::Afi::Ipv4]);
     bench.withdraws(&ALL[..3]);
-    assert_eq!(problems(&mut bench), [""; 0]);
+    assert_eq!(bench.reasons(), [""; 0]);
     bench.apply(router(None));
     assert_eq!(neighbor(&mut bench).max_prefixes, None);
 }

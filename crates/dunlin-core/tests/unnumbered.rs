@@ -5,7 +5,7 @@ mod support;
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-use dunlin_api::{Answer, Neighbor, Query};
+use dunlin_api::Neighbor;
 use dunlin_bgp::session::{Remote, Ttl};
 use dunlin_core::{DiscoveryCommand, Input};
 use dunlin_dataplane::links::LinkEvent;
@@ -48,10 +48,11 @@ fn at(router: u16, interface: u32) -> Remote {
 }
 
 fn neighbor(bench: &mut Bench) -> Neighbor {
-    match bench.ask(&Query::Neighbors) {
-        Answer::Neighbors(all) => all.into_iter().next().expect("the peer is wanted"),
-        other => panic!("neighbors were asked for: {other:?}"),
-    }
+    bench
+        .neighbors()
+        .into_iter()
+        .next()
+        .expect("the peer is wanted")
 }
 
 fn why(bench: &mut Bench) -> String {

@@ -310,6 +310,16 @@ pub enum Remote {
     Interface(InterfaceName, u16),
 }
 
+impl Remote {
+    /// The link that it is at the other end of, for one without an address.
+    pub fn interface(&self) -> Option<InterfaceName> {
+        match self {
+            Remote::Interface(name, _) => Some(*name),
+            Remote::Address(..) | Remote::Range(_) => None,
+        }
+    }
+}
+
 /// What a peer's OPEN must say of its AS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemoteAsn {

@@ -63,17 +63,13 @@ pub(super) fn session(fields: &mut Fields, both: [&SessionIntent; 2]) {
         Remote::Address(..) | Remote::Interface(..) => None,
         Remote::Range(net) => Some(net),
     };
-    let interface = |s: &SessionIntent| match s.remote {
-        Remote::Interface(name, _) => Some(name),
-        Remote::Address(..) | Remote::Range(_) => None,
-    };
     let port = |s: &SessionIntent| match s.remote {
         Remote::Address(_, port) | Remote::Interface(_, port) => Some(port),
         Remote::Range(_) => None,
     };
     fields.optional("peerAddress", both.map(address));
     fields.optional("peerRange", both.map(range));
-    fields.optional("interface", both.map(interface));
+    fields.optional("interface", both.map(|s| s.remote.interface()));
     fields.optional("port", both.map(port));
     fields.optional("sourceAddress", both.map(|s| s.local_address));
     fields.plain("localASN", both.map(|s| s.local_asn));

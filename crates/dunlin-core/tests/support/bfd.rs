@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use dunlin_api::{Answer, NeighborBfd, Query};
+use dunlin_api::NeighborBfd;
 use dunlin_bfd::{Cause, Diagnostic, SessionConfig, SessionId, State, StateChange};
 use dunlin_bgp::session::{ConnId, DownReason, SessionEvent, StaleInfo, TransportError};
 use dunlin_bgp::wire::{Notification, cease, code};
@@ -177,21 +177,14 @@ impl Bench {
 
     /// How the neighbor's BFD is shown.
     pub(crate) fn shown_bfd(&mut self, name: &str) -> Option<NeighborBfd> {
-        match self.ask(&Query::Neighbors) {
-            Answer::Neighbors(all) => all.into_iter().find(|n| n.name == name)?.bfd,
-            other => panic!("neighbors were asked for: {other:?}"),
-        }
+        let mut all = self.neighbors().into_iter();
+        all.find(|neighbor| neighbor.name == name)?.bfd
     }
 
     /// The reasons of problems, and what they say.
     pub(crate) fn problems(&mut self) -> Vec<(String, String)> {
-        match self.ask(&Query::Status) {
-            Answer::Status(status) => {
-                let problems = status.problems.into_iter();
-                problems.map(|p| (p.reason, p.message)).collect()
-            }
-            other => panic!("the status was asked for: {other:?}"),
-        }
+        let problems = self.status().problems.into_iter();
+        problems.map(|p| (p.reason, p.message)).collect()
     }
 
     pub(crate) fn own() -> Ipv4Addr {

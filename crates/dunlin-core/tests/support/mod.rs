@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_api::{Answer, Query, Route, RouteFilter};
+use dunlin_api::{Answer, Neighbor, Query, Route, RouteFilter, Status};
 use dunlin_bgp::bmp::{StationCommand, StationEvent};
 use dunlin_bgp::policy::PeerType;
 use dunlin_bgp::session::{
@@ -145,6 +145,14 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new() -> Bench {
         Bench::on(node())
+    }
+
+    /// That takes in what the router tells.
+    pub(crate) fn importing() -> Bench {
+        let mut bench = Bench::new();
+        bench.import_all = true;
+        bench.apply(Fact::Filter(many::all()));
+        bench
     }
 
     /// With this Node as its own.
@@ -323,6 +331,26 @@ impl Bench {
 
     pub(crate) fn ask(&mut self, query: &Query) -> Answer {
         self.core.answer(self.now, query, &Outside::default())
+    }
+
+    pub(crate) fn status(&mut self) -> Status {
+        match self.ask(&Query::Status) {
+            Answer::Status(status) => *status,
+            other => panic!("the status was asked for: {other:?}"),
+        }
+    }
+
+    /// The reasons of problems.
+    pub(crate) fn reasons(&mut self) -> Vec<String> {
+        let problems = self.status().problems.into_iter();
+        problems.map(|problem| problem.reason).collect()
+    }
+
+    pub(crate) fn neighbors(&mut self) -> Vec<Neighbor> {
+        match self.ask(&Query::Neighbors) {
+            Answer::Neighbors(all) => all,
+            other => panic!("neighbors were asked for: {other:?}"),
+        }
     }
 
     pub(crate) fn routes(&mut self) -> Vec<Route> {
