@@ -20,7 +20,8 @@ use dunlin_net::{Afi, Instant, IpNet, PeerId};
 
 use crate::core::Core;
 use crate::kept::Kept;
-use crate::peers::Peer;
+use crate::peers::{Peer, Up};
+use crate::routes::Routing;
 
 /// How long all agents are given to see the Nodes alike, before a session that seems to be wanted no longer ends.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -379,5 +380,14 @@ struct ReflectorsUp {
 impl ReflectorsUp {
     fn suffice(self, waited: bool) -> bool {
         self.up == self.wanted || (waited && self.up > 0)
+    }
+}
+
+impl Routing {
+    /// Whether a session was told all there is, of each family that it carries.
+    pub(crate) fn has_told_all(&self, peer: PeerId, up: &Up) -> bool {
+        let carries = |afi: &Afi| *up.negotiated.families.get(*afi);
+        let mut families = Afi::ALL.into_iter().filter(carries);
+        families.all(|afi| self.rib.is_told_all(peer, afi))
     }
 }

@@ -16,11 +16,11 @@ use dunlin_dataplane::mark;
 use dunlin_intent::{
     Cluster, Initiative, LocalIntent, OriginKind, Origination, PeerKey, RouteInstallation,
 };
-use dunlin_net::{Afi, Family, Instant, IpNet, PeerId, PerFamily, V4, V6};
+use dunlin_net::{Family, Instant, IpNet, PeerId, PerFamily, V4, V6};
 
 use crate::core::Core;
 use crate::gate::{Claimant, Gate};
-use crate::peers::{Peer, Peers, Up};
+use crate::peers::{Peer, Peers};
 use crate::policy::{Exports, Import, Reexport};
 
 /// Octets of UPDATEs encoded at a time.
@@ -57,13 +57,6 @@ impl Routing {
             next_hops: local.next_hops,
             resolves: installs,
         }
-    }
-
-    /// Whether a session was told all there is, of each family that it carries.
-    pub(crate) fn has_told_all(&self, peer: PeerId, up: &Up) -> bool {
-        let carries = |afi: &Afi| *up.negotiated.families.get(*afi);
-        let mut families = Afi::ALL.into_iter().filter(carries);
-        families.all(|afi| self.rib.is_told_all(peer, afi))
     }
 
     fn resolve(&mut self, links: &Links, hop: &NextHop) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dunlin_api::{Plan, Query};
+use dunlin_api::{Answer, Plan, Query, RouteFilter};
 use dunlin_bgp::session::{Remote, RemoteAsn};
 use dunlin_core::{PlanStep, PlannedChange};
 use dunlin_intent::FilterFact;

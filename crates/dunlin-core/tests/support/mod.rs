@@ -1,5 +1,6 @@
 //! A core with a kernel that obeys and one router outside that listens.
 
+mod answers;
 pub(crate) mod bfd;
 mod delivery;
 mod fields;
@@ -14,7 +15,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_api::{Answer, Neighbor, Query, Route, RouteFilter, Status};
 use dunlin_bgp::bmp::{StationCommand, StationEvent};
 use dunlin_bgp::policy::PeerType;
 use dunlin_bgp::session::{
@@ -327,48 +327,6 @@ impl Bench {
     pub(crate) fn learns(&mut self, nets: &[&str]) {
         let peer = self.router.expect("the router is wanted");
         self.announced(peer, nets, ROUTER);
-    }
-
-    pub(crate) fn ask(&mut self, query: &Query) -> Answer {
-        self.core.answer(self.now, query, &Outside::default())
-    }
-
-    pub(crate) fn status(&mut self) -> Status {
-        match self.ask(&Query::Status) {
-            Answer::Status(status) => *status,
-            other => panic!("the status was asked for: {other:?}"),
-        }
-    }
-
-    /// The reasons of problems.
-    pub(crate) fn reasons(&mut self) -> Vec<String> {
-        let problems = self.status().problems.into_iter();
-        problems.map(|problem| problem.reason).collect()
-    }
-
-    pub(crate) fn neighbors(&mut self) -> Vec<Neighbor> {
-        match self.ask(&Query::Neighbors) {
-            Answer::Neighbors(all) => all,
-            other => panic!("neighbors were asked for: {other:?}"),
-        }
-    }
-
-    pub(crate) fn routes(&mut self) -> Vec<Route> {
-        match self.ask(&Query::Routes(RouteFilter::default())) {
-            Answer::Routes(view) => view.items,
-            other => panic!("routes were asked for: {other:?}"),
-        }
-    }
-
-    /// How many changes were measured, and their sum in seconds.
-    pub(crate) fn announce_count(&mut self) -> (u64, f64) {
-        match self.ask(&Query::Metrics) {
-            Answer::Metrics(metrics) => {
-                let histogram = &metrics.service_announce;
-                (histogram.counts.iter().sum(), histogram.sum_secs)
-            }
-            other => panic!("metrics were asked for: {other:?}"),
-        }
     }
 
     /// Does what the core wants.
