@@ -193,29 +193,36 @@ fn demanded<'a>(afi: Afi, names: impl Iterator<Item = &'a str>) -> Option<BTreeS
         .flatten()
 }
 
-/// Whether a table's rules are ours, in every chain: those that are always there first, in order, then those on demand in
-/// the order in which they came.
+/// Whether a table's rules are ours, in every chain: those on demand that stand first, in the order in which they came,
+/// then those that are always there, in order, then the others on demand.
 fn has_rules(afi: Afi, made: &BTreeSet<FrontendSet>, rules: Vec<(String, String)>) -> bool {
     type Chains = BTreeMap<String, (Vec<String>, Vec<String>)>;
     let mut expected = Chains::new();
     for Rule { chain, comment, .. } in rules::fixed_rules(afi) {
         expected.entry(chain).or_default().0.push(comment);
     }
+    let mut front = BTreeSet::new();
     let later = made.iter().flat_map(|set| rules::demanded(afi, *set).1);
-    for Rule { chain, comment, .. } in later {
-        expected.entry(chain).or_default().1.push(comment);
+    for rule in later {
+        if rule.first {
+            front.insert((rule.chain.clone(), rule.comment.clone()));
+        }
+        expected.entry(rule.chain).or_default().1.push(rule.comment);
     }
-    let front: Vec<Rule> = rules::demanded(afi, FrontendSet::Counted).1;
     let mut found = Chains::new();
     for (chain, comment) in rules {
         let fixed = expected.get(&chain).map_or(0, |(fixed, _)| fixed.len());
+        let rule = (chain, comment);
+        let is_front = front.contains(&rule);
+        let (chain, comment) = rule;
         let (first, rest) = found.entry(chain).or_default();
-        let is_front = front.iter().any(|rule| rule.comment == comment) && first.is_empty();
-        let list = match first.len() < fixed && !is_front {
-            true => first,
-            false => rest,
-        };
-        list.push(comment);
+        let in_place = !is_front || first.is_empty();
+        let behind = first.len() >= fixed && !(is_front && fixed > 0);
+        if behind || (is_front && in_place) {
+            rest.push(comment);
+        } else {
+            first.push(comment);
+        }
     }
     let sorted = |mut chains: Chains| {
         chains.values_mut().for_each(|(_, rest)| rest.sort());

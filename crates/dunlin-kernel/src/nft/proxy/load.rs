@@ -126,7 +126,7 @@ impl Load {
                 transaction.add_chain(table, &chain);
             }
             for rule in rules {
-                if set == FrontendSet::Counted {
+                if rule.first {
                     transaction.insert_rule(table, &rule.chain, &rule.comment, &rule.exprs);
                 } else {
                     transaction.add_rule(table, &rule.chain, &rule.comment, &rule.exprs);

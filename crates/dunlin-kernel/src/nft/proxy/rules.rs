@@ -3,7 +3,7 @@ use dunlin_net::Afi;
 use dunlin_net::service::{Protocol, View};
 
 use super::shape::{
-    AFFINITY, ALLOWED, HAIRPIN, NEAR, Rule, plain_chain, rule, set_name, slots, view_name,
+    AFFINITY, ALLOWED, HAIRPIN, NEAR, Rule, choose, plain_chain, rule, set_name, slots, view_name,
 };
 use crate::nft::{Chain, Cmp, CtKey, Direction, Expr, Register, Reject, Verdict, ct, reg};
 
@@ -28,12 +28,9 @@ pub(super) fn fixed_rules(afi: Afi) -> Vec<Rule> {
         rule("arriving", "all", vec![Expr::Verdict(goto("inside"))]),
         rule("outside", "allowed sources", allowed(afi)),
     ];
-    for view in [View::Outside, View::Inside] {
-        let chain = view_name(view);
-        let dropped = FrontendSet::Dropped { view };
-        let drop = vec![Expr::Verdict(Verdict::Drop)];
-        rules.push(rule(chain, "no endpoint here", in_set(&key, dropped, drop)));
-        rules.push(rule(chain, "clients that come back", come_back(afi)));
+    for view in View::ALL {
+        let choose = vec![Expr::Verdict(goto(choose(view)))];
+        rules.push(rule(view_name(view), "all", choose));
     }
     rules.push(rule(
         "postrouting",
@@ -57,6 +54,7 @@ pub(super) fn fixed_rules(afi: Afi) -> Vec<Rule> {
     }
     for chain in ["refuse_input", "refuse_forward", "refuse_output"] {
         let mut exprs = ct_any(CtKey::State, ct::NEW);
+        exprs.extend(ct_none(CtKey::Status, ct::DST_NAT));
         exprs.push(Expr::Verdict(goto("refuse")));
         rules.push(rule(chain, "new", exprs));
     }
@@ -64,8 +62,7 @@ pub(super) fn fixed_rules(afi: Afi) -> Vec<Rule> {
     rules
 }
 
-/// What a set needs that is made on demand: a chain, perhaps, and rules behind those that are there; those of
-/// [`FrontendSet::Counted`] stand before all others.
+/// What a set needs that is made on demand: a chain, perhaps, and rules.
 pub(super) fn demanded(afi: Afi, set: FrontendSet) -> (Option<Chain>, Vec<Rule>) {
     let key = Packet::new(afi).key();
     let name = set_name(set);
@@ -73,7 +70,7 @@ pub(super) fn demanded(afi: Afi, set: FrontendSet) -> (Option<Chain>, Vec<Rule>)
         FrontendSet::Random { view, exponent } => {
             let chain = format!("pick_{}_{exponent}", view_name(view));
             let goto = vec![Expr::Verdict(Verdict::Goto(chain.clone()))];
-            let mut rules = vec![rule(view_name(view), &name, in_set(&key, set, goto))];
+            let mut rules = vec![rule(choose(view), &name, in_set(&key, set, goto))];
             for (at, modulus) in throws(exponent).into_iter().enumerate() {
                 let what = format!("throw {at}");
                 rules.push(rule(&chain, &what, pick_random(afi, view, modulus)));
@@ -82,14 +79,27 @@ pub(super) fn demanded(afi: Afi, set: FrontendSet) -> (Option<Chain>, Vec<Rule>)
         }
         FrontendSet::Hashed { view, slots } => {
             let exprs = in_set(&key, set, pick_hashed(afi, view, slots));
-            (None, vec![rule(view_name(view), &name, exprs)])
+            (None, vec![rule(choose(view), &name, exprs)])
         }
         FrontendSet::Sticky { secs } => {
             let of = |protocol: Protocol| {
                 let what = format!("{name} {protocol}");
                 rule("remember", &what, remember(afi, protocol, &name, secs))
             };
-            (None, Protocol::ALL.map(of).into())
+            let come_back = |view| rule(choose(view), &name, come_back(afi, set)).first();
+            let remember = Protocol::ALL.map(of);
+            (
+                None,
+                View::ALL
+                    .map(come_back)
+                    .into_iter()
+                    .chain(remember)
+                    .collect(),
+            )
+        }
+        FrontendSet::Dropped { view } => {
+            let drop = in_set(&key, set, vec![Expr::Verdict(Verdict::Drop)]);
+            (None, vec![rule(view_name(view), &name, drop).first()])
         }
         FrontendSet::Masqueraded => {
             let of = |protocol: Protocol| {
@@ -99,13 +109,10 @@ pub(super) fn demanded(afi: Afi, set: FrontendSet) -> (Option<Chain>, Vec<Rule>)
             (None, Protocol::ALL.map(of).into())
         }
         FrontendSet::Counted => {
-            let rule = |chain| rule(chain, COUNTED, in_set(&key, set, Vec::new()));
+            let rule = |chain| rule(chain, COUNTED, in_set(&key, set, Vec::new())).first();
             (None, ["prerouting", "output"].map(rule).into())
         }
-        FrontendSet::Known
-        | FrontendSet::Refused
-        | FrontendSet::Dropped { .. }
-        | FrontendSet::Guarded => (None, Vec::new()),
+        FrontendSet::Known | FrontendSet::Refused | FrontendSet::Guarded => (None, Vec::new()),
     }
 }
 
@@ -271,13 +278,14 @@ fn allowed(afi: Afi) -> Vec<Expr> {
     in_set(&key, FrontendSet::Guarded, then)
 }
 
-/// `dnat to KEY . saddr map @affinity`
-fn come_back(afi: Afi) -> Vec<Expr> {
+/// `KEY @sticky dnat to KEY . saddr map @affinity`
+fn come_back(afi: Afi, set: FrontendSet) -> Vec<Expr> {
     let packet = Packet::new(afi);
-    let Key { mut exprs, next } = packet.key();
-    exprs.push(packet.source(next));
-    exprs.extend(translate(afi, AFFINITY));
-    exprs
+    let key = packet.key();
+    let mut then = key.exprs.clone();
+    then.push(packet.source(key.next));
+    then.extend(translate(afi, AFFINITY));
+    in_set(&key, set, then)
 }
 
 /// `dnat to KEY . numgen random mod … map @slots`
@@ -338,18 +346,19 @@ fn of_protocol(protocol: Protocol) -> [Expr; 2] {
     ]
 }
 
-/// `ORIGINAL-KEY @known saddr != @near daddr != @near masquerade`: answers would not come back by this node else.
+/// `saddr != @near daddr != @near ORIGINAL-KEY @known masquerade`: answers would not come back by this node else. Most
+/// clients are near, and the set of these is small: it is looked at first.
 fn through(afi: Afi, protocol: Protocol) -> Vec<Expr> {
     let packet = Packet::new(afi);
-    let then = vec![
-        packet.source(0),
-        lookup(NEAR, true),
-        packet.destination(0),
-        lookup(NEAR, true),
-        Expr::Masquerade,
-    ];
     let mut exprs = of_protocol(protocol).to_vec();
-    exprs.extend(in_set(&packet.original_key(), FrontendSet::Known, then));
+    for address in [packet.source(0), packet.destination(0)] {
+        exprs.extend([address, lookup(NEAR, true)]);
+    }
+    exprs.extend(in_set(
+        &packet.original_key(),
+        FrontendSet::Known,
+        vec![Expr::Masquerade],
+    ));
     exprs
 }
 
@@ -391,26 +400,35 @@ fn remember(afi: Afi, protocol: Protocol, set: &str, secs: u32) -> Vec<Expr> {
     exprs
 }
 
-/// `KEY @refused reject`, at once: with a reset where that is known.
-fn refuse(afi: Afi) -> [Rule; 2] {
+/// `KEY @refused goto answer`, and there a reject at once: with a reset where that is known.
+fn refuse(afi: Afi) -> [Rule; 3] {
     let unreachable = match afi {
         Afi::Ipv4 => 3,
         Afi::Ipv6 => 4,
     };
-    let reject = |reject| {
-        let key = Packet::new(afi).key();
-        in_set(&key, FrontendSet::Refused, vec![Expr::Reject(reject)])
-    };
+    let goto = vec![Expr::Verdict(Verdict::Goto("answer".to_owned()))];
+    let refused = in_set(&Packet::new(afi).key(), FrontendSet::Refused, goto);
     let mut tcp = of_protocol(Protocol::Tcp).to_vec();
-    tcp.extend(reject(Reject::TcpReset));
+    tcp.push(Expr::Reject(Reject::TcpReset));
+    let others = vec![Expr::Reject(Reject::Unreachable(unreachable))];
     [
-        rule("refuse", "tcp", tcp),
-        rule("refuse", "others", reject(Reject::Unreachable(unreachable))),
+        rule("refuse", "refused", refused),
+        rule("answer", "tcp", tcp),
+        rule("answer", "others", others),
     ]
 }
 
 /// `ct … & bits != 0`
 fn ct_any(key: CtKey, bits: u32) -> Vec<Expr> {
+    ct_bits(key, bits, Cmp::Neq)
+}
+
+/// `ct … & bits == 0`
+fn ct_none(key: CtKey, bits: u32) -> Vec<Expr> {
+    ct_bits(key, bits, Cmp::Eq)
+}
+
+fn ct_bits(key: CtKey, bits: u32, op: Cmp) -> Vec<Expr> {
     vec![
         Expr::Ct {
             key,
@@ -423,7 +441,7 @@ fn ct_any(key: CtKey, bits: u32) -> Vec<Expr> {
         },
         Expr::Cmp {
             sreg: FIRST,
-            op: Cmp::Neq,
+            op,
             value: vec![0; 4],
         },
     ]

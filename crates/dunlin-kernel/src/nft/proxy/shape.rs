@@ -1,8 +1,9 @@
 //! The tables' shape: which sets, chains and rules there are. Constant, but for what sizes and times need.
 //!
 //! A packet that begins a connection to a known frontend goes from `prerouting` by `arriving`, or from `output`, to
-//! `inside`; where it comes from elsewhere, through `outside` before. What has been translated meets `translated` and
-//! `remember` on its way out; what is refused meets `refuse`.
+//! `inside`; where it comes from elsewhere, through `outside` before. Both drop what no endpoint is for, and go on to
+//! `choose_…`, where one is chosen. What has been translated meets `translated` and `remember` on its way out; what has not,
+//! `refuse`. What few clusters need costs nothing where it is not: its rules come with its first element.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,7 +19,7 @@ use super::typeof_data;
 use crate::nft::{Chain, ChainBase, DataType, Expr, Family, MapData, Set, Table};
 
 /// Changes when sets, chains or rules do: a table with another number is made anew.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// At most so many clients are remembered, of all frontends of a family; those beyond are not.
 pub(super) const AFFINITY_SIZE: u32 = 262_144;
@@ -77,24 +78,18 @@ pub(super) fn on_demand(set: FrontendSet) -> bool {
         FrontendSet::Random { .. }
         | FrontendSet::Hashed { .. }
         | FrontendSet::Sticky { .. }
+        | FrontendSet::Dropped { .. }
         | FrontendSet::Masqueraded
         | FrontendSet::Counted => true,
-        FrontendSet::Known
-        | FrontendSet::Refused
-        | FrontendSet::Dropped { .. }
-        | FrontendSet::Guarded => false,
+        FrontendSet::Known | FrontendSet::Refused | FrontendSet::Guarded => false,
     }
 }
 
 /// The sets of frontends that are always there.
-pub(super) const FIXED: [FrontendSet; 5] = [
+pub(super) const FIXED: [FrontendSet; 3] = [
     FrontendSet::Known,
     FrontendSet::Refused,
     FrontendSet::Guarded,
-    FrontendSet::Dropped { view: View::Inside },
-    FrontendSet::Dropped {
-        view: View::Outside,
-    },
 ];
 
 /// A rule: where it stands and what it does.
@@ -102,6 +97,17 @@ pub(super) struct Rule {
     pub chain: String,
     pub comment: String,
     pub exprs: Vec<Expr>,
+    /// Made on demand, it stands before all that are there; else behind them.
+    pub first: bool,
+}
+
+impl Rule {
+    pub(super) fn first(self) -> Rule {
+        Rule {
+            first: true,
+            ..self
+        }
+    }
 }
 
 /// By the comment a table is recognised: it says what the rule is for, so that two of one chain differ.
@@ -110,6 +116,15 @@ pub(super) fn rule(chain: &str, what: &str, exprs: Vec<Expr>) -> Rule {
         chain: chain.to_owned(),
         comment: format!("dunlin services {VERSION}: {what}"),
         exprs,
+        first: false,
+    }
+}
+
+/// The chain in which an endpoint is chosen.
+pub(super) fn choose(view: View) -> &'static str {
+    match view {
+        View::Inside => "choose_inside",
+        View::Outside => "choose_outside",
     }
 }
 
@@ -202,11 +217,14 @@ const BASES: [(&str, &str, u32, i32); 8] = [
 /// The chains that are always there; those that others lead to come first.
 pub(super) fn fixed_chains() -> Vec<Chain> {
     let inner = [
+        choose(View::Inside),
+        choose(View::Outside),
         "inside",
         "outside",
         "arriving",
         "translated",
         "remember",
+        "answer",
         "refuse",
     ];
     let inner = inner.into_iter().map(plain_chain);
