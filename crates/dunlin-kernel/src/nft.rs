@@ -37,6 +37,8 @@ const DELSET: u16 = 11;
 const NEWSETELEM: u16 = 12;
 const GETSETELEM: u16 = 13;
 const DELSETELEM: u16 = 14;
+const NEWGEN: u16 = 15;
+const GETGEN: u16 = 16;
 
 /// `struct nfgenmsg`.
 const GENMSG_LEN: usize = 4;
@@ -96,6 +98,23 @@ pub struct Table {
 #[derive(Debug)]
 pub struct Nft {
     socket: Socket,
+    /// Transactions that were done.
+    committed: u32,
+}
+
+/// How often the nf_tables of this network namespace have changed, and how many of these changes were one socket's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation {
+    all: u32,
+    own: u32,
+}
+
+impl Generation {
+    /// Whether nobody else changed anything between an earlier one and this.
+    pub fn is_undisturbed_since(self, earlier: Generation) -> bool {
+        let all = self.all.wrapping_sub(earlier.all);
+        all == self.own.wrapping_sub(earlier.own)
+    }
 }
 
 impl Nft {
@@ -103,6 +122,7 @@ impl Nft {
     pub fn open() -> Result<Nft, Error> {
         Ok(Nft {
             socket: Socket::open(libc::NETLINK_NETFILTER)?,
+            committed: 0,
         })
     }
 
@@ -146,6 +166,9 @@ impl Nft {
             .transact(what, &messages, last, |seq, refusal| {
                 first.get_or_insert((seq, refusal));
             })?;
+        if first.is_none() {
+            self.committed = self.committed.wrapping_add(1);
+        }
         Ok(first)
     }
 }

@@ -361,3 +361,63 @@ fn networks_may_touch_grow_and_shrink() {
         }
     });
 }
+
+/// A rebuild of so many elements that nobody listens while they are written.
+fn large() -> Batch {
+    let endpoints: Vec<String> = (2..10).map(|pod| format!("10.244.1.{pod}:80")).collect();
+    let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
+    let services = (1..=250).map(|host| frontend(&format!("10.96.0.{host}"), Protocol::Tcp, 80));
+    let elements = services.flat_map(|service| Balanced::new(service, &endpoints).elements());
+    rebuild(&elements.collect::<Vec<Element>>())
+}
+
+#[test]
+fn the_generation_tells_what_others_changed() {
+    in_netns(|| {
+        let mut tables = ProxyTables::open().unwrap();
+        let begun = tables.generation().unwrap();
+        assert_eq!(tables.apply(&large()).result, Ok(()));
+        let small = rebuild(&some_of_each());
+        assert_eq!(tables.apply(&small).result, Ok(()));
+        let refused = Batch {
+            number: 2,
+            ops: remove(
+                &Balanced::new(frontend("10.96.0.9", Protocol::Tcp, 1), &["10.0.0.1:1"]).elements(),
+            ),
+            ..Batch::default()
+        };
+        assert!(tables.apply(&refused).result.is_err());
+        let own = tables.generation().unwrap();
+        assert_ne!(own, begun);
+        assert!(own.is_undisturbed_since(begun));
+        run("nft add table ip others");
+        let now = tables.generation().unwrap();
+        assert!(!now.is_undisturbed_since(begun));
+        assert!(!now.is_undisturbed_since(own));
+        assert!(tables.remove().unwrap());
+        assert!(tables.generation().unwrap().is_undisturbed_since(now));
+    });
+}
+
+#[test]
+fn a_large_batch_is_nobodys_meddling_and_meddling_behind_it_is_heard() {
+    in_netns(|| {
+        let mut node = Node::start();
+        for round in 1..=3 {
+            let batch = KernelCommand::SubmitProxy(large());
+            node.kernel.command(batch).unwrap();
+            node.until("the batch", |node| node.proxy.len() == 2 * round - 1);
+            let done = &node.proxy[2 * round - 2];
+            assert!(
+                matches!(done, KernelEvent::ProxyDone(done) if done.result.is_ok()),
+                "{done:?}"
+            );
+            run("nft add element ip dunlin_services near { 192.0.2.0/24 }");
+            node.until("the meddling", |node| node.proxy.len() == 2 * round);
+            assert!(matches!(
+                node.proxy[2 * round - 1],
+                KernelEvent::ProxyMeddled
+            ));
+        }
+    });
+}

@@ -100,6 +100,15 @@ impl Socket {
             })
     }
 
+    /// Leaves a multicast group.
+    pub fn leave(&self, group: u32) -> Result<(), Error> {
+        self.set(libc::SOL_NETLINK, libc::NETLINK_DROP_MEMBERSHIP, &group)
+            .map_err(|source| Error::Socket {
+                what: "leaving a netlink group",
+                source,
+            })
+    }
+
     /// Delivers only what `filter` lets through.
     pub fn attach(&self, filter: &Filter) -> Result<(), Error> {
         let error = |source| Error::Socket {

@@ -49,6 +49,17 @@ impl Monitor {
         self.socket.attach(&filter(&ports))
     }
 
+    /// Hears nothing from now on. While nobody listens the kernel makes no notifications, which are a third of the work of
+    /// adding elements, filtered out or not.
+    pub fn pause(&self) -> Result<(), Error> {
+        self.socket.leave(NFNLGRP_NFTABLES)
+    }
+
+    /// Hears again. What happened meanwhile was missed.
+    pub fn resume(&self) -> Result<(), Error> {
+        self.socket.join(NFNLGRP_NFTABLES)
+    }
+
     /// The socket, for `poll`.
     pub fn socket(&self) -> &Socket {
         &self.socket

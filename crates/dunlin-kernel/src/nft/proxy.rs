@@ -19,7 +19,7 @@ use dunlin_dataplane::proxy::{Batch, BatchDone, Element, FrontendSet, MAX_EXPONE
 use dunlin_net::Afi;
 
 use self::load::Load;
-use super::{Nft, Transaction};
+use super::{Generation, Nft, Transaction};
 use crate::Error;
 use crate::conntrack::Conntrack;
 
@@ -81,6 +81,11 @@ impl ProxyTables {
     /// Somebody else may have changed the tables.
     pub fn distrust(&mut self) {
         self.made = None;
+    }
+
+    /// How often any nf_tables have changed, by us and by others.
+    pub fn generation(&mut self) -> Result<Generation, Error> {
+        self.nft.generation()
     }
 
     /// Executes a batch.

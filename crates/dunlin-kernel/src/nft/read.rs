@@ -2,9 +2,9 @@ use super::set::ElementRef;
 use super::transaction::comment;
 use super::{
     DATA_VALUE, ELEM_DATA, ELEM_EXPR, ELEM_FLAGS, ELEM_INTERVAL_END, ELEM_KEY, ELEM_KEY_END,
-    ELEM_LIST_ELEMENTS, ELEM_LIST_SET, Element, GENMSG_LEN, GETRULE, GETSET, GETSETELEM, GETTABLE,
-    LIST_ELEM, NEWRULE, NEWSET, NEWSETELEM, Nft, RULE_CHAIN, RULE_USERDATA, SET_NAME, TABLE_NAME,
-    Table, genmsg, kind,
+    ELEM_LIST_ELEMENTS, ELEM_LIST_SET, Element, GENMSG_LEN, GETGEN, GETRULE, GETSET, GETSETELEM,
+    GETTABLE, Generation, LIST_ELEM, NEWGEN, NEWRULE, NEWSET, NEWSETELEM, Nft, RULE_CHAIN,
+    RULE_USERDATA, SET_NAME, TABLE_NAME, Table, genmsg, kind,
 };
 use crate::Error;
 use crate::netlink::{
@@ -21,6 +21,40 @@ const READING_SETS: &str = "reading nf_tables sets";
 const LOOK_UPS: usize = 128;
 
 impl Nft {
+    /// The kernel's count of changes (`NFTA_GEN_ID`), beside our own.
+    pub fn generation(&mut self) -> Result<Generation, Error> {
+        const ID: u16 = 1;
+        let what = "reading the generation of nf_tables";
+        let seq = self.socket.take_seqs(1);
+        let mut request = MessageBuf::new();
+        let header = Header {
+            kind: kind(GETGEN),
+            flags: REQUEST | ACK,
+            seq,
+        };
+        request.message(header, &[0; GENMSG_LEN], |_| {});
+        let (mut all, mut refused) = (None, None);
+        let read = |message: &Message<'_>| {
+            if message.kind == kind(NEWGEN) {
+                all = message.attrs(GENMSG_LEN).get(ID).and_then(be_u32);
+            }
+        };
+        let refuse = |_, refusal: Refusal| refused = Some(refusal);
+        self.socket.converse(what, &request, seq, read, refuse)?;
+        match (all, refused) {
+            (Some(all), None) => Ok(Generation {
+                all,
+                own: self.committed,
+            }),
+            (_, Some(Refusal { errno, message })) => Err(Error::Refused {
+                what,
+                errno,
+                message,
+            }),
+            (None, None) => Err(Error::Lost { what }),
+        }
+    }
+
     /// Whether there is such a table.
     pub fn has_table(&mut self, table: Table) -> Result<bool, Error> {
         let seq = self.socket.take_seqs(1);

@@ -4,12 +4,17 @@ use dunlin_dataplane::proxy::{Batch, BatchDone, Found};
 use dunlin_dataplane::{KernelError, KernelEvent};
 use dunlin_net::Afi;
 
+use super::rules::Keeper;
 use super::worker::Worker;
 use crate::Error;
+use crate::nft::Generation;
 use crate::nft::proxy::{ProxyTables, shape};
 
 /// Between two times that meddling is told.
 const TELL_DELAY: Duration = Duration::from_millis(100);
+
+/// A batch of so many operations is written while we do not listen: else each of them costs the kernel a notification.
+const UNHEARD: usize = 500;
 
 /// The tables of the service proxy, and what is to be told of changes by others.
 pub(super) struct Proxy {
@@ -41,7 +46,11 @@ impl Proxy {
 }
 
 impl<S: FnMut(KernelEvent)> Worker<S> {
-    pub(super) fn submit_proxy(&mut self, batch: &Batch) {
+    pub(super) fn submit_proxy(&mut self, batch: &Batch) -> Result<(), Error> {
+        let unheard = match batch.ops.len() >= UNHEARD {
+            true => self.stop_hearing(),
+            false => None,
+        };
         let done = match self.open_proxy() {
             Ok(proxy) => {
                 let done = proxy.tables.apply(batch);
@@ -57,7 +66,34 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
                 forgotten: Ok(()),
             },
         };
+        if let Some(since) = unheard {
+            self.hear_again(since)?;
+        }
         (self.sink)(KernelEvent::ProxyDone(done));
+        Ok(())
+    }
+
+    /// Gives how often tables had changed before; none if listening goes on.
+    fn stop_hearing(&mut self) -> Option<Generation> {
+        let before = self.open_proxy().ok()?.tables.generation().ok()?;
+        self.nft.as_ref()?.pause().ok()?;
+        Some(before)
+    }
+
+    /// Whoever else changed something meanwhile may have changed tables of ours.
+    fn hear_again(&mut self, since: Generation) -> Result<(), Error> {
+        if let Some(nft) = &self.nft {
+            nft.resume()?;
+        }
+        let Some(proxy) = &mut self.proxy else {
+            return Ok(());
+        };
+        let now = proxy.tables.generation();
+        if !now.is_ok_and(|now| now.is_undisturbed_since(since)) {
+            proxy.on_meddling();
+            self.table.as_mut().map(Keeper::on_meddling);
+        }
+        Ok(())
     }
 
     pub(super) fn read_proxy(&mut self) {

@@ -131,7 +131,7 @@ impl<S: FnMut(KernelEvent)> Worker<S> {
             }
             // These come by another way.
             KernelCommand::SetRules(_) => {}
-            KernelCommand::SubmitProxy(batch) => self.submit_proxy(&batch),
+            KernelCommand::SubmitProxy(batch) => self.submit_proxy(&batch)?,
             KernelCommand::ReadProxy => self.read_proxy(),
             KernelCommand::RemoveProxy => self.remove_proxy(),
         }
