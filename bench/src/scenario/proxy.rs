@@ -195,8 +195,8 @@ fn changes(node: &Node, options: &Options, first: u32) -> Result<Vec<f64>> {
         Subject::KubeProxy => (10, PAUSE_KUBE_PROXY),
     };
     let monitor = node.monitor(false)?;
-    let (mut took, mut inside) = (Vec::new(), Vec::new());
-    let mut told = node.programming()?;
+    let mut took = Vec::new();
+    let told = node.programming()?;
     for number in 0..count {
         std::thread::sleep(pause);
         let generation = first + STEADY_GENERATIONS + number;
@@ -208,21 +208,22 @@ fn changes(node: &Node, options: &Options, first: u32) -> Result<Vec<f64>> {
             heard.transactions > before
         })?;
         took.push(done.saturating_duration_since(begun).as_secs_f64() * 1000.0);
-        let end = deadline(options, node.subject);
-        if let Some(before) = &mut told {
-            let after = node.programming_after(*before, end)?;
-            inside.push(after.mean_since(*before) * 1000.0);
-            *before = after;
-        }
     }
     took.sort_by(f64::total_cmp);
-    inside.sort_by(f64::total_cmp);
+    let inside = match told {
+        None => [f64::NAN; 2],
+        Some(before) => {
+            let end = deadline(options, node.subject);
+            let after = node.programming_after(&before, count, end)?;
+            [0.5, 0.99].map(|part| after.quantile_since(&before, part) * 1000.0)
+        }
+    };
     Ok(vec![
         at(&took, 0.5),
         at(&took, 0.99),
         at(&took, 1.0),
-        at(&inside, 0.5),
-        at(&inside, 0.99),
+        inside[0],
+        inside[1],
     ])
 }
 

@@ -27,9 +27,9 @@ pub(crate) struct Histogram {
 
 impl Histogram {
     /// The bounds, microseconds.
-    pub(crate) const BOUNDS_MICROS: [u64; 14] = [
-        250, 500, 1_000, 2_000, 3_000, 5_000, 10_000, 20_000, 50_000, 100_000, 250_000, 1_000_000,
-        5_000_000, 30_000_000,
+    pub(crate) const BOUNDS_MICROS: [u64; 19] = [
+        100, 150, 200, 250, 300, 400, 500, 700, 1_000, 2_000, 3_000, 5_000, 10_000, 20_000, 50_000,
+        100_000, 1_000_000, 5_000_000, 30_000_000,
     ];
 
     /// The same for others to read.

@@ -177,30 +177,43 @@ impl Node {
     }
 }
 
-/// What an agent has told of how long programming took, from when it heard of a change to the kernel's acknowledgement.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Programming {
-    changes: f64,
-    secs: f64,
-}
+/// What an agent has told of how long programming took, from when it heard of a change to the kernel's acknowledgement:
+/// how many changes were within each bound, which is in seconds. Ascending.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Programming(Vec<(f64, f64)>);
 
 impl Programming {
     fn of(metrics: &str) -> Option<Programming> {
-        let value = |what: &str| -> Option<f64> {
-            let name = format!("dunlin_service_proxy_program_seconds_{what} ");
-            let mut lines = metrics.lines();
-            let text = lines.find_map(|line| line.strip_prefix(&name))?;
-            text.trim().parse().ok()
-        };
-        Some(Programming {
-            changes: value("count")?,
-            secs: value("sum")?,
-        })
+        const BUCKET: &str = "dunlin_service_proxy_program_seconds_bucket{le=\"";
+        let buckets = metrics.lines().filter_map(|line| {
+            let (bound, count) = line.strip_prefix(BUCKET)?.split_once("\"} ")?;
+            let bound = match bound {
+                "+Inf" => f64::INFINITY,
+                bound => bound.parse().ok()?,
+            };
+            Some((bound, count.trim().parse().ok()?))
+        });
+        let buckets: Vec<(f64, f64)> = buckets.collect();
+        (!buckets.is_empty()).then_some(Programming(buckets))
     }
 
-    /// Seconds for each change since then.
-    pub(super) fn mean_since(self, before: Programming) -> f64 {
-        (self.secs - before.secs) / (self.changes - before.changes)
+    fn changes(&self) -> f64 {
+        self.0.last().map_or(0.0, |(_, count)| *count)
+    }
+
+    /// What so large a part of the changes since then took at most, seconds: within a bucket taken for even.
+    pub(super) fn quantile_since(&self, before: &Programming, part: f64) -> f64 {
+        let sought = (self.changes() - before.changes()) * part;
+        let (mut from, mut passed) = (0.0, 0.0);
+        for ((bound, count), (_, old)) in self.0.iter().zip(&before.0) {
+            let within = count - old;
+            if within >= sought && within > passed {
+                let upto = if bound.is_finite() { *bound } else { from };
+                return from + (upto - from) * (sought - passed) / (within - passed);
+            }
+            (from, passed) = (*bound, within);
+        }
+        from
     }
 }
 
@@ -214,17 +227,18 @@ impl Node {
         Ok(Programming::of(&metrics))
     }
 
-    /// The same, once it has told of more than before.
+    /// The same, once it has told of so many more than before.
     pub(super) fn programming_after(
         &self,
-        before: Programming,
+        before: &Programming,
+        more: u32,
         deadline: Instant,
     ) -> Result<Programming> {
-        let mut last = before;
+        let mut last = before.clone();
         let step = Duration::from_millis(1);
-        interrupt::wait_for(deadline, step, "the agent to tell of a change", || {
-            last = self.programming()?.unwrap_or(before);
-            Ok(last.changes > before.changes)
+        interrupt::wait_for(deadline, step, "the agent to tell of all changes", || {
+            last = self.programming()?.unwrap_or_else(|| before.clone());
+            Ok(last.changes() >= before.changes() + f64::from(more))
         })?;
         Ok(last)
     }
