@@ -28,6 +28,7 @@ mod lag;
 mod members;
 mod out_paths;
 mod output;
+mod refresh;
 mod roles;
 mod segvec;
 mod source;

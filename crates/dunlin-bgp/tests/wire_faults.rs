@@ -12,9 +12,11 @@ use wire_support::*;
 
 const PLAIN: Limits = Limits {
     extended_message: false,
+    enhanced_refresh: false,
 };
 const EXTENDED: Limits = Limits {
     extended_message: true,
+    enhanced_refresh: false,
 };
 
 fn notification(code: u8, subcode: u8, data: &[u8]) -> Notification {
@@ -223,7 +225,7 @@ fn bodies_cut_without_frame_are_bad_lengths() {
         assert_eq!(fault.notification.code, 1);
     }
     for len in [0, 3, 5] {
-        let fault = RouteRefresh::parse(&vec![0; len]).expect_err("too short");
+        let fault = RouteRefresh::parse(&vec![0; len], false).expect_err("too short");
         let expected = notification(1, 2, &(19 + len as u16).to_be_bytes());
         assert_eq!(fault.notification, expected);
     }

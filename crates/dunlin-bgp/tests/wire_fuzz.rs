@@ -61,6 +61,7 @@ fn check_fault(fault: &Fault) {
 pub fn fuzz_stream(mut data: &[u8]) {
     let limits = Limits {
         extended_message: true,
+        ..Limits::default()
     };
     loop {
         let message = match frame(data, limits) {
@@ -73,7 +74,8 @@ pub fn fuzz_stream(mut data: &[u8]) {
             MessageType::Update => fuzz_update(message.body),
             MessageType::Notification => fuzz_notification(message.body),
             MessageType::RouteRefresh => {
-                let refresh = RouteRefresh::parse(message.body).expect("frame checked the length");
+                let refresh =
+                    RouteRefresh::parse(message.body, false).expect("frame checked the length");
                 let mut out = Vec::new();
                 refresh.encode(&mut out);
                 assert_eq!(out[19..], *message.body);

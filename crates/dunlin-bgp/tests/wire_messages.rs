@@ -168,11 +168,11 @@ proptest! {
 
     #[test]
     fn a_route_refresh_reads_back(afi: u16, safi: u8, subtype: u8) {
-        let refresh = RouteRefresh::parse(&[(afi >> 8) as u8, afi as u8, subtype, safi]).unwrap();
+        let refresh = RouteRefresh::parse(&[(afi >> 8) as u8, afi as u8, subtype, safi], true).unwrap();
         prop_assert_eq!(refresh.family, AfiSafi { afi, safi });
         let mut out = Vec::new();
         refresh.encode(&mut out);
-        prop_assert_eq!(RouteRefresh::parse(body(&out, MessageType::RouteRefresh)), Ok(refresh));
+        prop_assert_eq!(RouteRefresh::parse(body(&out, MessageType::RouteRefresh), false), Ok(refresh));
     }
 }
 
@@ -253,7 +253,7 @@ fn a_keepalive_is_nineteen_octets() {
 
 #[test]
 fn refresh_subtypes_are_those_of_rfc_7313() {
-    let subtype = |octet| RouteRefresh::parse(&[0, 1, octet, 1]).map(|it| it.subtype);
+    let subtype = |octet| RouteRefresh::parse(&[0, 1, octet, 1], true).map(|it| it.subtype);
     assert_eq!(subtype(0), Ok(RefreshSubtype::Request));
     assert_eq!(subtype(1), Ok(RefreshSubtype::Begin));
     assert_eq!(subtype(2), Ok(RefreshSubtype::End));

@@ -14,6 +14,7 @@ use wire_support::*;
 fn limits(encoding: &ExportEncoding) -> Limits {
     Limits {
         extended_message: encoding.extended_message,
+        ..Limits::default()
     }
 }
 
@@ -99,7 +100,7 @@ proptest! {
 
     #[test]
     fn withdrawals_arrive_in_order(v4 in vec(v4_prefix(), 0..3000), v6 in vec(v6_prefix(), 0..1000), extended_message: bool) {
-        let limits = Limits { extended_message };
+        let limits = Limits { extended_message, ..Limits::default() };
         let writer = UpdateWriter::with_limits(limits);
         let mut out = Vec::new();
         let messages = writer.withdraw::<V4>(v4.iter().copied(), &mut out)

@@ -119,14 +119,18 @@ impl Core {
         };
         let kept = &mut peer.kept;
         kept.until = None;
+        let refreshing = std::mem::take(&mut peer.refreshing);
         let Some(source) = peer.source else { return };
         let Some(info) = stale else {
             *kept = Kept::default();
             routing.rib.drop_source(source);
             return;
         };
-        let lingers = kept.lingering();
-        routing.rib.mark_stale(source, lingers);
+        // What was to be told again in this session may be told in the next one.
+        let mut stays = kept.lingering();
+        stays.v4 |= refreshing.v4.is_some();
+        stays.v6 |= refreshing.v6.is_some();
+        routing.rib.mark_stale(source, stays);
         kept.long_lived = PerFamily {
             v4: secs(info.long_lived_stale_secs.v4),
             v6: secs(info.long_lived_stale_secs.v6),
@@ -174,7 +178,9 @@ impl Core {
             return;
         };
         *peer.kept.spent.get_mut(afi) = false;
+        // What is stale because it is being told again goes with the mark (RFC 7313 4).
         if peer.kept.any()
+            && peer.refreshing.get(afi).is_none()
             && let Some(source) = peer.source
         {
             peer.kept.sweep(&mut routing.rib, source, afi);
@@ -198,6 +204,7 @@ impl Core {
                 match kept.lingers.get(afi) {
                     // It has its own time.
                     Some(_) if is_up => {}
+                    None if peer.refreshing.get(afi).is_some() => {}
                     None if is_up => kept.sweep(&mut routing.rib, source, afi),
                     _ => kept.outstays(at, &mut routing.rib, source, afi),
                 }

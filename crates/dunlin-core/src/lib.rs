@@ -23,6 +23,7 @@ mod peers;
 mod plan;
 mod policy;
 mod received;
+mod refreshed;
 mod revisions;
 mod routes;
 mod sessions;

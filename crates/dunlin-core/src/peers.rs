@@ -37,6 +37,8 @@ pub(crate) struct Peer {
     pub(crate) source: Option<SourceId>,
     /// What is kept of its routes though its session broke.
     pub(crate) kept: Kept,
+    /// It tells everything of a family again (RFC 7313), and is to have done so by then.
+    pub(crate) refreshing: PerFamily<Option<Instant>>,
     /// When it is no longer waited for though no End-of-RIB came: it cannot send one.
     pub(crate) complete_at: Option<Instant>,
     pub(crate) announced: Announced,
@@ -102,6 +104,7 @@ impl Peer {
             up: None,
             source: None,
             kept: Kept::default(),
+            refreshing: PerFamily::default(),
             complete_at: None,
             announced: Announced::default(),
             client: false,

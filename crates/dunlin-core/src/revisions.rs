@@ -33,6 +33,9 @@ impl Revisions {
                 | SessionEvent::ConfigRefused { .. } => self.changes += 1,
                 SessionEvent::State { reason, .. } => self.figures += u64::from(reason.is_some()),
                 SessionEvent::Routes { .. } => self.figures += 1,
+                SessionEvent::RefreshBegins { .. } | SessionEvent::RefreshEnds { .. } => {
+                    self.figures += 1;
+                }
                 SessionEvent::RefreshRequested { .. } | SessionEvent::Drained { .. } => {}
             },
             Input::Kernel(event) => match event {

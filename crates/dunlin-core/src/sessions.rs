@@ -166,6 +166,7 @@ impl Core {
             peer.turned = now;
         }
         peer.kept = Kept::default();
+        peer.refreshing = PerFamily::default();
         peer.state = FsmState::Idle;
         peer.since = now;
         if peer.dynamic.is_some() {
@@ -249,13 +250,12 @@ impl Core {
             } => self.on_up(now, peer, conn, negotiated),
             SessionEvent::Routes { peer, conn, batch } => self.on_routes(now, peer, conn, &batch),
             SessionEvent::RefreshRequested { peer, conn, afi } => {
-                if self.peers.established(peer, conn).is_some()
-                    && !self.stops_reflecting(peer)
-                    && let Some(routing) = &mut self.routing
-                {
-                    routing.rib.refresh(peer, afi);
-                }
+                self.on_refresh_requested(peer, conn, afi);
             }
+            SessionEvent::RefreshBegins { peer, conn, afi } => {
+                self.on_refresh_begins(now, peer, conn, afi);
+            }
+            SessionEvent::RefreshEnds { peer, conn, afi } => self.on_refresh_ends(peer, conn, afi),
             SessionEvent::Drained { peer, conn, bytes } => {
                 self.announcing
                     .on_written(now, &mut self.peers, peer, conn, bytes);
@@ -416,6 +416,7 @@ impl Core {
             return self.forget_peer(id);
         }
         self.on_kept_timer(at, id);
+        self.on_refresh_timer(at, id);
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };

@@ -287,6 +287,7 @@ fn negotiated(node: u8) -> Negotiated {
         extended_message: true,
         extended_next_hop: false,
         route_refresh: true,
+        enhanced_route_refresh: true,
         add_path: PerFamily::default(),
         hold_time_secs: 90,
         keepalive_time_secs: 30,

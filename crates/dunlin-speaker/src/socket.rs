@@ -302,7 +302,15 @@ pub(crate) fn transport_error(error: &io::Error) -> TransportError {
 }
 
 fn settings_error(error: io::Error) -> TransportError {
-    TransportError::Settings(error.raw_os_error().unwrap_or(0))
+    refused_setting(error.raw_os_error().unwrap_or(0))
+}
+
+/// What an error number of a setting means: for lack of memory, the kernel refuses keys alone.
+pub(crate) fn refused_setting(number: i32) -> TransportError {
+    match number {
+        libc::ENOMEM => TransportError::NoRoomForKey,
+        number => TransportError::Settings(number),
+    }
 }
 
 /// A second descriptor of a listener, to set keys on from another thread.

@@ -152,7 +152,7 @@ fn the_small_messages() {
         let mut stream = Vec::new();
         refresh.encode(&mut stream);
         let theirs = through(&stream, true);
-        assert_eq!(RouteRefresh::parse(&theirs[19..]), Ok(refresh));
+        assert_eq!(RouteRefresh::parse(&theirs[19..], true), Ok(refresh));
     }
     assert_eq!(through(&KEEPALIVE, true), KEEPALIVE);
     for afi in Afi::ALL {

@@ -95,7 +95,7 @@ proptest! {
     ) {
         let encoding = ExportEncoding { extended_message: true, ..to_internal() };
         let stream = announce::<V4>(&outgoing(&attrs, next_hop_v4()), &encoding, &v4);
-        let limits = Limits { extended_message: true };
+        let limits = Limits { extended_message: true, ..Limits::default() };
         prop_assert_eq!(frame(&stream, limits).unwrap().unwrap().wire_len(), stream.len());
         let v4 = v4.iter().map(ToString::to_string).collect::<Vec<_>>();
         check(&stream, Attrs::new(&attrs), &v4)?;

@@ -49,7 +49,10 @@ impl Routes {
         encode_attrs::<F>(&route, &ExportEncoding::as_held(peer_type), &mut self.attrs);
         self.updates.clear();
         let write = |extended_message: bool, updates: &mut Vec<u8>| {
-            let writer = UpdateWriter::with_limits(Limits { extended_message });
+            let writer = UpdateWriter::with_limits(Limits {
+                extended_message,
+                ..Limits::default()
+            });
             let nets = nets.iter().copied();
             if path_ids.is_empty() {
                 return writer.announce::<F>(&self.attrs, &next_hop, nets, updates);
@@ -74,6 +77,7 @@ impl Routes {
         self.updates.clear();
         let writer = UpdateWriter::with_limits(Limits {
             extended_message: false,
+            ..Limits::default()
         });
         let nets = nets.iter().copied();
         if path_ids.is_empty() {
@@ -97,6 +101,7 @@ pub fn end_of_rib(peer: &PeerHeader, afi: Afi, out: &mut Vec<u8>) {
 fn wrap(peer: &PeerHeader, mut updates: &[u8], out: &mut Vec<u8>) {
     let limits = Limits {
         extended_message: true,
+        ..Limits::default()
     };
     // They are our own, so each is whole.
     while let Ok(Some(message)) = frame(updates, limits) {

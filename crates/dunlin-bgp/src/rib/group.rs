@@ -10,6 +10,7 @@ use super::dirty::IdSet;
 use super::lag::Lag;
 use super::out_paths::OutPaths;
 use super::output::Output;
+use super::refresh::Retelling;
 use super::segvec::SegVec;
 use super::source::SourceId;
 use super::table::{NetId, Table};
@@ -150,6 +151,8 @@ pub(super) struct Member {
     pub(super) lag: Option<Box<PerFamily<Lag>>>,
     /// End-of-RIB is owed.
     pub(super) end_of_rib: PerFamily<bool>,
+    /// It is told everything again, between marks.
+    pub(super) retelling: PerFamily<Retelling>,
 }
 
 impl Member {
@@ -181,6 +184,8 @@ pub(super) struct Group {
     in_sync: Option<Arc<[PeerId]>>,
     /// How many members do not.
     pub(super) lagging: usize,
+    /// How many members are told everything again, between marks.
+    pub(super) retelling: usize,
     /// How many members are owed End-of-RIB.
     pub(super) owed_end_of_rib: PerFamily<usize>,
     /// Whose turn it is among those that lag.
@@ -202,6 +207,7 @@ impl Group {
             by_source: BTreeMap::new(),
             in_sync: None,
             lagging: 0,
+            retelling: 0,
             owed_end_of_rib: PerFamily::default(),
             turn: 0,
             lagging_first: false,
@@ -231,6 +237,8 @@ impl Group {
     pub(super) fn membership_changed(&mut self) {
         self.in_sync = None;
         self.lagging = self.members.iter().filter(|m| m.lag.is_some()).count();
+        let none = PerFamily::default();
+        self.retelling = self.members.iter().filter(|m| m.retelling != none).count();
         for afi in Afi::ALL {
             let owed = self.members.iter().filter(|m| *m.end_of_rib.get(afi));
             *self.owed_end_of_rib.get_mut(afi) = owed.count();
@@ -420,6 +428,7 @@ impl Groups {
             window: credit.max(1),
             lag: None,
             end_of_rib: key.families,
+            retelling: PerFamily::default(),
         };
         if !group.is_fresh() {
             let lag = member.lag();

@@ -187,8 +187,8 @@ impl<F: RibFamily> Editor<'_, F> {
         }
         let slot = self.store.sources.get_mut(source);
         let epoch = *slot.epoch.get(F::AFI);
-        let known = present.is_some_and(|number| self.table.path(number).epoch == epoch);
-        if !known && !slot.take_fresh(F::AFI) {
+        let known = present.map(|number| self.table.path(number).epoch);
+        if !slot.take(F::AFI, known) {
             self.groups.forget_if_unused(self.table, id);
             return false;
         }

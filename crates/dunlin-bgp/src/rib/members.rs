@@ -3,6 +3,7 @@
 use dunlin_net::{Afi, PeerId, PerFamily, V4, V6};
 
 use super::group::{Group, GroupId, GroupKey, Member, Out, UNTOLD, set_of};
+use super::refresh::Retelling;
 use super::source::SourceId;
 use super::table::{NetId, RibFamily};
 use super::{Rib, Store};
@@ -160,28 +161,6 @@ impl Rib {
         }
     }
 
-    /// Tells a peer everything of a family again: it asked for a refresh (RFC 2918).
-    pub fn refresh(&mut self, peer: PeerId, afi: Afi) {
-        let Some(group) = self.groups.of_mut(peer) else {
-            return;
-        };
-        let out = group.out.get(afi);
-        let told: Vec<(NetId, u32)> = out.iter().collect();
-        let attrs = &self.store.attrs;
-        let Some(member) = group.member_mut(peer) else {
-            return;
-        };
-        let own = member.source;
-        let lag = member.lag().get_mut(afi);
-        for (id, out) in told {
-            let source = attrs.get(set_of(out)).source;
-            if own != Some(source) {
-                lag.changed(id, true);
-            }
-        }
-        group.membership_changed();
-    }
-
     /// A source has another router id, which reflected routes name as ORIGINATOR_ID: whoever was told of them is told anew.
     pub(super) fn retell_source(&mut self, source: SourceId) {
         let attrs = &self.store.attrs;
@@ -291,7 +270,10 @@ impl Rib {
             return false;
         };
         let quiet = |out: &Out| out.is_quiet() && out.held.is_empty();
-        let pace = |m: &Member| m.lag.is_none() && !*m.end_of_rib.get(afi);
+        let pace = |m: &Member| {
+            let retold = *m.retelling.get(afi) == Retelling::None;
+            m.lag.is_none() && !*m.end_of_rib.get(afi) && retold
+        };
         quiet(group.out.get(afi)) && group.member(peer).is_some_and(pace)
     }
 }

@@ -48,6 +48,7 @@ impl Rib {
                 continue;
             };
             let mut loose = (Vec::new(), Vec::new());
+            self.begin_retelling(&mut group);
             group.lagging_first = !group.lagging_first;
             if group.lagging_first {
                 self.step_all_lagging(&mut group, budget, &mut loose);
@@ -63,6 +64,7 @@ impl Rib {
             }
             self.catch_up(&mut group);
             self.end_of_rib(&mut group);
+            self.end_retelling(&mut group);
             self.groups.slots[at] = Some(group);
             self.forget_unused::<V4>(loose.0);
             self.forget_unused::<V6>(loose.1);

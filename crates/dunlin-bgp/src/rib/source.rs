@@ -83,6 +83,9 @@ pub struct SourceCounts {
     pub refused: u32,
 }
 
+/// How many refreshes (RFC 7313) of one source may begin before one ends, each with an epoch of its own.
+const REFRESHES: u8 = 8;
+
 /// A source and where its paths are.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
@@ -96,8 +99,12 @@ pub(super) struct Source {
     /// Paths of epochs in `live..lingers` are long-lived stale (RFC 9494).
     pub(super) lingers: PerFamily<u8>,
     pub(super) counts: PerFamily<SourceCounts>,
-    /// Prefixes announced in the present epoch: neither stale nor waiting to be removed.
+    /// The first epoch of the present session. Those after it began with a refresh (RFC 7313), and it ends with that.
+    since: PerFamily<u8>,
+    /// Prefixes announced in the present session and not waiting to be removed.
     pub(super) fresh: PerFamily<u32>,
+    /// Of those, stale by a refresh that has not ended.
+    due: PerFamily<u32>,
     /// The most of those that are taken.
     pub(super) limit: u32,
     /// Paths per block of prefix ids: four octets for a thousand prefixes of the table, so that work over a source
@@ -116,7 +123,9 @@ impl Source {
             live: PerFamily::default(),
             lingers: PerFamily::default(),
             counts: PerFamily::default(),
+            since: PerFamily::default(),
             fresh: PerFamily::default(),
+            due: PerFamily::default(),
             limit: u32::MAX,
             blocks: PerFamily::default(),
             leaving: false,
@@ -129,12 +138,51 @@ impl Source {
             let epoch = self.epoch.get_mut(afi);
             *epoch = epoch.wrapping_add(1);
         }
+        self.since = self.epoch;
         self.fresh = PerFamily::default();
+        self.due = PerFamily::default();
     }
 
-    /// Counts a prefix of the present epoch that was not of it before. False if it is one too many, and not counted.
+    /// Paths of a family there are now are to be told again. So many times over as [`REFRESHES`] allows; then what was told
+    /// since the last time stays fresh.
+    pub(super) fn begin_refresh(&mut self, afi: Afi) {
+        let epoch = self.epoch.get_mut(afi);
+        if epoch.wrapping_sub(*self.since.get(afi)) < REFRESHES {
+            *epoch = epoch.wrapping_add(1);
+            *self.due.get_mut(afi) = *self.fresh.get(afi);
+        }
+    }
+
+    /// What is stale of a family counts for nothing any more, whatever made it stale.
+    pub(super) fn retire_stale(&mut self, afi: Afi) {
+        let epoch = *self.epoch.get(afi);
+        *self.fresh.get_mut(afi) -= std::mem::take(self.due.get_mut(afi));
+        *self.since.get_mut(afi) = epoch;
+        self.retire(afi, epoch);
+    }
+
+    /// Whether a path of `epoch` was announced in the present session, and counts.
     #[inline]
-    pub(super) fn take_fresh(&mut self, afi: Afi) -> bool {
+    fn is_of_session(&self, afi: Afi, epoch: u8) -> bool {
+        let since = *self.since.get(afi);
+        epoch.wrapping_sub(since) <= self.epoch.get(afi).wrapping_sub(since)
+    }
+
+    /// Counts a path that is announced now, and was of epoch `known` until now. False if it is one too many, and not counted.
+    #[inline]
+    pub(super) fn take(&mut self, afi: Afi, known: Option<u8>) -> bool {
+        match known {
+            Some(epoch) if epoch == *self.epoch.get(afi) => true,
+            Some(epoch) if self.is_of_session(afi, epoch) => {
+                *self.due.get_mut(afi) -= 1;
+                true
+            }
+            _ => self.take_fresh(afi),
+        }
+    }
+
+    #[inline]
+    fn take_fresh(&mut self, afi: Afi) -> bool {
         let limit = self.limit;
         let fresh = self.fresh.get_mut(afi);
         let room = *fresh < limit;
@@ -179,8 +227,9 @@ impl Source {
     }
 
     pub(super) fn count_out(&mut self, afi: Afi, id: u32, epoch: u8) {
-        if epoch == *self.epoch.get(afi) {
+        if self.is_of_session(afi, epoch) {
             *self.fresh.get_mut(afi) -= 1;
+            *self.due.get_mut(afi) -= u32::from(epoch != *self.epoch.get(afi));
         }
         let counts = self.counts.get_mut(afi);
         counts.received -= 1;

@@ -10,6 +10,7 @@ mod model;
 mod naive;
 mod operations;
 mod reflection;
+mod refresh;
 mod roles;
 mod sets;
 mod several;

@@ -172,7 +172,7 @@ impl Rib {
     /// Removes what is still stale of one family: End-of-RIB came, or the deadline.
     pub fn sweep_stale(&mut self, source: SourceId, afi: Afi) {
         if let Some(slot) = self.store.sources.find_mut(source) {
-            slot.retire(afi, *slot.epoch.get(afi));
+            slot.retire_stale(afi);
             self.remove_dead(source);
         }
     }

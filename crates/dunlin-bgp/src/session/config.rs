@@ -234,6 +234,8 @@ pub struct Offer {
     pub four_octet_as: bool,
     /// Route refresh (RFC 2918).
     pub route_refresh: bool,
+    /// Marks around everything that is told again (RFC 7313). Not without route refresh.
+    pub enhanced_route_refresh: bool,
     /// Messages up to 65,535 octets (RFC 8654).
     pub extended_message: bool,
     /// IPv4 prefixes with IPv6 next hops (RFC 8950): for sessions over IPv6 that carry IPv4. Not by default.
@@ -246,6 +248,7 @@ impl Default for Offer {
             multiprotocol: true,
             four_octet_as: true,
             route_refresh: true,
+            enhanced_route_refresh: true,
             extended_message: true,
             extended_next_hop: false,
         }

@@ -193,6 +193,24 @@ pub enum SessionEvent {
         /// Which family.
         afi: Afi,
     },
+    /// The peer begins to tell all its routes of a family again (RFC 7313, BoRR).
+    RefreshBegins {
+        /// Who.
+        peer: PeerId,
+        /// On which connection.
+        conn: ConnId,
+        /// Which family.
+        afi: Afi,
+    },
+    /// The peer has told all its routes of a family again (RFC 7313, EoRR).
+    RefreshEnds {
+        /// Who.
+        peer: PeerId,
+        /// On which connection.
+        conn: ConnId,
+        /// Which family.
+        afi: Afi,
+    },
     /// So many octets of [`Command::Send`] have gone to the kernel: credit to send as many more.
     Drained {
         /// To whom.
@@ -422,6 +440,12 @@ pub enum TransportError {
     /// TTL, TCP MD5 or another setting could not be applied; the connection was never used.
     #[error("the transport settings could not be applied (os error {0})")]
     Settings(i32),
+    /// The kernel takes no more TCP MD5 keys for a socket; the connection was never used.
+    #[error(
+        "the kernel holds no more TCP MD5 keys for the listening socket, so that a connection from the peer may be anybody's: \
+         raise net.core.optmem_max on the node, or let peers with one password share a peerRange; meanwhile we dial the peer"
+    )]
+    NoRoomForKey,
     /// The peer dialled from further away than ttlSecurity allows (RFC 5082); the connection was never used.
     #[error(
         "a connection came from more than {hops} links away, which ttlSecurity forbids: does the peer send with TTL 255, and is it so near?"

@@ -36,6 +36,8 @@ pub struct Negotiated {
     pub extended_next_hop: bool,
     /// Whether either side may ask for routes again (RFC 2918).
     pub route_refresh: bool,
+    /// Whether what is told again is marked at its beginning and end (RFC 7313).
+    pub enhanced_route_refresh: bool,
     /// Families that carry several paths for one prefix, and in which directions (RFC 7911 5).
     pub add_path: PerFamily<AddPath>,
     /// The lesser of both hold times; 0 means none.

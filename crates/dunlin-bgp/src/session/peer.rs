@@ -21,7 +21,7 @@ use super::{
     Action, Attempt, ConnId, DownReason, FsmState, Input, PeerConfig, PeerStats, Refusal,
     RefusedWhy, Seeds, Stop, TransportError,
 };
-use crate::wire::{AfiSafi, KEEPALIVE, RefreshSubtype, RouteRefresh};
+use crate::wire::{AfiSafi, KEEPALIVE, MessageType, RefreshSubtype, RouteRefresh};
 
 /// How long a dial may take before it is given up and begun anew: a peer that comes back is reached within this time, where
 /// the kernel's own repeats of a SYN would soon be far apart.
@@ -370,7 +370,14 @@ impl Peer {
 
     fn on_send(&mut self, conn: ConnId, bytes: Arc<[u8]>, messages: u32) {
         if self.established_mut(conn).is_some() {
-            self.stats.sent.updates += u64::from(messages);
+            // Marks of RFC 7313 come one at a time.
+            let sent = match bytes.get(18) {
+                Some(&kind) if kind == MessageType::RouteRefresh as u8 => {
+                    &mut self.stats.sent.refreshes
+                }
+                _ => &mut self.stats.sent.updates,
+            };
+            *sent += u64::from(messages);
             self.write(conn, bytes, true);
         }
     }

@@ -9,6 +9,9 @@ const MARKER_LEN: usize = 16;
 /// The longest message without RFC 8654.
 const MAX_LEN: usize = 4096;
 
+/// So long a ROUTE-REFRESH still fits the NOTIFICATION that gives it back.
+const MAX_REFRESH_LEN: usize = MAX_LEN - HEADER_LEN - 2;
+
 /// A whole KEEPALIVE message.
 pub const KEEPALIVE: [u8; HEADER_LEN] = {
     let mut message = [0xff; HEADER_LEN];
@@ -54,6 +57,9 @@ impl MessageType {
             MessageType::Update => (23..=max).contains(&len),
             MessageType::Notification => (21..=max).contains(&len),
             MessageType::Keepalive => len == HEADER_LEN,
+            MessageType::RouteRefresh if limits.enhanced_refresh => {
+                (HEADER_LEN..=MAX_REFRESH_LEN).contains(&len)
+            }
             MessageType::RouteRefresh => len == 23,
         }
     }
@@ -64,6 +70,8 @@ impl MessageType {
 pub struct Limits {
     /// Messages up to 65,535 octets: we advertised RFC 8654 and the peer did too. Never for OPEN and KEEPALIVE.
     pub extended_message: bool,
+    /// ROUTE-REFRESHes of other lengths than theirs, whose error is not one of the header (RFC 7313 5).
+    pub enhanced_refresh: bool,
 }
 
 impl Limits {

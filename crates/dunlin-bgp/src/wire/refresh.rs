@@ -1,5 +1,5 @@
 use super::frame::{self, MessageType};
-use super::{AfiSafi, Fault};
+use super::{AfiSafi, Fault, code, refresh_message};
 
 /// A ROUTE-REFRESH message (RFC 2918, RFC 7313).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +24,16 @@ pub enum RefreshSubtype {
 }
 
 impl RouteRefresh {
-    /// Reads the body of a ROUTE-REFRESH.
-    pub fn parse(body: &[u8]) -> Result<RouteRefresh, Fault> {
+    /// Reads the body of a ROUTE-REFRESH. `enhanced`: RFC 7313 was agreed on.
+    ///
+    /// # Errors
+    /// A body of another length; as an error of its own for the marks of RFC 7313 (section 5 there).
+    pub fn parse(body: &[u8], enhanced: bool) -> Result<RouteRefresh, Fault> {
         let &[afi_high, afi_low, subtype, safi] = body else {
-            return Err(frame::short_body(body));
+            return Err(match body.get(2) {
+                Some(1 | 2) if enhanced => bad_mark(body),
+                _ => frame::short_body(body),
+            });
         };
         Ok(RouteRefresh {
             family: AfiSafi {
@@ -56,4 +62,18 @@ impl RouteRefresh {
         out.push(self.family.safi);
         frame::finish(start, out);
     }
+}
+
+/// A mark of a wrong length, with the whole message (RFC 7313 5).
+fn bad_mark(body: &[u8]) -> Fault {
+    let mut message = Vec::new();
+    let start = frame::begin(MessageType::RouteRefresh, &mut message);
+    message.extend_from_slice(body);
+    frame::finish(start, &mut message);
+    Fault::with_data(
+        code::ROUTE_REFRESH,
+        refresh_message::INVALID_LENGTH,
+        &message,
+        "a mark of a route refresh has another length than it may have",
+    )
 }

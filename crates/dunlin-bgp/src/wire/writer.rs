@@ -38,6 +38,7 @@ impl UpdateWriter {
     pub fn new(encoding: &ExportEncoding) -> UpdateWriter {
         UpdateWriter::with_limits(Limits {
             extended_message: encoding.extended_message,
+            ..Limits::default()
         })
     }
 

@@ -149,6 +149,7 @@ fn negotiated(neighbor: &mut Neighbor, with: &Negotiated) {
     };
     note(with.four_octet_as, "four-octet-as");
     note(with.route_refresh, "route-refresh");
+    note(with.enhanced_route_refresh, "enhanced-route-refresh");
     note(with.extended_message, "extended-message");
     let any = |families: PerFamily<bool>| families.v4 || families.v6;
     note(any(with.receives_paths()), "add-path-receive");

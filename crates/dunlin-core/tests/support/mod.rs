@@ -4,6 +4,7 @@ mod answers;
 pub(crate) mod bfd;
 mod delivery;
 mod fields;
+pub(crate) mod kept;
 pub(crate) mod limits;
 pub(crate) mod links;
 pub(crate) mod many;
@@ -464,6 +465,7 @@ pub(crate) fn negotiated() -> Negotiated {
         extended_message: true,
         extended_next_hop: false,
         route_refresh: true,
+        enhanced_route_refresh: true,
         add_path: PerFamily::default(),
         hold_time_secs: 90,
         keepalive_time_secs: 30,

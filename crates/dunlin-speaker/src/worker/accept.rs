@@ -207,7 +207,7 @@ impl Worker {
                     (Some(config), None) => {
                         socket::secure(stream, remote.ip().to_canonical(), config)
                     }
-                    (_, number) => Err(TransportError::Settings(number.unwrap_or(0))),
+                    (_, number) => Err(socket::refused_setting(number.unwrap_or(0))),
                 };
                 let added = secured.and_then(|secured| {
                     let registry = self.poll.registry();

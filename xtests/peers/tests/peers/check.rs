@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use dunlin_lab::routes::{PROTOCOL_DUNLIN, installed_by};
+use dunlin_net::Afi;
 use ipnet::IpNet;
 
 use crate::bed::Bed;
 use crate::dump;
-use crate::scenario::{Gateways, Session, Step, Told};
+use crate::scenario::{Gateways, Session, Step, Told, Who};
 
 /// A machine that also compiles is slow, and OpenBGPD takes nobody in for up to a minute and more after failures in a row; what
 /// fails here fails for another reason.
@@ -88,13 +89,14 @@ impl Bed {
             }
             Step::Learned(wanted) => self.learned(wanted),
             Step::Kept(wanted) => self.kept(wanted),
-            Step::Marked(wanted) => self.marked(wanted),
             Step::Explained(wanted) => {
                 let said = self.agent.explained(self.daemon.address())?;
                 let missing = wanted.iter().find(|words| !said.contains(words.as_str()));
                 ensure!(missing.is_none(), "{missing:?} is not said: {said}");
                 Ok(())
             }
+            Step::OnlyToCustomer(wanted) => self.only_to_customer(wanted),
+            Step::Marked(who) => self.marked(*who),
             Step::Problem(words) => {
                 let problems = self.agent.status()?.problems;
                 let said = |text: &str| text.contains(words.as_str());
@@ -205,7 +207,7 @@ impl Bed {
         Ok(())
     }
 
-    fn marked(&self, wanted: &BTreeMap<IpNet, Option<u32>>) -> Result<()> {
+    fn only_to_customer(&self, wanted: &BTreeMap<IpNet, Option<u32>>) -> Result<()> {
         let routes = self.agent.routes()?;
         for (prefix, mark) in wanted {
             let route = routes.iter().find(|route| route.prefix == *prefix);
@@ -213,6 +215,24 @@ impl Bed {
             let found = !route.paths.is_empty()
                 && (route.paths.iter()).all(|path| path.only_to_customer == *mark);
             ensure!(found, "{:?}", route.paths);
+        }
+        Ok(())
+    }
+
+    fn marked(&self, who: Who) -> Result<()> {
+        let heard = self.wire.heard();
+        let all = match who {
+            Who::Agent => &heard.refreshes,
+            Who::Daemon => &heard.refreshes_of_peer,
+        };
+        for afi in Afi::ALL {
+            let number = if afi == Afi::Ipv4 { 1 } else { 2 };
+            let of_family = all.iter().filter(|(family, _)| *family == number);
+            let marks: Vec<u8> = of_family
+                .map(|(_, kind)| *kind)
+                .filter(|k| *k > 0)
+                .collect();
+            ensure!(marks == [1, 2], "{who:?} sent {all:?}");
         }
         Ok(())
     }

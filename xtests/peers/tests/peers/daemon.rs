@@ -209,6 +209,14 @@ impl Daemon {
         }
     }
 
+    /// It tells everything anew by itself.
+    pub(crate) fn tell_again(&self) -> Result<()> {
+        match self.kind {
+            Kind::Bird => bird::tell_again(self),
+            other => bail!("{other:?} was not asked to tell everything anew"),
+        }
+    }
+
     /// Ends the session for good, saying why.
     pub(crate) fn shutdown(&self, words: &str) -> Result<()> {
         let mut command = match self.kind {

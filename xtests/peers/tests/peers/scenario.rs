@@ -86,6 +86,9 @@ pub(crate) struct Speaker {
     /// IPv4 prefixes have its IPv6 address as next hop (RFC 8950).
     #[serde(default)]
     pub(crate) extended_next_hop: bool,
+    /// It marks what it tells anew (RFC 7313); BIRD and FRR always do.
+    #[serde(default)]
+    pub(crate) enhanced_refresh: bool,
     /// The TCP MD5 password.
     pub(crate) password: Option<String>,
     /// It sends with TTL 255 and takes nothing less (RFC 5082).
@@ -226,6 +229,10 @@ pub(crate) enum Step {
     WithdrawAll,
     /// The daemon asks for everything anew (RFC 2918).
     Refresh,
+    /// The daemon tells everything anew by itself.
+    TellAgain(()),
+    /// Since `watch`, one side told everything of both families anew between marks (RFC 7313).
+    Marked(Who),
     /// The daemon ends the session for good, with these words (RFC 9003).
     Shutdown(String),
     /// From here on no packet of one reaches the other, and nobody is told.
@@ -261,7 +268,7 @@ pub(crate) enum Step {
     /// The daemon's route is known, not used, for a reason with these words.
     Kept(BTreeMap<IpNet, String>),
     /// The daemon's route is known to the agent with this AS in Only to Customer, or without it.
-    Marked(BTreeMap<IpNet, Option<u32>>),
+    OnlyToCustomer(BTreeMap<IpNet, Option<u32>>),
     /// `dunlin explain` says all these words of the daemon.
     Explained(Vec<String>),
     /// A problem with these words is shown by `dunlin status`.

@@ -28,6 +28,10 @@ pub(crate) struct Heard {
     pub(crate) withdrawn: BTreeSet<IpNet>,
     /// Code and subcode of each NOTIFICATION.
     pub(crate) notifications: Vec<(u8, u8)>,
+    /// Family and subtype of each ROUTE-REFRESH (RFC 7313).
+    pub(crate) refreshes: Vec<(u16, u8)>,
+    /// The same of the other side.
+    pub(crate) refreshes_of_peer: Vec<(u16, u8)>,
 }
 
 /// One direction of one connection.
@@ -126,9 +130,10 @@ fn packet(
             IpAddr::from(source),
         )
     };
-    if protocol != TCP || !agent.contains(&source) {
+    if protocol != TCP {
         return None;
     }
+    let by_agent = agent.contains(&source);
     let tcp = data.get(head..total.max(head).min(data.len()))?;
     let ports = (u16_at(tcp, 0)?, u16_at(tcp, 2)?);
     if ports.0 != BGP_PORT && ports.1 != BGP_PORT {
@@ -169,7 +174,12 @@ fn packet(
             break;
         }
         let message: Vec<u8> = flow.octets.drain(..len).collect();
-        message_heard(&message, &mut lock(heard));
+        if by_agent {
+            message_heard(&message, &mut lock(heard));
+        } else {
+            let refresh = refresh_heard(&message);
+            lock(heard).refreshes_of_peer.extend(refresh);
+        }
     }
     Some(())
 }
@@ -187,9 +197,13 @@ fn message_heard(message: &[u8], heard: &mut Heard) -> Option<()> {
             each_attribute(body.get(begin..begin + attributes)?, heard);
         }
         3 => heard.notifications.push((*body.first()?, *body.get(1)?)),
-        _ => {}
+        _ => heard.refreshes.extend(refresh_heard(message)),
     }
     Some(())
+}
+
+fn refresh_heard(message: &[u8]) -> Option<(u16, u8)> {
+    (message[18] == 5).then_some((u16_at(message, 19)?, *message.get(21)?))
 }
 
 fn each_attribute(mut data: &[u8], heard: &mut Heard) -> Option<()> {

@@ -423,9 +423,9 @@ impl Harness {
                 credit,
             } => self.join(peer, group, credit.into()),
             Op::Leave { peer } => self.leave(peer),
-            Op::Refresh { peer, v6 } => {
+            Op::Refresh { peer, v6, marks } => {
                 let afi = if v6 { Afi::Ipv6 } else { Afi::Ipv4 };
-                self.rib.refresh(PeerId(peer.into()), afi);
+                self.rib.refresh(PeerId(peer.into()), afi, marks);
             }
             Op::Credit { peer, octets } => {
                 self.rib.on_credit(PeerId(peer.into()), octets.into());

@@ -1,13 +1,15 @@
 //! A member as the far end sees it: decodes what it is sent and keeps what that says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin_net::{Afi, Family, IpNet, PerFamily, V4, V6};
 
 use super::world::SEED;
 use crate::batch::{BatchFamily, BatchItem, NextHop, RouteBatch};
 use crate::policy::PeerType;
-use crate::wire::{DecodeContext, Limits, decode_update, frame};
+use crate::wire::{
+    DecodeContext, Limits, MessageType, RefreshSubtype, RouteRefresh, decode_update, frame,
+};
 
 /// By prefix and path identifier, where there are such.
 pub(super) type Told = BTreeMap<(IpNet, Option<u32>), (Vec<u8>, NextHop)>;
@@ -18,6 +20,10 @@ pub(super) struct FarEnd {
     pub(super) end_of_rib: PerFamily<u32>,
     pub(super) withdrawals: u32,
     pub(super) messages: u32,
+    /// Marks of RFC 7313: of the beginning, of the end.
+    pub(super) marks: PerFamily<(u32, u32)>,
+    /// What was not told again since the first mark.
+    stale: BTreeSet<(IpNet, Option<u32>)>,
 }
 
 /// The kind of session, and which families come with path identifiers.
@@ -61,6 +67,10 @@ impl FarEnd {
         bytes: &[u8],
         mut withdrawn: impl FnMut(IpNet, bool),
     ) {
+        if bytes.get(18) == Some(&(MessageType::RouteRefresh as u8)) {
+            self.messages += 1;
+            return self.mark(RouteRefresh::parse(&bytes[19..], true).expect("a sound mark"));
+        }
         let (batch, messages) = decode(kind, bytes);
         self.messages += messages;
         for item in &batch.items {
@@ -74,6 +84,7 @@ impl FarEnd {
                 } => {
                     let bytes = &batch.attr_bytes[attrs.start as usize..attrs.end as usize];
                     for net in nets(&batch, *afi, nlri) {
+                        self.stale.remove(&net);
                         self.told.insert(net, (bytes.to_vec(), *next_hop));
                     }
                 }
@@ -85,6 +96,30 @@ impl FarEnd {
                 }
                 BatchItem::EndOfRib(afi) => *self.end_of_rib.get_mut(*afi) += 1,
             }
+        }
+    }
+}
+
+impl FarEnd {
+    fn mark(&mut self, mark: RouteRefresh) {
+        let afi = mark.family.as_unicast().expect("a family of ours");
+        let marks = self.marks.get_mut(afi);
+        let of_family = |net: &IpNet| matches!(net, IpNet::V4(_)) == (afi == Afi::Ipv4);
+        match mark.subtype {
+            RefreshSubtype::Begin => {
+                marks.0 += 1;
+                assert!(*self.end_of_rib.get(afi) > 0, "RFC 7313 4");
+                let told = self.told.keys().filter(|net| of_family(&net.0));
+                self.stale.extend(told.copied());
+            }
+            RefreshSubtype::End => {
+                marks.1 += 1;
+                let gone = self.stale.extract_if(.., |net| of_family(&net.0));
+                for net in gone {
+                    self.told.remove(&net);
+                }
+            }
+            other => panic!("{other:?} was not asked for"),
         }
     }
 }

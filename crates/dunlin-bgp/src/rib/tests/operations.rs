@@ -71,6 +71,7 @@ pub(super) enum Op {
     Refresh {
         peer: u8,
         v6: bool,
+        marks: bool,
     },
     Credit {
         peer: u8,
@@ -118,7 +119,8 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         2 => (peer.clone(), 0..GROUPS, 0..600u16)
             .prop_map(|(peer, group, credit)| Op::Join { peer, group, credit }),
         1 => peer.clone().prop_map(|peer| Op::Leave { peer }),
-        1 => (peer.clone(), any::<bool>()).prop_map(|(peer, v6)| Op::Refresh { peer, v6 }),
+        2 => (peer.clone(), any::<(bool, bool)>())
+            .prop_map(|(peer, (v6, marks))| Op::Refresh { peer, v6, marks }),
         3 => (peer, 1..400u16).prop_map(|(peer, octets)| Op::Credit { peer, octets }),
         1 => any::<bool>().prop_map(|end_of_rib| Op::OpenGate { end_of_rib }),
         2 => (1..12u8).prop_map(|budget| Op::Work { budget }),

@@ -147,7 +147,9 @@ fn a_refresh_repeats_everything_to_the_one_that_asked() {
     fixture.flush();
     let (first, second) = (fixture.far(11).messages, fixture.far(12).messages);
     fixture.far.get_mut(&PeerId(11)).unwrap().1.told.clear();
-    fixture.rib.refresh(PeerId(11), dunlin_net::Afi::Ipv4);
+    fixture
+        .rib
+        .refresh(PeerId(11), dunlin_net::Afi::Ipv4, false);
     fixture.flush();
     assert_eq!(fixture.knows(11), ALL);
     assert!(fixture.far(11).messages > first);

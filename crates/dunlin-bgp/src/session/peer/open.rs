@@ -33,6 +33,9 @@ pub(super) fn our_open(config: &PeerConfig) -> Open {
     }
     if offer.route_refresh {
         add.push(Capability::RouteRefresh);
+        if offer.enhanced_route_refresh {
+            add.push(Capability::EnhancedRouteRefresh);
+        }
     }
     if offer.extended_next_hop && offer.multiprotocol && families.v4 {
         add.push(Capability::ExtendedNextHop(vec![V4_BY_V6]));
@@ -159,6 +162,7 @@ pub(super) fn negotiate(
     }
     let offer = config.capabilities;
     let hold_time_secs = config.timers.hold_time_secs.min(theirs.hold_time_secs);
+    let route_refresh = offer.route_refresh && theirs.offers(&Capability::RouteRefresh);
     Ok(Negotiated {
         remote_asn: theirs.asn,
         local_asn: config.local_asn,
@@ -179,7 +183,10 @@ pub(super) fn negotiate(
             && theirs.capabilities.iter().any(|offered| {
                 matches!(offered, Capability::ExtendedNextHop(named) if named.contains(&V4_BY_V6))
             }),
-        route_refresh: offer.route_refresh && theirs.offers(&Capability::RouteRefresh),
+        route_refresh,
+        enhanced_route_refresh: route_refresh
+            && offer.enhanced_route_refresh
+            && theirs.offers(&Capability::EnhancedRouteRefresh),
         add_path: negotiate_add_path(config, families, &theirs),
         hold_time_secs,
         keepalive_time_secs: keepalive_time_secs(config, hold_time_secs),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dunlin_net::{Instant, ScopedAddr};
+use dunlin_net::{Afi, Instant, ScopedAddr};
 
 use super::conn::Stage;
 use super::{OPEN_PATIENCE, Peer, open};
@@ -269,21 +269,28 @@ impl Peer {
         body: &[u8],
         batch: &mut RouteBatch,
     ) -> Result<(), DownReason> {
-        let request = RouteRefresh::parse(body)?;
-        let asked = self.conn(conn).and_then(|c| c.negotiated()).and_then(|n| {
-            let afi = request.family.as_unicast()?;
-            (n.route_refresh && *n.families.get(afi)).then_some(afi)
-        });
-        // What was never offered is ignored (RFC 2918 4), as are the marks of RFC 7313, which we do not offer.
-        if let (Some(afi), RefreshSubtype::Request) = (asked, request.subtype) {
-            self.hand_over(conn, batch);
-            self.actions
-                .push_back(Action::Event(SessionEvent::RefreshRequested {
-                    peer: self.id,
-                    conn,
-                    afi,
-                }));
-        }
+        let Some(negotiated) = self.conn(conn).and_then(|c| c.negotiated()) else {
+            return Ok(());
+        };
+        let enhanced = negotiated.enhanced_route_refresh;
+        let message = RouteRefresh::parse(body, enhanced)?;
+        let offered = |afi: &Afi| negotiated.route_refresh && *negotiated.families.get(*afi);
+        // What was never offered is ignored (RFC 2918 4).
+        let Some(afi) = message.family.as_unicast().filter(offered) else {
+            return Ok(());
+        };
+        let peer = self.id;
+        let event = match message.subtype {
+            RefreshSubtype::Request => SessionEvent::RefreshRequested { peer, conn, afi },
+            RefreshSubtype::Begin if enhanced => SessionEvent::RefreshBegins { peer, conn, afi },
+            RefreshSubtype::End if enhanced => SessionEvent::RefreshEnds { peer, conn, afi },
+            // So are marks that were not agreed on, and what they may mean one day (RFC 7313 5).
+            RefreshSubtype::Begin | RefreshSubtype::End | RefreshSubtype::Unknown(_) => {
+                return Ok(());
+            }
+        };
+        self.hand_over(conn, batch);
+        self.actions.push_back(Action::Event(event));
         Ok(())
     }
 }
@@ -291,5 +298,6 @@ impl Peer {
 fn limits(negotiated: Option<&Arc<Negotiated>>) -> Limits {
     Limits {
         extended_message: negotiated.is_some_and(|n| n.extended_message),
+        enhanced_refresh: negotiated.is_some_and(|n| n.enhanced_route_refresh),
     }
 }

@@ -6,6 +6,7 @@ mod lingering;
 mod net;
 mod pair;
 mod random;
+mod refresh;
 mod roles;
 mod several;
 mod shown;

@@ -190,6 +190,12 @@ pub(super) fn refresh(daemon: &Daemon) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn tell_again(daemon: &Daemon) -> Result<()> {
+    let said = daemon.text(birdc(daemon).args(["reload", "out", "agent"]))?;
+    anyhow::ensure!(said.contains("reloading"), "{said}");
+    Ok(())
+}
+
 pub(super) fn shutdown(daemon: &Daemon, words: &str) -> Command {
     let mut command = birdc(daemon);
     command.args(["disable", "agent", &format!("\"{words}\"")]);

@@ -52,6 +52,9 @@ fn config(daemon: &Daemon) -> String {
     if let Some(role) = &speaker.role {
         let _ = writeln!(text, "  announce policy {role}");
     }
+    if speaker.enhanced_refresh {
+        text += "  announce enhanced refresh yes\n";
+    }
     if speaker.two_octet {
         text += "  announce as-4byte no\n";
     }

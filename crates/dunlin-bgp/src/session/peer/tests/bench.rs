@@ -39,6 +39,8 @@ pub(super) enum Did {
     Down(ConnId, bool),
     Routes(ConnId),
     Refresh(ConnId, Afi),
+    /// A mark of RFC 7313; whether it is the first.
+    Mark(ConnId, Afi, bool),
     State(FsmState),
 }
 
@@ -128,6 +130,8 @@ fn seen(event: SessionEvent) -> Option<Did> {
         SessionEvent::Down { conn, stale, .. } => Did::Down(conn, stale.is_some()),
         SessionEvent::Routes { conn, .. } => Did::Routes(conn),
         SessionEvent::RefreshRequested { conn, afi, .. } => Did::Refresh(conn, afi),
+        SessionEvent::RefreshBegins { conn, afi, .. } => Did::Mark(conn, afi, true),
+        SessionEvent::RefreshEnds { conn, afi, .. } => Did::Mark(conn, afi, false),
         SessionEvent::State { state, .. } => Did::State(state),
         _ => return None,
     })
@@ -136,6 +140,7 @@ fn seen(event: SessionEvent) -> Option<Did> {
 fn kinds(mut bytes: &[u8]) -> Vec<MessageType> {
     let limits = Limits {
         extended_message: true,
+        ..Limits::default()
     };
     let mut kinds = Vec::new();
     while let Some(message) = frame(bytes, limits).expect("we send good messages") {

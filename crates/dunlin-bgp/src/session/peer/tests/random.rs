@@ -98,7 +98,10 @@ impl Watch {
                 assert!(self.live.contains(&conn));
                 self.up = Some(conn);
             }
-            SessionEvent::Routes { conn, .. } | SessionEvent::RefreshRequested { conn, .. } => {
+            SessionEvent::Routes { conn, .. }
+            | SessionEvent::RefreshRequested { conn, .. }
+            | SessionEvent::RefreshBegins { conn, .. }
+            | SessionEvent::RefreshEnds { conn, .. } => {
                 assert_eq!(self.up, Some(conn), "outside of Up and Down");
             }
             SessionEvent::Down { conn, .. } => assert_eq!(self.up.take(), Some(conn)),
