@@ -107,6 +107,9 @@ fn more_passwords_than_a_listener_holds_leave_the_others_alone() {
     let mut octet = [0];
     let read = std::io::Read::read(&mut unsigned, &mut octet);
     assert!(matches!(read, Ok(0) | Err(_)), "it was spoken to");
+    let why = TransportError::NoRoomForKey;
+    assert!(why.to_string().contains("net.core.optmem_max"));
+    refused_with(&mut left, u32::from(number - 1), &why);
     // Who has no password, and who had one before, is none the worse.
     let mut plain = Node::at("127.11.14.3");
     let config = left.config(plain.addr);
@@ -140,13 +143,17 @@ fn ttl_security_lets_near_peers_in_and_sends_with_255() {
 
 /// The peer dials over and over, and none of its connections gets anywhere.
 fn refused_as_too_far(node: &mut Node, peer: u32, hops: u8) {
-    let too_far = DownReason::Transport(TransportError::TooFar { hops });
+    refused_with(node, peer, &TransportError::TooFar { hops });
+}
+
+fn refused_with(node: &mut Node, peer: u32, why: &TransportError) {
+    let why = DownReason::Transport(why.clone());
     node.wait("a reason", |event| match event {
         SessionEvent::State {
             peer: of,
             reason: Some(reason),
             ..
-        } if of.0 == peer && *reason == too_far => Some(()),
+        } if of.0 == peer && *reason == why => Some(()),
         _ => None,
     });
     assert!(node.state(peer) < FsmState::OpenSent);

@@ -161,7 +161,7 @@ proptest! {
         for message in split(&out) {
             updates.extend_from_slice(&message[BEFORE_UPDATE..]);
         }
-        let ours = decode_stream(&ctx, &updates, Limits { extended_message: false });
+        let ours = decode_stream(&ctx, &updates, Limits { extended_message: false, ..Limits::default() });
         prop_assert_eq!(ours.len(), v4.len() + v6.len());
 
         out.clear();

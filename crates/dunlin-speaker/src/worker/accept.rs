@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use dunlin_bgp::session::{Input, TransportError};
+use dunlin_bgp::session::Input;
 use dunlin_net::ScopedAddr;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};

@@ -195,6 +195,7 @@ impl Bare {
     pub(crate) fn next_message(&mut self) -> Option<(MessageType, Vec<u8>)> {
         let limits = Limits {
             extended_message: true,
+            ..Limits::default()
         };
         loop {
             if let Some(message) = frame(&self.bytes, limits).expect("a good message") {

@@ -194,6 +194,7 @@ impl Bed {
             }
             Step::WithdrawAll => self.daemon.change(Vec::new())?,
             Step::Refresh => self.daemon.refresh()?,
+            Step::Password(password) => self.daemon.change_password(password)?,
             Step::TellAgain(()) => self.daemon.tell_again()?,
             Step::Shutdown(words) => self.daemon.shutdown(words)?,
             Step::Watch => {

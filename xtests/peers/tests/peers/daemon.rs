@@ -209,11 +209,22 @@ impl Daemon {
         }
     }
 
+    /// It has another TCP MD5 password.
+    pub(crate) fn change_password(&mut self, password: &str) -> Result<()> {
+        self.speaker.password = Some(password.to_owned());
+        match self.kind {
+            Kind::Bird => bird::reload(self),
+            Kind::Frr => frr::change_password(self, password),
+            Kind::Openbgpd => openbgpd::reload(self),
+            Kind::Gobgp => anyhow::bail!("GoBGP was not asked to change a password"),
+        }
+    }
+
     /// It tells everything anew by itself.
     pub(crate) fn tell_again(&self) -> Result<()> {
         match self.kind {
             Kind::Bird => bird::tell_again(self),
-            other => bail!("{other:?} was not asked to tell everything anew"),
+            other => anyhow::bail!("{other:?} was not asked to tell everything anew"),
         }
     }
 

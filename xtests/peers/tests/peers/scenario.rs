@@ -229,6 +229,8 @@ pub(crate) enum Step {
     WithdrawAll,
     /// The daemon asks for everything anew (RFC 2918).
     Refresh,
+    /// The daemon has another TCP MD5 password from here on.
+    Password(String),
     /// The daemon tells everything anew by itself.
     TellAgain(()),
     /// Since `watch`, one side told everything of both families anew between marks (RFC 7313).

@@ -240,6 +240,15 @@ pub(super) fn refresh(daemon: &Daemon) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn change_password(daemon: &Daemon, password: &str) -> Result<()> {
+    let mut command = vtysh(daemon);
+    command.args(["-c", "configure terminal"]);
+    command.args(["-c", &format!("router bgp {}", daemon.speaker.asn)]);
+    let change = format!("neighbor {} password {password}", daemon.peer());
+    command.args(["-c", &change]);
+    daemon.text(&mut command).map(|_| ())
+}
+
 pub(super) fn shutdown(daemon: &Daemon, words: &str) -> Command {
     let mut command = vtysh(daemon);
     command.args(["-c", "configure terminal"]);
