@@ -6,6 +6,7 @@ use dunlin_bgp::session::ConnId;
 use dunlin_net::{Afi, Instant, PeerId};
 
 use crate::core::Core;
+use crate::peers::Peer;
 
 /// How long the second mark is waited for. What has not been told again by then goes, as if it had come.
 const END_PATIENCE: Duration = Duration::from_secs(360);
@@ -53,7 +54,8 @@ impl Core {
     pub(crate) fn on_refresh_timer(&mut self, at: Instant, id: PeerId) {
         for afi in Afi::ALL {
             let peer = self.peers.get(id);
-            if peer.is_some_and(|peer| *peer.refreshing.get(afi) == Some(at)) {
+            let due = |peer: &Peer| peer.up.is_some() && *peer.refreshing.get(afi) == Some(at);
+            if peer.is_some_and(due) {
                 self.end_refresh(id, afi);
             }
         }

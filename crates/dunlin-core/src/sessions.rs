@@ -305,6 +305,7 @@ impl Core {
             return;
         };
         peer.state = FsmState::Established;
+        peer.refreshing = PerFamily::default();
         peer.since = now;
         peer.turned = now;
         peer.up = Some(Up {

@@ -22,6 +22,7 @@ use wire_support::*;
 
 const LIMITS: Limits = Limits {
     extended_message: true,
+    enhanced_refresh: false,
 };
 
 /// Extended communities of lower types have a meaning (RFC 7153), of which netgauze writes back only what it knows.
