@@ -42,6 +42,7 @@ const ROUNDS: usize = 21;
 const MESSAGES: u32 = 5_000;
 const LIMITS: Limits = Limits {
     extended_message: false,
+    enhanced_refresh: false,
 };
 const HEADER_OCTETS: usize = 19;
 

@@ -17,6 +17,7 @@ use wire_support::*;
 
 const LIMITS: Limits = Limits {
     extended_message: true,
+    enhanced_refresh: false,
 };
 
 /// Reads every UPDATE of a stream with rustbgpd and writes it again from the values read.
