@@ -109,7 +109,7 @@ fn more_passwords_than_a_listener_holds_leave_the_others_alone() {
     assert!(matches!(read, Ok(0) | Err(_)), "it was spoken to");
     let why = TransportError::NoRoomForKey;
     assert!(why.to_string().contains("net.core.optmem_max"));
-    refused_with(&mut left, u32::from(number - 1), &why);
+    refused_with(&mut left, number - 1, &why);
     // Who has no password, and who had one before, is none the worse.
     let mut plain = Node::at("127.11.14.3");
     let config = left.config(plain.addr);
@@ -147,7 +147,7 @@ fn refused_as_too_far(node: &mut Node, peer: u32, hops: u8) {
 }
 
 fn refused_with(node: &mut Node, peer: u32, why: &TransportError) {
-    let why = DownReason::Transport(why.clone());
+    let why = DownReason::Transport(*why);
     node.wait("a reason", |event| match event {
         SessionEvent::State {
             peer: of,
