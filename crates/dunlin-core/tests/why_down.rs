@@ -154,7 +154,7 @@ fn below_bgp() {
     for (error, expected) in peers {
         says(router(), of(error), "the peer", expected);
     }
-    let ours: [(TransportError, &[&str]); 5] = [
+    let ours: [(TransportError, &[&str]); 6] = [
         (
             SourceAddress,
             &[
@@ -163,6 +163,7 @@ fn below_bgp() {
             ],
         ),
         (Settings(1), &["could not be applied (os error 1)"]),
+        (NoRoomForKey, &["raise net.core.optmem_max"]),
         (TooFar { hops: 2 }, &["more than 2 links away", "TTL 255"]),
         (DistanceUnknown, &["SYN flood"]),
         (Os(5), &["os error 5"]),

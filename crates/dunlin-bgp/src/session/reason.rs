@@ -150,16 +150,19 @@ impl DownReason {
     /// Who ended it.
     pub fn ended_by(&self) -> EndedBy {
         use TransportError::{
-            DistanceUnknown, Eof, NoRoute, Os, Refused, Reset, Settings, SourceAddress, TimedOut,
-            TooFar, Unreachable,
+            DistanceUnknown, Eof, NoRoomForKey, NoRoute, Os, Refused, Reset, Settings,
+            SourceAddress, TimedOut, TooFar, Unreachable,
         };
         match self {
             DownReason::Transport(error) => match error {
                 Eof | Reset | Refused => EndedBy::Peer,
                 TimedOut | Unreachable | NoRoute => EndedBy::Network,
-                SourceAddress | Settings(_) | TooFar { .. } | DistanceUnknown | Os(_) => {
-                    EndedBy::Us
-                }
+                SourceAddress
+                | Settings(_)
+                | NoRoomForKey
+                | TooFar { .. }
+                | DistanceUnknown
+                | Os(_) => EndedBy::Us,
             },
             DownReason::NotificationReceived(_) | DownReason::ReplacedByRestart => EndedBy::Peer,
             DownReason::HoldTimerExpired { .. }

@@ -147,6 +147,8 @@ fn placed(error: TransportError, session: &SessionIntent, port: u16) -> Option<S
         }
         TransportError::Settings(_) | TransportError::TooFar { .. } => return None,
         TransportError::DistanceUnknown | TransportError::Os(_) => return None,
+        // It says so itself.
+        TransportError::NoRoomForKey => return None,
     })
 }
 
