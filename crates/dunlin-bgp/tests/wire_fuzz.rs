@@ -46,7 +46,7 @@ fn next_hop() -> NextHop {
 
 /// A fault's NOTIFICATION is a message the peer can read, and can be shown.
 fn check_fault(fault: &Fault) {
-    assert!(matches!(fault.notification.code, 1..=3), "{fault}");
+    assert!(matches!(fault.notification.code, 1..=3 | 7), "{fault}");
     assert!(!fault.to_string().is_empty());
     let mut out = Vec::new();
     fault.notification.encode(&mut out);
@@ -61,7 +61,7 @@ fn check_fault(fault: &Fault) {
 pub fn fuzz_stream(mut data: &[u8]) {
     let limits = Limits {
         extended_message: true,
-        ..Limits::default()
+        enhanced_refresh: true,
     };
     loop {
         let message = match frame(data, limits) {
@@ -73,13 +73,14 @@ pub fn fuzz_stream(mut data: &[u8]) {
             MessageType::Open => fuzz_open(message.body),
             MessageType::Update => fuzz_update(message.body),
             MessageType::Notification => fuzz_notification(message.body),
-            MessageType::RouteRefresh => {
-                let refresh =
-                    RouteRefresh::parse(message.body, false).expect("frame checked the length");
-                let mut out = Vec::new();
-                refresh.encode(&mut out);
-                assert_eq!(out[19..], *message.body);
-            }
+            MessageType::RouteRefresh => match RouteRefresh::parse(message.body, true) {
+                Ok(refresh) => {
+                    let mut out = Vec::new();
+                    refresh.encode(&mut out);
+                    assert_eq!(out[19..], *message.body);
+                }
+                Err(fault) => return check_fault(&fault),
+            },
             MessageType::Keepalive => assert!(message.body.is_empty()),
         }
         data = &data[message.wire_len()..];

@@ -128,8 +128,8 @@ impl Core {
         };
         // What was to be told again in this session may be told in the next one.
         let mut stays = kept.lingering();
-        stays.v4 |= refreshing.v4.is_some();
-        stays.v6 |= refreshing.v6.is_some();
+        stays.v4 |= refreshing.is_of(Afi::Ipv4);
+        stays.v6 |= refreshing.is_of(Afi::Ipv6);
         routing.rib.mark_stale(source, stays);
         kept.long_lived = PerFamily {
             v4: secs(info.long_lived_stale_secs.v4),
@@ -180,7 +180,7 @@ impl Core {
         *peer.kept.spent.get_mut(afi) = false;
         // What is stale because it is being told again goes with the mark (RFC 7313 4).
         if peer.kept.any()
-            && peer.refreshing.get(afi).is_none()
+            && !peer.refreshing.is_of(afi)
             && let Some(source) = peer.source
         {
             peer.kept.sweep(&mut routing.rib, source, afi);
@@ -204,7 +204,7 @@ impl Core {
                 match kept.lingers.get(afi) {
                     // It has its own time.
                     Some(_) if is_up => {}
-                    None if peer.refreshing.get(afi).is_some() => {}
+                    None if peer.refreshing.is_of(afi) => {}
                     None if is_up => kept.sweep(&mut routing.rib, source, afi),
                     _ => kept.outstays(at, &mut routing.rib, source, afi),
                 }

@@ -15,6 +15,7 @@ use crate::handover::Parting;
 use crate::kept::Kept;
 use crate::peer_config::NotTried;
 use crate::received::Announced;
+use crate::refreshed::Refreshing;
 
 /// A peer: a node, a configured router, a range, or somebody who came from a range.
 #[derive(Debug)]
@@ -37,8 +38,8 @@ pub(crate) struct Peer {
     pub(crate) source: Option<SourceId>,
     /// What is kept of its routes though its session broke.
     pub(crate) kept: Kept,
-    /// It tells everything of a family again (RFC 7313), and is to have done so by then.
-    pub(crate) refreshing: PerFamily<Option<Instant>>,
+    /// What it tells again (RFC 7313).
+    pub(crate) refreshing: Refreshing,
     /// When it is no longer waited for though no End-of-RIB came: it cannot send one.
     pub(crate) complete_at: Option<Instant>,
     pub(crate) announced: Announced,
@@ -104,7 +105,7 @@ impl Peer {
             up: None,
             source: None,
             kept: Kept::default(),
-            refreshing: PerFamily::default(),
+            refreshing: Refreshing::default(),
             complete_at: None,
             announced: Announced::default(),
             client: false,

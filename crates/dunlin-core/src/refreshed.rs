@@ -3,13 +3,54 @@
 use std::time::Duration;
 
 use dunlin_bgp::session::ConnId;
-use dunlin_net::{Afi, Instant, PeerId};
+use dunlin_net::{Afi, Instant, PeerId, PerFamily};
 
 use crate::core::Core;
-use crate::peers::Peer;
 
 /// How long the second mark is waited for. What has not been told again by then goes, as if it had come.
 const END_PATIENCE: Duration = Duration::from_secs(360);
+
+/// What a peer tells again in its present session.
+#[derive(Debug, Default)]
+pub(crate) struct Refreshing {
+    /// By when all of a family is to have been told.
+    until: PerFamily<Option<Instant>>,
+    /// When that is looked at: one deadline, however often the peer begins anew.
+    look_at: Option<Instant>,
+}
+
+impl Refreshing {
+    /// Whether the second mark of a family is awaited.
+    pub(crate) fn is_of(&self, afi: Afi) -> bool {
+        self.until.get(afi).is_some()
+    }
+
+    /// The first mark came. Gives a deadline that is new.
+    fn begin(&mut self, afi: Afi, until: Instant) -> Option<Instant> {
+        *self.until.get_mut(afi) = Some(until);
+        self.look_again()
+    }
+
+    /// The families whose time is over, if this is the deadline.
+    fn overdue(&mut self, at: Instant) -> Vec<Afi> {
+        if self.look_at != Some(at) {
+            return Vec::new();
+        }
+        self.look_at = None;
+        let due = |afi: &Afi| self.until.get(*afi).is_some_and(|until| until <= at);
+        Afi::ALL.into_iter().filter(due).collect()
+    }
+
+    /// Later marks only put it off, so a deadline that stands is never too late.
+    fn look_again(&mut self) -> Option<Instant> {
+        if self.look_at.is_some() {
+            return None;
+        }
+        let [v4, v6] = [self.until.v4, self.until.v6];
+        self.look_at = v4.into_iter().chain(v6).min();
+        self.look_at
+    }
+}
 
 impl Core {
     /// The peer asks for everything of a family again, which it may do to have us stop reflecting.
@@ -38,9 +79,8 @@ impl Core {
             return;
         };
         routing.rib.begin_refresh(source, afi);
-        let until = now + END_PATIENCE;
-        *peer.refreshing.get_mut(afi) = Some(until);
-        self.timers.insert((until, id));
+        let deadline = peer.refreshing.begin(afi, now + END_PATIENCE);
+        self.timers.extend(deadline.map(|at| (at, id)));
     }
 
     /// The second mark. Without a first one it means nothing.
@@ -52,23 +92,28 @@ impl Core {
 
     /// A deadline of a peer may be one of these.
     pub(crate) fn on_refresh_timer(&mut self, at: Instant, id: PeerId) {
-        for afi in Afi::ALL {
-            let peer = self.peers.get(id);
-            let due = |peer: &Peer| peer.up.is_some() && *peer.refreshing.get(afi) == Some(at);
-            if peer.is_some_and(due) {
-                self.end_refresh(id, afi);
-            }
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        for afi in peer.refreshing.overdue(at) {
+            self.end_refresh(id, afi);
         }
+        let peer = self.peers.get_mut(id);
+        let deadline = peer.and_then(|peer| peer.refreshing.look_again());
+        self.timers.extend(deadline.map(|at| (at, id)));
     }
 
     fn end_refresh(&mut self, id: PeerId, afi: Afi) {
         let (Some(peer), Some(routing)) = (self.peers.get_mut(id), &mut self.routing) else {
             return;
         };
-        if peer.refreshing.get_mut(afi).take().is_some()
+        if peer.refreshing.until.get_mut(afi).take().is_some()
             && let Some(source) = peer.source
         {
             routing.rib.sweep_stale(source, afi);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use crate::established::{group_key, source_info};
 use crate::kept::Kept;
 use crate::peer_config::peer_config;
 use crate::peers::{Peer, Refused, Up};
+use crate::refreshed::Refreshing;
 
 /// The most octets of UPDATEs that wait in a session to be written.
 const CREDIT_BYTES: usize = 1 << 20;
@@ -166,7 +167,7 @@ impl Core {
             peer.turned = now;
         }
         peer.kept = Kept::default();
-        peer.refreshing = PerFamily::default();
+        peer.refreshing = Refreshing::default();
         peer.state = FsmState::Idle;
         peer.since = now;
         if peer.dynamic.is_some() {
@@ -305,7 +306,7 @@ impl Core {
             return;
         };
         peer.state = FsmState::Established;
-        peer.refreshing = PerFamily::default();
+        peer.refreshing = Refreshing::default();
         peer.since = now;
         peer.turned = now;
         peer.up = Some(Up {

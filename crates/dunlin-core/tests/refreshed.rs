@@ -31,6 +31,19 @@ fn what_is_not_told_again_between_marks_is_gone_with_the_second() {
 }
 
 #[test]
+fn a_mark_before_the_end_begins_the_wait_anew() {
+    let mut world = World::new();
+    world.marks(true);
+    world.0.until(secs(100));
+    world.marks(true);
+    world.0.until(secs(361));
+    assert_eq!(world.routes(), ["stale", "stale"]);
+    world.0.learns(&NETS[..1]);
+    world.0.until(secs(461));
+    assert_eq!(world.routes(), ["fresh", "gone"]);
+}
+
+#[test]
 fn marks_and_end_of_rib_keep_apart() {
     // Before End-of-RIB the first mark means nothing, so neither does the second.
     let mut world = World::new();

@@ -124,8 +124,8 @@ impl Rib {
             if !keep.get(afi) {
                 slot.retire(afi, epoch);
             } else if epoch.wrapping_sub(live) >= EPOCHS {
-                // Epochs come round: what has not been told anew in so many sessions goes.
-                slot.retire(afi, live.wrapping_add(1));
+                // Epochs come round: what has not been told anew for so many of them goes. A session may have had several.
+                slot.retire(afi, epoch.wrapping_sub(EPOCHS - 1));
             }
         }
         self.remove_dead(source);

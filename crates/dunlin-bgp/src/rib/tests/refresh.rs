@@ -136,3 +136,27 @@ fn a_refresh_without_end_lets_nobody_past_a_limit() {
     fixture.announce(source, &attrs(1), V4::test_hop(1), &[1]);
     assert_eq!(fresh(&fixture, source).1, 1);
 }
+
+#[test]
+fn breaks_between_marks_without_end_confuse_nothing() {
+    let (mut fixture, source) = offering();
+    let keep = PerFamily { v4: true, v6: true };
+    for round in 0..300u32 {
+        // Each session has more epochs than one.
+        for _ in 0..10 {
+            fixture.rib.begin_refresh(source, Afi::Ipv4);
+        }
+        fixture.announce(
+            source,
+            &attrs(1),
+            V4::test_hop(1),
+            &[20 + (round % 5) as u8],
+        );
+        fixture.rib.mark_stale(source, keep);
+    }
+    while fixture.rib.poll_work(&fixture.facts, 1_000) {}
+    // What was told long ago is gone, before its epoch comes round.
+    assert_eq!(fresh(&fixture, source), (5, 0));
+    fixture.announce(source, &attrs(1), V4::test_hop(1), &[1]);
+    assert_eq!(fresh(&fixture, source), (6, 1));
+}
