@@ -29,6 +29,8 @@ pub(crate) struct Seen {
     pub(crate) next_hops: BTreeSet<IpAddr>,
     /// The path, numbers with spaces between.
     pub(crate) as_path: String,
+    /// Those of all paths.
+    pub(crate) as_paths: BTreeSet<String>,
     /// Communities and large communities.
     pub(crate) communities: BTreeSet<String>,
     /// MULTI_EXIT_DISC.
@@ -149,6 +151,7 @@ impl Bed {
                 && error_right
                 && wanted.received.is_none_or(|n| n == counts.0)
                 && wanted.accepted.is_none_or(|n| n == counts.1)
+                && wanted.flaps.is_none_or(|n| n == is.flaps)
                 && wanted.stale.is_none_or(|stale| stale == is.stale)
                 && wanted
                     .long_lived
@@ -277,6 +280,10 @@ impl Told {
                 .as_path
                 .as_ref()
                 .is_none_or(|path| *path == seen.as_path)
+            && self
+                .as_paths
+                .as_ref()
+                .is_none_or(|paths| *paths == seen.as_paths)
             && communities.is_none_or(|all| all == seen.communities)
             && self.med.is_none_or(|med| seen.med == Some(med))
             && self

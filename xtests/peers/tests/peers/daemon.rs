@@ -321,11 +321,12 @@ pub(crate) fn word(afi: Afi) -> &'static str {
     }
 }
 
-/// Notes the paths of one prefix: the first stands for all but the next hops.
+/// Notes the paths of one prefix: the first stands for all but the next hops and AS paths.
 fn add(table: &mut Table, prefix: IpNet, paths: impl Iterator<Item = Seen>) {
     for path in paths {
         let seen = table.entry(prefix).or_insert_with(|| path.clone());
         seen.next_hops.extend(path.next_hop);
+        seen.as_paths.insert(path.as_path);
     }
 }
 

@@ -338,6 +338,8 @@ pub(crate) struct Session {
     pub(crate) received: Option<u64>,
     /// Of those, accepted.
     pub(crate) accepted: Option<u64>,
+    /// How often it went down.
+    pub(crate) flaps: Option<u64>,
     /// Whether its routes are stale.
     pub(crate) stale: Option<bool>,
     /// Whether they are long-lived stale.
@@ -402,6 +404,8 @@ pub(crate) struct Told {
     pub(crate) next_hops: Option<BTreeSet<IpAddr>>,
     /// The path, numbers with spaces between.
     pub(crate) as_path: Option<String>,
+    /// Those of all paths, where several are told.
+    pub(crate) as_paths: Option<BTreeSet<String>>,
     /// All communities and large communities.
     pub(crate) communities: Option<Vec<String>>,
     /// MULTI_EXIT_DISC.

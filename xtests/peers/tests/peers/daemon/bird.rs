@@ -233,7 +233,10 @@ pub(super) fn table(daemon: &Daemon) -> Result<Table> {
         };
         let (name, value) = line.trim().split_once(": ").unwrap_or_default();
         match name {
-            "BGP.as_path" => value.clone_into(&mut seen.as_path),
+            "BGP.as_path" => {
+                value.clone_into(&mut seen.as_path);
+                seen.as_paths.insert(value.to_owned());
+            }
             // A link-local address may follow, or be the only one.
             "BGP.next_hop" => {
                 let mut hops = value.split_whitespace().filter(|word| *word != "::");
