@@ -297,7 +297,8 @@ pub(crate) fn signal_group(process: ProcessId, signal: Signal) -> Result<()> {
     kill_process_group(pid, signal).context("cannot send a signal")
 }
 
-fn link(spaces: &Spaces, unnumbered: bool) {
+/// A link between the first two namespaces, with the addresses of node 1 and node 2 at its ends.
+pub(crate) fn link(spaces: &Spaces, unnumbered: bool) {
     let peer = spaces[1].name().to_owned();
     let own = |number| {
         Afi::ALL.map(|afi| {

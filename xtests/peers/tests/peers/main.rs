@@ -11,6 +11,7 @@ mod daemon;
 mod dump;
 mod fabric;
 mod others;
+mod rotation;
 mod scenario;
 mod station;
 #[path = "../../../../crates/dunlin-lab/tests/support/mod.rs"]
@@ -70,6 +71,7 @@ fn trials(directory: &Path) -> Result<Vec<Trial>> {
         }
     }
     trials.extend(fabric::trials());
+    trials.push(rotation::trial());
     Ok(trials)
 }
 
@@ -79,7 +81,12 @@ fn run(kind: Kind, scenario: &Scenario) -> Result<()> {
 
 /// Runs a test where the daemon is installed.
 fn run_with(kind: Kind, test: impl FnOnce() -> Result<()>) -> Result<()> {
-    if let Err(lack) = able(kind) {
+    run_unless(able().and_then(|()| kind.find()), test)
+}
+
+/// Runs a test where nothing is lacking.
+fn run_unless(lack: Result<()>, test: impl FnOnce() -> Result<()>) -> Result<()> {
+    if let Err(lack) = lack {
         if std::env::var_os("DUNLIN_ALLOW_SKIP").is_some() {
             eprintln!("skipped: {lack:#}");
             return Ok(());
@@ -89,10 +96,10 @@ fn run_with(kind: Kind, test: impl FnOnce() -> Result<()>) -> Result<()> {
     test()
 }
 
-fn able(kind: Kind) -> Result<()> {
+fn able() -> Result<()> {
     anyhow::ensure!(
         dunlin_lab::unprivileged::is_root(),
         "needs root, to make network namespaces"
     );
-    kind.find()
+    Ok(())
 }
