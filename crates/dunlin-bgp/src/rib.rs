@@ -50,7 +50,7 @@ use table::Table;
 use table::private::Tables;
 
 pub use decide::DecisionStep;
-pub use export::{ExportAction, ExportNextHop, ExportPolicy, ExportView, MAX_PATHS_TOLD};
+pub use export::{ExportAction, ExportNextHop, ExportPolicy, ExportView, MAX_PATHS_TOLD, Toward};
 pub use fib::{FibNextHop, FibRoute};
 pub use foresight::{Chosen, ForeseenPath, Foresight, OtherPolicy};
 pub use group::{GroupId, GroupKey};

@@ -7,7 +7,7 @@ use dunlin_bgp::policy::{PeerType, Role};
 use dunlin_bgp::rib::{GroupKey, SourceInfo};
 use dunlin_bgp::session::Negotiated;
 use dunlin_bgp::wire::ExportEncoding;
-use dunlin_intent::PeerIntent;
+use dunlin_intent::{PeerIntent, PeerKey};
 use dunlin_net::{Afi, PerFamily};
 
 use crate::peers::Peer;
@@ -22,32 +22,41 @@ pub(crate) fn source_info(peer: &Peer, negotiated: &Negotiated) -> SourceInfo {
         local_asn: negotiated.local_asn,
         allow_own_as: peer.policy().allow_own_as,
         reflector_client: peer.client,
-        role: external_role(negotiated, &peer.intent),
+        role: external_role(negotiated.peer_type, &peer.intent),
     }
 }
 
-/// It holds whether or not the peer has said its own (RFC 9234 4.2).
-fn external_role(negotiated: &Negotiated, intent: &PeerIntent) -> Option<Role> {
-    let external = negotiated.peer_type == PeerType::External;
+/// What we are to a peer by a session of this kind. It holds whether or not the peer has said its own role (RFC 9234 4.2).
+pub(crate) fn external_role(peer_type: PeerType, intent: &PeerIntent) -> Option<Role> {
+    let external = peer_type == PeerType::External;
     intent.session.role.filter(|_| external)
 }
 
 /// Toward nodes our next hops are the Node's addresses; toward a router outside, the address that it speaks with comes
 /// first, since that is one it can reach: for IPv4 prefixes too, where RFC 8950 is agreed on.
-pub(crate) fn group_key(
-    policy: u32,
+pub(crate) fn own_next_hops(
     negotiated: &Negotiated,
-    peer: &Peer,
+    key: &PeerKey,
     next_hops: PerFamily<Option<IpAddr>>,
-) -> GroupKey {
+) -> PerFamily<Option<IpAddr>> {
     let mut own = next_hops;
-    if !peer.key().is_node() {
+    if !key.is_node() {
         let local = negotiated.local.ip().to_canonical();
         *own.get_mut(Afi::of(local)) = Some(local);
         if negotiated.extended_next_hop && local.is_ipv6() {
             own.v4 = Some(local);
         }
     }
+    own
+}
+
+pub(crate) fn group_key(
+    policy: u32,
+    negotiated: &Negotiated,
+    peer: &Peer,
+    next_hops: PerFamily<Option<IpAddr>>,
+) -> GroupKey {
+    let own = own_next_hops(negotiated, peer.key(), next_hops);
     GroupKey {
         policy,
         encoding: ExportEncoding {
@@ -60,7 +69,7 @@ pub(crate) fn group_key(
             extended_next_hop: negotiated.extended_next_hop,
         },
         reflector_client: peer.client,
-        role: external_role(negotiated, &peer.intent),
+        role: external_role(negotiated.peer_type, &peer.intent),
         families: negotiated.families,
         long_lived: negotiated.takes_long_lived_stale(),
         own_next_hop: PerFamily {

@@ -89,7 +89,7 @@ fn a_peer() -> impl Strategy<Value = Fact> {
         option::weighted(0.3, Just("a")),
         option::weighted(0.2, Just(())),
         option::weighted(0.3, 10u16..12),
-        option::weighted(0.2, prop_oneof![Just(Role::Customer), Just(Role::Peer)]),
+        option::weighted(0.4, prop::sample::select(&Role::ALL)),
     );
     (identity, filters, rest).prop_map(|((number, place, asn), (import, export), rest)| {
         let mut fact = router(number);
@@ -102,8 +102,7 @@ fn a_peer() -> impl Strategy<Value = Fact> {
         fact.node_selector = rest.0.map(|rack| label("rack", rack));
         fact.password = rest.1.map(|()| at());
         fact.timers.connect_retry_secs = rest.2;
-        // What a role withholds of routes learned elsewhere is not foreseen.
-        fact.role = rest.3.filter(|_| fact.export_filter.is_none());
+        fact.role = rest.3;
         Fact::Peer(fact)
     })
 }
@@ -240,21 +239,26 @@ fn world(facts: Vec<Fact>) -> Bench {
     bench
 }
 
+const EVERYWHERE: [&str; 2] = ["0.0.0.0/0", "10.244.3.0/24"];
+
+const OF_ROUTERS: [&str; 2] = ["198.51.100.0/24", "203.0.113.1/32"];
+
 /// What a peer of this name always announces.
 fn announce(bench: &mut Bench, name: &str) {
     match name {
         "n2" => bench.hears(name, &["10.244.2.0/24", "10.244.3.0/24"]),
         "n3" => bench.hears(name, &["10.244.3.0/24", "10.245.3.0/24"]),
         "n4" => bench.hears(name, &["10.244.4.0/24"]),
-        _ => bench.hears(
-            name,
-            &[
-                "0.0.0.0/0",
-                "198.51.100.0/24",
-                "203.0.113.1/32",
-                "10.244.3.0/24",
-            ],
-        ),
+        // Who says what it is to us marks what it tells.
+        SAYS_ROLE => bench.hears_marked(name, &[EVERYWHERE, OF_ROUTERS].concat(), None),
+        _ => {
+            bench.hears(name, &EVERYWHERE);
+            match name {
+                "tor-1" => bench.hears(name, &OF_ROUTERS),
+                // They are for customers since somebody far away.
+                _ => bench.hears_marked(name, &OF_ROUTERS, Some(Asn(65009))),
+            }
+        }
     }
 }
 

@@ -102,6 +102,12 @@ impl AttrBuilder {
         self.set(code::ONLY_TO_CUSTOMER, asn.0.to_be_bytes().to_vec())
     }
 
+    /// Leaves ONLY_TO_CUSTOMER out.
+    pub fn without_only_to_customer(mut self) -> AttrBuilder {
+        self.attrs.remove(&code::ONLY_TO_CUSTOMER);
+        self
+    }
+
     /// Sets LOCAL_PREF.
     pub fn local_pref(self, local_pref: u32) -> AttrBuilder {
         self.set(code::LOCAL_PREF, local_pref.to_be_bytes().to_vec())

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::Store;
 use super::attrset::DecisionKey;
-use super::source::SourceId;
+use super::source::{SourceId, SourceInfo};
 use super::table::{NetId, Path, Table};
 use crate::policy::{PeerType, RejectReason};
 
@@ -262,21 +262,19 @@ impl Store {
         let source = self.sources.get(path.source);
         let path_id = table.path_id(number, path);
         let route = (set.hop, set.key, path_id);
-        let mut candidate = self.compared(number, path.source, source.info.peer_type, route);
+        let mut candidate = self.compared(number, (path.source, &source.info), route);
         candidate.linger(source.is_long_lived(F::AFI, path.epoch));
         Some(candidate)
     }
 
-    /// What is compared of a path from such a session, with these attributes.
+    /// What is compared of a path with these attributes from a source that this is known of.
     #[inline]
     pub(super) fn compared(
         &self,
         number: u32,
-        source: SourceId,
-        peer_type: PeerType,
+        (source, info): (SourceId, &SourceInfo),
         (hop, key, path_id): (u32, DecisionKey, Option<u32>),
     ) -> Candidate {
-        let info = &self.sources.get(source).info;
         let local = info.is_local();
         let resolution = &self.hops.get(hop).resolution;
         Candidate {
@@ -285,7 +283,7 @@ impl Store {
             key,
             local,
             least: key.flags & DecisionKey::LLGR_STALE != 0,
-            external: !local && peer_type == PeerType::External,
+            external: !local && info.peer_type == PeerType::External,
             igp_metric: if local { 0 } else { resolution.igp_metric },
             router_id: match key.originator {
                 0 => u32::from(info.router_id.0),

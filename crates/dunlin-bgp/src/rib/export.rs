@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dunlin_net::{Afi, PeerId};
+use dunlin_net::{Afi, PeerId, PerFamily};
 use smallvec::SmallVec;
 
 use super::attrset::{AttrId, DecisionKey};
@@ -13,7 +13,7 @@ use super::table::{NetId, Path, RibFamily, Table};
 use super::{Rib, Store};
 use crate::attrs::Attrs;
 use crate::batch::NextHop;
-use crate::policy::{AttrEdits, CommunityValue, PeerType, RejectReason};
+use crate::policy::{AttrEdits, CommunityValue, PeerType, RejectReason, Role};
 
 /// The community of what is long-lived stale (RFC 9494 3.2).
 const LLGR_STALE: u32 = 0xffff_0006;
@@ -70,43 +70,6 @@ pub const MAX_PATHS_TOLD: usize = if cfg!(test) { 3 } else { 64 };
 pub(super) type LastExport<'p> = Option<(AttrId, &'p AttrEdits, AttrId)>;
 
 impl Store {
-    /// What the rules of BGP say of telling a best path to a group.
-    fn may_tell<F: RibFamily>(
-        &self,
-        key: &GroupKey,
-        used: AttrId,
-        source: &SourceInfo,
-    ) -> Result<(), RejectReason> {
-        if !*key.families.get(F::AFI) {
-            return Err(RejectReason::FamilyNotNegotiated);
-        }
-        let flags = self.attrs.get(used).key.flags;
-        let marked = flags & DecisionKey::ONLY_TO_CUSTOMER != 0;
-        if marked && key.role.is_some_and(|role| !role.may_be_told_marked()) {
-            return Err(RejectReason::OnlyToCustomer);
-        }
-        may_pass_on(source, flags, key.encoding.peer_type, key.reflector_client)
-    }
-
-    /// Whether the best path goes out as long-lived stale, and may (RFC 9494 4.3).
-    fn tells_long_lived(
-        &self,
-        key: &GroupKey,
-        afi: Afi,
-        best: &Path,
-        used: AttrId,
-    ) -> Result<bool, RejectReason> {
-        let flags = self.attrs.get(used).key.flags;
-        let stale = self.sources.get(best.source).is_long_lived(afi, best.epoch);
-        if !stale && flags & DecisionKey::LLGR_STALE == 0 {
-            return Ok(false);
-        }
-        if !key.long_lived || self.is_not_to_linger(afi, best) {
-            return Err(RejectReason::LongLivedStale);
-        }
-        Ok(stale && flags & DecisionKey::LLGR_STALE == 0)
-    }
-
     /// What a group is to be told of a prefix now, with one use of the set counted.
     pub(super) fn export<'p, F: RibFamily, P: ExportPolicy>(
         &mut self,
@@ -164,9 +127,16 @@ impl Store {
         let Some(used) = path.used() else {
             return Ok(None);
         };
-        let source = &self.sources.get(path.source).info;
-        self.may_tell::<F>(key, used, source)?;
-        let marked = self.tells_long_lived(key, F::AFI, path, used)?;
+        let from = self.sources.get(path.source);
+        let (source, stale) = (&from.info, from.is_long_lived(F::AFI, path.epoch));
+        let flags = self.attrs.get(used).key.flags;
+        let to = key.toward();
+        to.may_be_told(F::AFI, flags, source)?;
+        to.may_be_told_long_lived(flags, stale)?;
+        if self.is_not_to_linger(F::AFI, path) {
+            return Err(RejectReason::LongLivedStale);
+        }
+        let marked = stale && flags & DecisionKey::LLGR_STALE == 0;
         let attrs = self.attrs.attrs(used);
         let action = policy.export::<F>(key, table.net(id), attrs, source)?;
         let mut flag = 0;
@@ -215,28 +185,66 @@ impl Store {
     }
 }
 
-/// What the rules of BGP say of telling a path with these [flags](DecisionKey) to a peer of this type.
-pub(super) fn may_pass_on(
-    source: &SourceInfo,
-    flags: u16,
-    to: PeerType,
-    to_client: bool,
-) -> Result<(), RejectReason> {
-    if source.is_local() {
-        return Ok(());
+/// What the rules of BGP ask of a peer before it may be told something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Toward {
+    /// The kind of session.
+    pub peer_type: PeerType,
+    /// It is a client of ours (RFC 4456).
+    pub reflector_client: bool,
+    /// What we are to it (RFC 9234), if it is an external peer and that is configured.
+    pub role: Option<Role>,
+    /// The families that are negotiated.
+    pub families: PerFamily<bool>,
+    /// It takes what is long-lived stale (RFC 9494 4.3).
+    pub long_lived: bool,
+}
+
+impl Toward {
+    /// Whether a path with these [flags](DecisionKey) may be told.
+    pub(super) fn may_be_told(
+        &self,
+        afi: Afi,
+        flags: u16,
+        source: &SourceInfo,
+    ) -> Result<(), RejectReason> {
+        if !*self.families.get(afi) {
+            return Err(RejectReason::FamilyNotNegotiated);
+        }
+        let marked = flags & DecisionKey::ONLY_TO_CUSTOMER != 0;
+        if marked && self.role.is_some_and(|role| !role.may_be_told_marked()) {
+            return Err(RejectReason::OnlyToCustomer);
+        }
+        if source.is_local() {
+            return Ok(());
+        }
+        let internal = |peer_type| peer_type == PeerType::Internal;
+        let reflected = source.reflector_client || self.reflector_client;
+        if internal(source.peer_type) && internal(self.peer_type) && !reflected {
+            return Err(RejectReason::InternalToInternal);
+        }
+        let forbidden = match self.peer_type {
+            PeerType::External => DecisionKey::NO_ADVERTISE | DecisionKey::NO_EXPORT,
+            PeerType::Internal => DecisionKey::NO_ADVERTISE,
+        };
+        if flags & forbidden != 0 {
+            return Err(RejectReason::WellKnownCommunity);
+        }
+        Ok(())
     }
-    let internal = PeerType::Internal;
-    if source.peer_type == internal && to == internal && !source.reflector_client && !to_client {
-        return Err(RejectReason::InternalToInternal);
+
+    /// Whether that holds too where it may be long-lived stale, here or where it came from.
+    pub(super) fn may_be_told_long_lived(
+        &self,
+        flags: u16,
+        stale: bool,
+    ) -> Result<(), RejectReason> {
+        let long_lived = stale || flags & DecisionKey::LLGR_STALE != 0;
+        if long_lived && !self.long_lived {
+            return Err(RejectReason::LongLivedStale);
+        }
+        Ok(())
     }
-    let forbidden = match to {
-        PeerType::External => DecisionKey::NO_ADVERTISE | DecisionKey::NO_EXPORT,
-        PeerType::Internal => DecisionKey::NO_ADVERTISE,
-    };
-    if flags & forbidden != 0 {
-        return Err(RejectReason::WellKnownCommunity);
-    }
-    Ok(())
 }
 
 impl Rib {

@@ -2,30 +2,32 @@
 
 use std::borrow::Cow;
 
-use dunlin_net::Family;
+use dunlin_net::{Afi, Family};
 use smallvec::SmallVec;
 
 use super::attrset::DecisionKey;
 use super::decide::{Candidate, Candidates, rank, shares_traffic};
-use super::export::may_pass_on;
+use super::export::Toward;
 use super::input::{ImportPolicy, LAST_CHOICE};
+use super::roles::marked_anew;
 use super::source::SourceInfo;
 use super::table::{NetId, Path, RibFamily, Table};
 use super::{Rib, Store};
 use crate::attrs::{self, Attrs};
 use crate::batch::NextHop;
-use crate::policy::{PeerType, RejectReason};
+use crate::policy::RejectReason;
 
 /// How a table would be looked at.
 pub trait OtherPolicy: ImportPolicy {
     /// Whether what is originated here stays so.
     fn originates<F: RibFamily>(&self, net: F::Net) -> bool;
 
-    /// What kind of session the routes of a source would come by.
-    fn peer_type(&self, source: &SourceInfo) -> PeerType;
+    /// What would be known of a source of routes.
+    fn source<'s>(&'s self, now: &'s SourceInfo) -> &'s SourceInfo;
 
-    /// How often our AS might stand in the paths of a source.
-    fn allow_own_as(&self, source: &SourceInfo) -> u8;
+    /// Whether a source that tells of its own AS in ONLY_TO_CUSTOMER has marked its routes itself, and not we, as our role asks
+    /// (RFC 9234 5).
+    fn marks_itself(&self, source: &SourceInfo) -> bool;
 }
 
 /// A prefix now and under another import policy.
@@ -67,22 +69,18 @@ pub struct Chosen<'a> {
     pub next_hop: NextHop,
     /// The next hops that share its traffic, in order; given only where [`Foresight::changed`].
     pub hops: SmallVec<[NextHop; 1]>,
-    peer_type: PeerType,
     flags: u16,
+    long_lived: bool,
 }
 
 impl Chosen<'_> {
-    /// Whether the rules of BGP let a peer of this type be told of it.
+    /// Whether the rules of BGP let a peer be told of it.
     ///
     /// # Errors
     /// Why they do not.
-    pub fn may_be_told(&self, to: PeerType) -> Result<(), RejectReason> {
-        let peer_type = self.peer_type;
-        let source = SourceInfo {
-            peer_type,
-            ..self.info.clone()
-        };
-        may_pass_on(&source, self.flags, to, false)
+    pub fn may_be_told(&self, afi: Afi, to: &Toward) -> Result<(), RejectReason> {
+        to.may_be_told(afi, self.flags, self.info)?;
+        to.may_be_told_long_lived(self.flags, self.long_lived)
     }
 }
 
@@ -91,59 +89,55 @@ struct Judged<'a> {
     number: u32,
     path_id: Option<u32>,
     path: &'a Path,
-    peer_type: PeerType,
-    verdict: Result<(Cow<'a, [u8]>, DecisionKey), RejectReason>,
+    /// What is known of its source then.
+    info: &'a SourceInfo,
+    verdict: Verdict<'a>,
 }
 
+type Verdict<'a> = Result<(Cow<'a, [u8]>, DecisionKey), RejectReason>;
+
 impl Store {
+    /// What another policy makes of a path from what is known of its source then.
     fn foresee<'a, F: RibFamily, P: OtherPolicy>(
         &'a self,
         policy: &P,
         net: F::Net,
         path: &Path,
-        peer_type: PeerType,
-    ) -> Result<(Cow<'a, [u8]>, DecisionKey), RejectReason> {
-        let info = &self.sources.get(path.source).info;
+        then: &SourceInfo,
+    ) -> Verdict<'a> {
+        let now = &self.sources.get(path.source).info;
         let set = self.attrs.get(path.attrs);
-        let allow_own_as = policy.allow_own_as(info);
-        let key = if info.is_local() || allow_own_as == info.allow_own_as {
+        let received = marked_anew(&set.bytes, [now, then], policy.marks_itself(now));
+        let key = if now == then && matches!(received, Cow::Borrowed(_)) {
             set.key
         } else {
-            let source = SourceInfo {
-                allow_own_as,
-                ..info.clone()
-            };
-            DecisionKey::new(Attrs::new(&set.bytes), &source, &self.attrs.us)
+            DecisionKey::new(Attrs::new(&received), then, &self.attrs.us)
         };
         if let Some(reason) = key.refusal() {
             return Err(reason);
         }
-        if info.is_local() {
+        if now.is_local() {
             let stays = policy
                 .originates::<F>(net)
                 .then_some((Cow::Borrowed(&*set.bytes), set.key));
             return stays.ok_or(RejectReason::NotAdvertised);
         }
         let hop = self.hops.get(set.hop);
-        let source = SourceInfo {
-            peer_type,
-            ..info.clone()
-        };
-        let edits = policy.judge::<F>(&source, net, Attrs::new(&set.bytes), &hop.next_hop)?;
+        let edits = policy.judge::<F>(then, net, Attrs::new(&received), &hop.next_hop)?;
         if !hop.resolution.reachable {
             return Err(RejectReason::NextHopUnresolved);
         }
-        let leaves = DecisionKey::is_shut_down(Attrs::new(&set.bytes), &source);
+        let leaves = DecisionKey::is_shut_down(Attrs::new(&received), then);
         let last_choice = leaves.then_some(&LAST_CHOICE);
         Ok(
             match edits.filter(|edits| !edits.is_empty()).or(last_choice) {
-                None => (Cow::Borrowed(&*set.bytes), set.key),
+                None => (received, key),
                 Some(edits) => {
-                    let mut bytes = attrs::apply_edits(Attrs::new(&set.bytes), edits);
+                    let mut bytes = attrs::apply_edits(Attrs::new(&received), edits);
                     if let Some(edits) = last_choice {
                         bytes = attrs::apply_edits(Attrs::new(&bytes), edits);
                     }
-                    let key = DecisionKey::new(Attrs::new(&bytes), info, &self.attrs.us);
+                    let key = DecisionKey::new(Attrs::new(&bytes), then, &self.attrs.us);
                     (Cow::Owned(bytes), key)
                 }
             },
@@ -165,14 +159,14 @@ impl Store {
     fn chosen<F: RibFamily>(&self, table: &Table<F>, id: NetId) -> Option<Chosen<'_>> {
         let best = table.best(id)?;
         let set = self.attrs.get(best.used()?);
-        let info = &self.sources.get(best.source).info;
+        let source = self.sources.get(best.source);
         Some(Chosen {
-            info,
-            peer_type: info.peer_type,
+            info: &source.info,
             attrs: Cow::Borrowed(&set.bytes),
             next_hop: self.hops.get(set.hop).next_hop,
             hops: SmallVec::new(),
             flags: set.key.flags,
+            long_lived: source.is_long_lived(F::AFI, best.epoch),
         })
     }
 
@@ -183,7 +177,7 @@ impl Store {
             let hop = self.attrs.get(one.path.attrs).hop;
             let (source, path) = (self.sources.get(one.path.source), one.path);
             let route = (hop, *key, one.path_id);
-            let mut compared = self.compared(one.number, path.source, one.peer_type, route);
+            let mut compared = self.compared(one.number, (path.source, one.info), route);
             compared.linger(source.is_long_lived(F::AFI, path.epoch));
             Some(compared)
         };
@@ -192,13 +186,14 @@ impl Store {
         let lead = candidates.get(ranking.best?)?;
         let best = judged.iter().find(|one| one.number == lead.number)?;
         let (bytes, key) = best.verdict.as_ref().ok()?;
+        let source = self.sources.get(best.path.source);
         Some(Chosen {
-            info: &self.sources.get(best.path.source).info,
+            info: best.info,
             attrs: bytes.clone(),
             next_hop: self.hops.get(lead.hop).next_hop,
             hops: self.sharing(&candidates),
-            peer_type: best.peer_type,
             flags: key.flags,
+            long_lived: source.is_long_lived(F::AFI, best.path.epoch),
         })
     }
 
@@ -234,7 +229,7 @@ impl Rib {
 
     fn foreseen<'a, F: RibFamily, P: OtherPolicy>(
         &'a self,
-        policy: &P,
+        policy: &'a P,
         table: &'a Table<F>,
         id: NetId,
     ) -> Foresight<'a, F> {
@@ -245,21 +240,20 @@ impl Rib {
             .filter(|(_, path)| !store.is_dead(F::AFI, path));
         let judged: SmallVec<[Judged<'a>; 4]> = alive
             .map(|(number, path)| {
-                let peer_type = policy.peer_type(&store.sources.get(path.source).info);
-                let verdict = store.foresee::<F, P>(policy, net, path, peer_type);
+                let info = policy.source(&store.sources.get(path.source).info);
+                let verdict = store.foresee::<F, P>(policy, net, path, info);
                 Judged {
                     number,
                     path_id: table.path_id(number, path),
                     path,
-                    peer_type,
+                    info,
                     verdict,
                 }
             })
             .collect();
         let differs: SmallVec<[bool; 4]> = judged.iter().map(|one| store.differs(one)).collect();
-        // What comes by another kind of session is decided on anew.
-        let moved =
-            |one: &Judged<'_>| one.peer_type != store.sources.get(one.path.source).info.peer_type;
+        // What comes from somebody who is something else to us is decided on anew.
+        let moved = |one: &Judged<'_>| *one.info != store.sources.get(one.path.source).info;
         let changed = differs.contains(&true) || judged.iter().any(moved);
         let mut before = store.chosen(table, id);
         let after = if changed {

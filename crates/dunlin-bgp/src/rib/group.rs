@@ -7,6 +7,7 @@ use dunlin_net::{Afi, Family, PeerId, PerFamily};
 
 use super::attrset::{AttrId, AttrTable};
 use super::dirty::IdSet;
+use super::export::Toward;
 use super::lag::Lag;
 use super::out_paths::OutPaths;
 use super::output::Output;
@@ -39,6 +40,19 @@ pub struct GroupKey {
     pub long_lived: bool,
     /// What we name as next hop where it is us.
     pub own_next_hop: PerFamily<Option<NextHop>>,
+}
+
+impl GroupKey {
+    /// What the rules of BGP ask of the peers.
+    pub fn toward(&self) -> Toward {
+        Toward {
+            peer_type: self.encoding.peer_type,
+            reflector_client: self.reflector_client,
+            role: self.role,
+            families: self.families,
+            long_lived: self.long_lived,
+        }
+    }
 }
 
 /// In [`Out::ids`]: told nothing.

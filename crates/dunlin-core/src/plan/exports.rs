@@ -6,22 +6,25 @@ use std::sync::Arc;
 
 use dunlin_api::{Listed, PlannedExports, SessionEffect};
 use dunlin_bgp::attrs::{AttrBuilder, Attrs, Origin};
-use dunlin_bgp::policy::{AttrEdits, PeerType};
-use dunlin_bgp::rib::RibFamily;
+use dunlin_bgp::policy::{AttrEdits, Role};
+use dunlin_bgp::rib::{RibFamily, Toward};
+use dunlin_bgp::session::Negotiated;
 use dunlin_intent::{ExportFilter, ExportPolicy, NextHopMode, Origination, PeerIntent};
-use dunlin_net::{Afi, IpNet, PeerId, PerFamily, V4, V6};
+use dunlin_net::{Afi, Asn, IpNet, PeerId, PerFamily, V4, V6};
 
 use super::bounded::{Kept, Shift};
 use super::fields::{self, Fields};
 use super::{Budget, Draft, Party, Wanted};
+use crate::established::{external_role, own_next_hops};
 use crate::policy::Slot;
 
 /// What decides on what a peer is told.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Side<'a> {
     policy: &'a ExportPolicy,
-    families: PerFamily<bool>,
-    pub(super) to: PeerType,
+    /// What the rules of BGP ask of the peer.
+    pub(super) toward: Toward,
+    local_asn: Asn,
     /// The next hops we name.
     own: PerFamily<Option<IpAddr>>,
 }
@@ -41,6 +44,8 @@ pub(super) struct Class<'a> {
 pub(super) struct Told<'a> {
     pub(super) edits: Option<&'a AttrEdits>,
     pub(super) next_hop: IpAddr,
+    /// The AS in ONLY_TO_CUSTOMER that our role makes us add (RFC 9234 5).
+    pub(super) mark: Option<Asn>,
 }
 
 impl Side<'_> {
@@ -52,8 +57,10 @@ impl Side<'_> {
         }
     }
 
-    pub(super) fn has(&self, afi: Afi) -> bool {
-        *self.families.get(afi)
+    /// What it is marked with that our role says goes to customers alone, if nobody has marked it before.
+    pub(super) fn mark(&self) -> Option<Asn> {
+        let marks = self.toward.role.is_some_and(Role::marks_told);
+        marks.then_some(self.local_asn)
     }
 
     fn relays(&self) -> bool {
@@ -91,34 +98,40 @@ impl<'a> Draft<'a> {
         let up = party.peer.and_then(|peer| peer.up.as_ref());
         let negotiated = up.map(|up| &*up.negotiated);
         let stays = party.effect() != Some(SessionEffect::Resets);
-        let same = |f: fn(&PeerIntent) -> PeerType, g: fn(&PeerIntent) -> &[Afi]| {
-            let (Some(before), Some(after)) = (party.before, party.after) else {
-                return false;
-            };
-            f(before) == f(after) && g(before) == g(after)
+        let same = || {
+            let (before, after) = (&party.before?.session, &party.after?.session);
+            let families = before.families == after.families;
+            Some(families && before.peer_type() == after.peer_type())
         };
         // What was negotiated holds until our side says something else.
-        let keeps = stays || same(|i| i.session.peer_type(), |i| &i.session.families);
-        let side = |wanted: &'a Wanted, intent: Option<&'a Arc<PeerIntent>>, keeps: bool| {
+        let keeps = stays || same() == Some(true);
+        let side = |wanted: &'a Wanted, intent: Option<&'a Arc<PeerIntent>>, client, keeps| {
             let intent = intent?;
             let local = wanted.local.as_ref()?;
             self.config(wanted, intent)?.ok()?;
             let negotiated = negotiated.filter(|_| keeps);
-            let mut own = local.next_hops;
-            if let Some(negotiated) = negotiated.filter(|_| !intent.key.is_node()) {
-                let local = negotiated.local.ip().to_canonical();
-                *own.get_mut(Afi::of(local)) = Some(local);
-            }
-            let families = &intent.session.families;
             Some(Side {
                 policy: &intent.policy.export,
-                families: negotiated.map_or_else(|| offered(families), |n| n.families),
-                to: negotiated.map_or_else(|| intent.session.peer_type(), |n| n.peer_type),
-                own,
+                toward: Toward {
+                    reflector_client: client,
+                    ..toward(intent, negotiated)
+                },
+                local_asn: intent.session.local_asn,
+                own: negotiated.map_or(local.next_hops, |negotiated| {
+                    own_next_hops(negotiated, &intent.key, local.next_hops)
+                }),
             })
         };
-        let before = side(&self.before, party.before, true);
-        let mut after = side(&self.after, party.after, keeps);
+        let client = |intent: &Arc<PeerIntent>| intent.reflector_client;
+        let (client_before, client_after) = match party.peer.filter(|peer| peer.is_established()) {
+            Some(peer) => (peer.client, party.after.is_some_and(client)),
+            None => (
+                party.before.is_some_and(client),
+                party.after.is_some_and(client),
+            ),
+        };
+        let before = side(&self.before, party.before, client_before, true);
+        let mut after = side(&self.after, party.after, client_after, keeps);
         // A family that loses its address is told nothing new by it.
         if let (Some(before), Some(after)) = (before, &mut after) {
             for afi in Afi::ALL {
@@ -163,7 +176,7 @@ impl<'a> Draft<'a> {
             let told = |side, slot: &'_ Option<Slot>, wanted: &Wanted| {
                 let origination = wanted.originations.get(&net)?;
                 told(side, slot.as_ref()?, net, origination, Attrs::new(&attrs))
-                    .map(|t| (t.edits.cloned().unwrap_or_default(), t.next_hop))
+                    .map(|t| (t.edits.cloned().unwrap_or_default(), t.next_hop, t.mark))
             };
             let both = (
                 told(before, slot_before, &self.before),
@@ -178,6 +191,7 @@ impl<'a> Draft<'a> {
                         let mut fields = Fields::default();
                         fields::edits(&mut fields, [&before.0, &after.0]);
                         fields.plain("next hop", [before.1, after.1]);
+                        fields.optional("ONLY_TO_CUSTOMER", [before.2, after.2]);
                         Kept {
                             changes: fields.0,
                             ..Kept::from(None)
@@ -220,10 +234,24 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn offered(families: &[Afi]) -> PerFamily<bool> {
-    PerFamily {
-        v4: families.contains(&Afi::Ipv4),
-        v6: families.contains(&Afi::Ipv6),
+/// What the rules of BGP ask of a peer, by what was negotiated with it, or as if it agreed to all that we offer.
+fn toward(intent: &PeerIntent, negotiated: Option<&Negotiated>) -> Toward {
+    let session = &intent.session;
+    let peer_type = negotiated.map_or_else(|| session.peer_type(), |n| n.peer_type);
+    let offers_long_lived = || {
+        let restart = session.graceful_restart;
+        restart.is_some_and(|restart| restart.long_lived_secs > 0)
+    };
+    let offered = || PerFamily {
+        v4: session.families.contains(&Afi::Ipv4),
+        v6: session.families.contains(&Afi::Ipv6),
+    };
+    Toward {
+        peer_type,
+        reflector_client: intent.reflector_client,
+        role: external_role(peer_type, intent),
+        families: negotiated.map_or_else(offered, |n| n.families),
+        long_lived: negotiated.map_or_else(offers_long_lived, Negotiated::takes_long_lived_stale),
     }
 }
 
@@ -248,13 +276,15 @@ fn told_of<'s, F: RibFamily>(
     origination: &Origination,
     attrs: Attrs<'_>,
 ) -> Option<Told<'s>> {
-    if !side.has(F::AFI) {
+    if !*side.toward.families.get(F::AFI) {
         return None;
     }
     let kind = Some(origination.kind);
-    let edits = slot.judge::<F>(kind, net, attrs, side.to).ok()?;
+    let to = side.toward.peer_type;
+    let edits = slot.judge::<F>(kind, net, attrs, to).ok()?;
     Some(Told {
         edits: edits.filter(|edits| !edits.is_empty()),
         next_hop: side.next_hop(F::AFI, None)?,
+        mark: side.mark(),
     })
 }

@@ -5,21 +5,33 @@ use std::collections::{BTreeMap, HashMap};
 use dunlin_api::{Listed, PlannedImports, SessionEffect};
 use dunlin_bgp::attrs::Attrs;
 use dunlin_bgp::batch::NextHop;
-use dunlin_bgp::policy::{AttrEdits, PeerType, RejectReason};
+use dunlin_bgp::policy::{AttrEdits, RejectReason};
 use dunlin_bgp::rib::{Foresight, ImportPolicy, OtherPolicy, RibFamily, SourceInfo};
-use dunlin_intent::{ImportPolicy as ImportIntent, Origination, PeerKey};
+use dunlin_bgp::wire::Capability;
+use dunlin_intent::{
+    ImportPolicy as ImportIntent, Origination, PeerIntent, PeerKey, Remote, RemoteAsn,
+};
 use dunlin_net::{IpNet, PeerId};
 
 use super::Party;
 use super::bounded::{Kept, Shift};
+use crate::established::external_role;
+use crate::peers::Peer;
 use crate::policy::{Import, judge_import};
 
-/// What would be learned from a peer, by which kind of session, and how often our AS might stand in a path.
-type Judge<'a> = (&'a PeerKey, &'a ImportIntent, PeerType, u8);
+/// What would be known of a peer that is there now.
+struct Known<'a> {
+    /// What would be learned from it; nothing where its session would end.
+    import: Option<(&'a PeerKey, &'a ImportIntent)>,
+    /// Of its routes; none where it has none, or its session would end.
+    source: Option<SourceInfo>,
+    /// It has said what it is to us, and so marks what it is to mark (RFC 9234 5).
+    says_role: bool,
+}
 
-/// What would be learned from each peer that is there now; none where its session would end.
+/// What would be learned from each peer that is there now.
 pub(super) struct Imports<'a> {
-    peers: HashMap<PeerId, Option<Judge<'a>>, foldhash::fast::FixedState>,
+    peers: HashMap<PeerId, Known<'a>, foldhash::fast::FixedState>,
     facts: Import<'a>,
     originations: &'a BTreeMap<IpNet, Origination>,
     /// It is not the same for all of them.
@@ -40,8 +52,8 @@ impl ImportPolicy for Imports<'_> {
         attrs: Attrs<'_>,
         next_hop: &NextHop,
     ) -> Result<Option<&AttrEdits>, RejectReason> {
-        let peer = source.peer.and_then(|id| self.peers.get(&id));
-        let Some((key, import, ..)) = peer.copied().flatten() else {
+        let known = self.known(source);
+        let Some((key, import)) = known.and_then(|known| known.import) else {
             return Err(RejectReason::NoImportFilter);
         };
         judge_import::<F>(import, key, &self.facts, (source, net, attrs, next_hop))
@@ -53,16 +65,19 @@ impl OtherPolicy for Imports<'_> {
         self.originations.contains_key(&net.into())
     }
 
-    fn peer_type(&self, source: &SourceInfo) -> PeerType {
-        let peer = source.peer.and_then(|id| self.peers.get(&id));
-        let judge = peer.copied().flatten();
-        judge.map_or(source.peer_type, |(_, _, peer_type, _)| peer_type)
+    fn source<'s>(&'s self, now: &'s SourceInfo) -> &'s SourceInfo {
+        let known = self.known(now);
+        known.and_then(|known| known.source.as_ref()).unwrap_or(now)
     }
 
-    fn allow_own_as(&self, source: &SourceInfo) -> u8 {
-        let peer = source.peer.and_then(|id| self.peers.get(&id));
-        let judge = peer.copied().flatten();
-        judge.map_or(source.allow_own_as, |(.., allowed)| allowed)
+    fn marks_itself(&self, source: &SourceInfo) -> bool {
+        self.known(source).is_some_and(|known| known.says_role)
+    }
+}
+
+impl<'a> Imports<'a> {
+    fn known(&self, source: &SourceInfo) -> Option<&Known<'a>> {
+        self.peers.get(&source.peer?)
     }
 }
 
@@ -82,24 +97,54 @@ impl<'a> super::Draft<'a> {
             let Some(peer) = party.peer else { continue };
             let ends = party.effect() == Some(SessionEffect::Ends);
             let after = party.after.filter(|_| !ends);
-            let now = &peer.intent.policy.import;
-            imports.differ |= after.is_none_or(|after| {
-                let allowed = peer.intent.policy.allow_own_as;
-                after.policy.import != *now || after.policy.allow_own_as != allowed
-            });
+            let routing = self.core.routing.as_ref();
+            let now = routing
+                .zip(peer.source)
+                .and_then(|(r, id)| r.rib.source(id));
             let resets = party.effect() == Some(SessionEffect::Resets);
-            let up = peer.up.as_ref().filter(|_| !resets);
-            let judged_by = after.map(|after| {
-                let intended = after.session.peer_type();
-                let peer_type = up.map_or(intended, |up| up.negotiated.peer_type);
-                let allowed = after.policy.allow_own_as;
-                (party.key, &after.policy.import, peer_type, allowed)
+            let stays = peer.is_established() && !resets;
+            let source = now
+                .zip(after)
+                .map(|(now, after)| source_then(now, peer, after, stays));
+            let import = &peer.intent.policy.import;
+            let same_import = after.is_some_and(|after| after.policy.import == *import);
+            imports.differ |= resets || !same_import || source.as_ref() != now;
+            let negotiated = peer.up.as_ref().map(|up| &up.negotiated);
+            let says_role = negotiated.is_some_and(|negotiated| {
+                let mut said = negotiated.capabilities.iter();
+                said.any(|capability| matches!(capability, Capability::Role(_)))
             });
-            imports.differ |= resets;
-            imports.peers.insert(peer.id, judged_by);
+            let known = Known {
+                import: after.map(|after| (party.key, &after.policy.import)),
+                source,
+                says_role,
+            };
+            imports.peers.insert(peer.id, known);
         }
         imports
     }
+}
+
+/// What would be known of a peer's routes, by the session that is up if it stays.
+fn source_then(now: &SourceInfo, peer: &Peer, after: &PeerIntent, stays: bool) -> SourceInfo {
+    let mut then = SourceInfo {
+        allow_own_as: after.policy.allow_own_as,
+        reflector_client: after.reflector_client,
+        ..now.clone()
+    };
+    let session = &after.session;
+    if !stays {
+        then.peer_type = session.peer_type();
+        then.local_asn = session.local_asn;
+        if let RemoteAsn::Exactly(asn) = session.remote_asn {
+            then.remote_asn = asn;
+        }
+        if let (None, Remote::Address(addr, _)) = (peer.dynamic, session.remote) {
+            then.remote_addr = addr;
+        }
+    }
+    then.role = external_role(then.peer_type, after);
+    then
 }
 
 impl Learned {
@@ -113,7 +158,8 @@ impl Learned {
         let net: IpNet = seen.net.into();
         for path in &seen.paths {
             let Some(peer) = path.info.peer else { continue };
-            let ends = imports.peers.get(&peer).is_none_or(Option::is_none);
+            let known = imports.peers.get(&peer);
+            let ends = known.is_none_or(|known| known.import.is_none());
             let kept = |reason: Option<RejectReason>| Kept {
                 reason,
                 ..Kept::from(None)

@@ -9,7 +9,7 @@ use super::Draft;
 use super::bounded::Kept;
 use super::exports::{Class, Side, Told};
 use super::fields::Fields;
-use crate::policy::Slot;
+use crate::policy::{Slot, is_reflected};
 
 impl Draft<'_> {
     /// Notes what would become of a learned prefix toward a peer that is told such.
@@ -71,19 +71,26 @@ fn relay<'a, F: RibFamily>(
 ) -> Option<Relay<'a>> {
     let (side, slot, best) = (side?, slot.as_ref()?, best?);
     let back = best.info.peer.is_some() && best.info.peer == peer;
-    if best.info.is_local() || back || !side.has(F::AFI) || best.may_be_told(side.to).is_err() {
+    if best.info.is_local() || back || best.may_be_told(F::AFI, &side.toward).is_err() {
         return None;
     }
     let attrs = Attrs::new(&best.attrs);
-    let edits = slot.judge::<F>(None, net, attrs, side.to).ok()?;
+    let (to, learned) = (side.toward.peer_type, best.next_hop.addr);
+    let (edits, next_hop) = if is_reflected(best.info.peer_type, to) {
+        (slot.reflect::<F>(net, attrs).ok()?.edits, learned)
+    } else {
+        let edits = slot.judge::<F>(None, net, attrs, to).ok()?;
+        (edits, side.next_hop(F::AFI, Some(learned))?)
+    };
     let told = Told {
         edits: edits.filter(|edits| !edits.is_empty()),
-        next_hop: side.next_hop(F::AFI, Some(best.next_hop.addr))?,
+        next_hop,
+        mark: side.mark().filter(|_| attrs.only_to_customer().is_none()),
     };
     Some(Relay {
         told,
         attrs: &best.attrs,
-        to: side.to,
+        to,
     })
 }
 
@@ -118,6 +125,10 @@ fn differences(before: Relay<'_>, after: Relay<'_>) -> Vec<dunlin_api::FieldChan
         "communities",
         [&communities[0], &communities[1]].map(Vec::as_slice),
     );
+    let mark =
+        |(attrs, relay): (Attrs<'_>, &Relay<'_>)| attrs.only_to_customer().or(relay.told.mark);
+    let marks = [(attrs[0], &before), (attrs[1], &after)].map(mark);
+    fields.optional("ONLY_TO_CUSTOMER", marks);
     fields.plain("next hop", [before.told.next_hop, after.told.next_hop]);
     fields.0
 }

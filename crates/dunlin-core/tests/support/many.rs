@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin_api::{Answer, Plan, Query, RouteFilter};
+use dunlin_bgp::attrs::{AttrBuilder, Origin};
+use dunlin_bgp::policy::Role;
 use dunlin_bgp::session::{Remote, RemoteAsn};
+use dunlin_bgp::wire::Capability;
 use dunlin_core::{PlanStep, PlannedChange};
 use dunlin_intent::FilterFact;
 use dunlin_intent::FilterRuleFact;
@@ -56,8 +59,19 @@ pub(crate) fn all() -> FilterFact {
 impl Bench {
     /// A peer announces these prefixes with this next hop.
     pub(super) fn announced(&mut self, peer: PeerId, nets: &[&str], next_hop: Ipv4Addr) {
+        let attrs = AttrBuilder::originated(Origin::Igp);
+        self.announced_with(peer, nets, next_hop, &attrs);
+    }
+
+    fn announced_with(
+        &mut self,
+        peer: PeerId,
+        nets: &[&str],
+        next_hop: Ipv4Addr,
+        attrs: &AttrBuilder,
+    ) {
         let nets: Vec<Ipv4Net> = nets.iter().map(|net| net.parse().unwrap()).collect();
-        let batch = update::announce(SEED, nets, next_hop, None);
+        let batch = update::announce_with(SEED, nets, next_hop, attrs);
         let conn = CONN;
         self.session(SessionEvent::Routes { peer, conn, batch });
     }
@@ -88,6 +102,18 @@ impl Bench {
 
     /// A peer announces these prefixes with its own address as next hop.
     pub(crate) fn hears(&mut self, name: &str, nets: &[&str]) {
+        self.hears_with(name, nets, &AttrBuilder::originated(Origin::Igp));
+    }
+
+    /// And with ONLY_TO_CUSTOMER of this AS, or of the peer's own (RFC 9234 5).
+    pub(crate) fn hears_marked(&mut self, name: &str, nets: &[&str], mark: Option<Asn>) {
+        let own = || agreed(&self.configs[&self.peer(name)]).remote_asn;
+        let mark = mark.unwrap_or_else(own);
+        let attrs = AttrBuilder::originated(Origin::Igp).only_to_customer(mark);
+        self.hears_with(name, nets, &attrs);
+    }
+
+    fn hears_with(&mut self, name: &str, nets: &[&str], attrs: &AttrBuilder) {
         let peer = self.peer(name);
         let Remote::Address(remote) = self.configs[&peer].remote else {
             panic!("{name} is a range");
@@ -95,7 +121,7 @@ impl Bench {
         let IpAddr::V4(next_hop) = remote.ip() else {
             panic!("{name} has no IPv4 address");
         };
-        self.announced(peer, nets, next_hop);
+        self.announced_with(peer, nets, next_hop, attrs);
     }
 
     /// Takes in a whole change before any conclusion is drawn, and does what sessions do about it: those that stand on
@@ -192,6 +218,16 @@ impl Bench {
     }
 }
 
+/// The router that says what it is to us (RFC 9234 4).
+pub(crate) const SAYS_ROLE: &str = "tor-3";
+
+/// A router has its identifier wherever it is; a node's is its address.
+fn router_id(name: &str, address: Ipv4Addr) -> RouterId {
+    let number = name.strip_prefix("tor-").and_then(|n| n.parse().ok());
+    let of_router = number.map(|number| Ipv4Addr::new(192, 0, 2, number));
+    RouterId(of_router.unwrap_or(address))
+}
+
 /// What is negotiated with a peer that is as the configuration wants it.
 pub(crate) fn agreed(config: &PeerConfig) -> Negotiated {
     let Remote::Address(remote) = config.remote else {
@@ -200,14 +236,20 @@ pub(crate) fn agreed(config: &PeerConfig) -> Negotiated {
     let IpAddr::V4(address) = remote.ip() else {
         panic!("{} has no IPv4 address", config.name);
     };
+    let says_role = config.name == SAYS_ROLE;
+    let theirs = config.role.map_or(Role::Provider, Role::counterpart);
     Negotiated {
+        capabilities: match says_role {
+            true => vec![Capability::Role(theirs.number())],
+            false => Vec::new(),
+        },
         remote_asn: match config.remote_asn {
             RemoteAsn::Exact(asn) => asn,
             RemoteAsn::Internal => config.local_asn,
             RemoteAsn::External => Asn(65099),
         },
         local_asn: config.local_asn,
-        remote_router_id: RouterId(address),
+        remote_router_id: router_id(&config.name, address),
         peer_type: config.remote_asn.peer_type(config.local_asn),
         families: config.families,
         remote: SocketAddr::new(remote.ip(), 40_000),

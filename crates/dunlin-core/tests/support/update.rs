@@ -13,11 +13,21 @@ pub(crate) fn announce(
     next_hop: Ipv4Addr,
     local_pref: Option<u32>,
 ) -> RouteBatch {
-    let mut builder = AttrBuilder::originated(Origin::Igp);
+    let mut attrs = AttrBuilder::originated(Origin::Igp);
     if let Some(local_pref) = local_pref {
-        builder = builder.local_pref(local_pref);
+        attrs = attrs.local_pref(local_pref);
     }
-    let bytes = builder.build();
+    announce_with(seed, nets, next_hop, &attrs)
+}
+
+/// One UPDATE with these prefixes and attributes.
+pub(crate) fn announce_with(
+    seed: u64,
+    nets: Vec<Ipv4Net>,
+    next_hop: Ipv4Addr,
+    attrs: &AttrBuilder,
+) -> RouteBatch {
+    let bytes = attrs.build();
     let next_hop = NextHop::new(IpAddr::V4(next_hop));
     let mut batch = RouteBatch::default();
     batch.items.push(BatchItem::Announce {
