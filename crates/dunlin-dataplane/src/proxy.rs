@@ -125,7 +125,10 @@ struct Tally {
     unforgotten: u64,
     reads: u64,
     last_batch_ops: usize,
+    /// What all frontends have, together.
     elements: usize,
+    /// Slots of theirs that are filled.
+    endpoints: usize,
     repairs: u64,
 }
 

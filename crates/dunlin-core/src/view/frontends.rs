@@ -134,7 +134,6 @@ impl Core {
             return None;
         }
         let proxy = self.delivery.proxy();
-        // Counted once: it looks at every frontend.
         let counters = proxy.counters();
         let first_sync = self.delivery.first_sync();
         let first_sync = first_sync.map(|at| at.since(self.started).as_millis());
@@ -165,7 +164,7 @@ impl Core {
         }
         const REASON: &str = "ServiceProxyFailed";
         let proxy = self.delivery.proxy();
-        let failed = proxy.counters().failed;
+        let failed = proxy.failed();
         if let (Some(error), 0) = (proxy.last_error(), failed) {
             problems.push(Problem {
                 object: "ServiceProxy".into(),

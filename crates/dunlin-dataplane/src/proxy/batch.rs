@@ -28,6 +28,13 @@ pub(super) struct Sent {
     ops: usize,
 }
 
+impl Sent {
+    /// The frontends of the batch.
+    pub(super) fn units(&self) -> impl Iterator<Item = u32> {
+        self.units.iter().map(|(at, _)| *at)
+    }
+}
+
 /// `EEXIST`.
 const EXISTS: i32 = 17;
 /// `ENOENT`.
@@ -220,8 +227,11 @@ impl Proxy {
             self.lost.remove(&at);
             let entry = self.frontends.entry_mut(at);
             let afi = entry.frontend.afi();
-            let before = entry.believed.len(afi);
-            self.tally.elements = (self.tally.elements + has.len(afi)).saturating_sub(before);
+            let believed = &entry.believed;
+            let (elements, endpoints) = (believed.len(afi), believed.filled(afi));
+            let tally = &mut self.tally;
+            tally.elements = (tally.elements + has.len(afi)).saturating_sub(elements);
+            tally.endpoints = (tally.endpoints + has.filled(afi)).saturating_sub(endpoints);
             entry.believed = has;
             self.frontends.refresh(at);
         }

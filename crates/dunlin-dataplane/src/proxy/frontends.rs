@@ -73,7 +73,9 @@ pub(super) struct Frontends {
     by_name: HashTable<u32>,
     /// Who else wants a frontend that is held, in the order they came.
     waiting: BTreeMap<u32, Vec<(u32, FrontendRule)>>,
-    /// Those that may not be as wanted.
+    /// How many are wanted.
+    wanted: usize,
+    /// Those that may not be as wanted: each once, and it says that it is.
     pub(super) queue: VecDeque<u32>,
     /// Bounded by the services that there are between two calls of `take_changed`.
     pub(super) changed: BTreeSet<Arc<str>>,
@@ -90,6 +92,7 @@ impl Frontends {
             free_services: Vec::new(),
             by_name: HashTable::new(),
             waiting: BTreeMap::new(),
+            wanted: 0,
             queue: VecDeque::new(),
             changed: BTreeSet::new(),
             hasher: hasher.clone(),
@@ -302,6 +305,8 @@ impl Frontends {
         let wanted = rule.map(Kept::new);
         if entry.wanted != wanted {
             let old = std::mem::replace(&mut entry.wanted, wanted);
+            self.wanted += usize::from(entry.wanted.is_some());
+            self.wanted -= usize::from(old.is_some());
             let old = old.as_ref().map(|old| old.rule(entry.frontend));
             on_change(at, old.as_deref(), entry.wanted().as_deref());
             self.enqueue(at);
@@ -313,6 +318,11 @@ impl Frontends {
         if let Some(service) = self.services.get(service as usize) {
             self.changed.insert(service.name.clone());
         }
+    }
+
+    /// How many are wanted.
+    pub(super) fn wanted(&self) -> usize {
+        self.wanted
     }
 
     /// It may not be as wanted.

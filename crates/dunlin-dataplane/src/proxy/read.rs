@@ -108,13 +108,15 @@ impl Proxy {
             self.frontends.entry_mut(at).believed.set_allowed(sources);
         }
         self.common.found_all();
-        self.tally.elements = 0;
+        (self.tally.elements, self.tally.endpoints) = (0, 0);
         let all: Vec<u32> = self.frontends.all().collect();
         for at in &all {
             let entry = self.frontends.entry_mut(*at);
             entry.believed.settle();
             entry.found = !entry.believed.is_empty();
-            self.tally.elements += entry.believed.len(entry.frontend.afi());
+            let afi = entry.frontend.afi();
+            self.tally.elements += entry.believed.len(afi);
+            self.tally.endpoints += entry.believed.filled(afi);
         }
         // What frontends have that were known before; the rest is of others.
         let mut of_known = 0;

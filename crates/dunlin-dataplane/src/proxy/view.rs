@@ -184,11 +184,14 @@ impl Proxy {
         self.retries.get(common::UNIT)
     }
 
-    /// Counts by looking at every frontend.
+    /// Totals. It costs what waits to be programmed, and a look at each service.
     pub fn counters(&self) -> Counters {
-        let mut counters = Counters {
+        Counters {
             services: self.frontends.names().count(),
+            frontends: self.frontends.wanted(),
+            endpoints: self.tally.endpoints,
             elements: self.tally.elements + self.common.elements().count(),
+            pending: self.pending(),
             failed: self.retries.len(),
             conflicts: self.frontends.conflicts(),
             batches: self.tally.batches,
@@ -198,17 +201,25 @@ impl Proxy {
             last_batch_ops: self.tally.last_batch_ops,
             reads: self.tally.reads,
             repairs: self.tally.repairs,
-            ..Counters::default()
-        };
-        for at in self.frontends.all() {
-            let entry = self.frontends.entry(at);
-            let afi = entry.frontend.afi();
-            counters.frontends += usize::from(entry.is_wanted());
-            counters.endpoints += entry.believed.filled(afi);
-            let waits = entry.queued || entry.sent;
-            counters.pending += usize::from(waits && self.retries.get(at).is_none());
         }
-        counters
+    }
+
+    /// How many frontends wait for a batch or its end, without those that failed.
+    fn pending(&self) -> usize {
+        let queue = self.frontends.queue.iter().copied();
+        let sent = match &self.outstanding {
+            Outstanding::Batch(sent) => Some(sent.units()),
+            _ => None,
+        };
+        let again = |at: &u32| self.frontends.entry(*at).queued;
+        let sent = sent.into_iter().flatten().filter(|at| !again(at));
+        let fails = |at: &u32| self.retries.get(*at).is_some();
+        queue.chain(sent).filter(|at| !fails(at)).count()
+    }
+
+    /// How many frontends the kernel refused.
+    pub fn failed(&self) -> usize {
+        self.retries.len()
     }
 
     /// Octets held, by capacity, without what rules share.

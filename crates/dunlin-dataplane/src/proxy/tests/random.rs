@@ -241,6 +241,7 @@ impl World {
         } else if done.result.is_ok() {
             batch.forget.iter().for_each(|forget| self.forget(forget));
         }
+        self.check_counters();
         // What is wanted may change while the batch is away.
         if self.rng.below(20) == 0 {
             self.change_service();
@@ -438,6 +439,7 @@ fn play(seed: u64, events: usize) {
     let mut world = World::new(seed);
     for n in 0..events {
         world.event();
+        world.check_counters();
         if n % 97 == 96 {
             world.settle();
         }

@@ -8,7 +8,7 @@ use dunlin_net::{Afi, IpNet};
 
 use super::super::kernel::{Kernel, Walk};
 use super::{NEAR, World, all_frontends};
-use crate::proxy::{Batch, Element, Forget, FrontendSet, Op};
+use crate::proxy::{Batch, Counters, Element, Forget, FrontendSet, Op};
 
 /// Somebody else put slots from here on, behind all that there may be: they go by themselves.
 const ODD: u32 = 1 << 20;
@@ -57,6 +57,26 @@ impl World {
     fn serves(&self, at: Frontend, endpoint: &SocketAddr) -> bool {
         let serving = self.wanted(&at).and_then(|rule| rule.serving.as_ref());
         serving.is_some_and(|serving| serving.contains(endpoint))
+    }
+
+    /// The totals are what a look at each frontend gives.
+    pub(super) fn check_counters(&self) {
+        let (proxy, counters) = (&self.proxy, self.proxy.counters());
+        let mut expected = Counters {
+            frontends: 0,
+            endpoints: 0,
+            elements: proxy.elements().count(),
+            pending: 0,
+            ..counters
+        };
+        for at in proxy.frontends.all() {
+            let entry = proxy.frontends.entry(at);
+            expected.frontends += usize::from(entry.is_wanted());
+            expected.endpoints += entry.believed.filled(entry.frontend.afi());
+            let waits = entry.queued || entry.sent;
+            expected.pending += usize::from(waits && proxy.retries.get(at).is_none());
+        }
+        assert_eq!(counters, expected);
     }
 
     fn wanted_at_plan(&self, at: Frontend) -> bool {
