@@ -1,14 +1,15 @@
-//! A network of two racks, a subnet for each link, routed by FRR: a spine (AS 65000), two top-of-rack switches of rack 1
+//! A network of two racks, a subnet for each link, in IPv4 or in IPv6, routed by FRR: a spine (AS 65000), two top-of-rack switches of rack 1
 //! (AS 65011 and 65012), to both of which node 1 has a link, and one of rack 2 (AS 65021) with node 2.
 //!
 //!     pod 1 – n1 =(eth0)= tor1a – spine – tor2 =(eth0)= n2 – pod 2
 //!               =(eth1)= tor1b –'
 
+mod draining;
 mod frr;
 mod uplinks;
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -36,7 +37,7 @@ const TOR1B: usize = 5;
 const TOR2: usize = 6;
 const SPINE: usize = 7;
 
-/// A link: its two ends as namespace, interface and host number, and the subnet 10.X.Y.0/24.
+/// A link: its two ends as namespace, interface and host number, and the numbers of its subnet.
 type Link = ([(usize, &'static str, u8); 2], (u8, u8));
 
 const LINKS: [Link; 6] = [
@@ -52,13 +53,21 @@ const LINKS: [Link; 6] = [
 const ANSWER: Duration = Duration::from_secs(2);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let test = || run().map_err(|error| Failed::from(format!("{error:#}")));
-    vec![Trial::test("two-racks::frr", test), uplinks::trial()]
+    let racks = |name: &str, afi| {
+        let test = move || run(afi).map_err(|error| Failed::from(format!("{error:#}")));
+        Trial::test(name, test)
+    };
+    vec![
+        racks("two-racks::frr", Afi::Ipv4),
+        racks("two-racks-ipv6::frr", Afi::Ipv6),
+        uplinks::trial(),
+        draining::trial(),
+    ]
 }
 
-fn run() -> Result<()> {
+fn run(afi: Afi) -> Result<()> {
     crate::run_with(Kind::Frr, || {
-        let mut fabric = Fabric::new()?;
+        let mut fabric = Fabric::new(afi)?;
         let done = fabric.play();
         done.map_err(|error| {
             let logs: Vec<_> = fabric.agents.iter().map(|a| tail(&a.log(), 20)).collect();
@@ -68,6 +77,7 @@ fn run() -> Result<()> {
 }
 
 struct Fabric {
+    net: Net,
     agents: Vec<Agent>,
     routers: Vec<Router>,
     running: Vec<ProcessId>,
@@ -75,83 +85,164 @@ struct Fabric {
     _scratch: Scratch,
 }
 
-fn pod(node: u16) -> IpAddr {
-    let subnet = Plan::pod_cidr(node, Afi::Ipv4);
-    match subnet.network() {
-        IpAddr::V4(first) => Ipv4Addr::from(u32::from(first) + 2).into(),
-        other => other,
-    }
-}
+/// The addresses of a family.
+#[derive(Clone, Copy)]
+struct Net(Afi);
 
-fn gateway(node: u16) -> IpAddr {
-    match Plan::pod_cidr(node, Afi::Ipv4).network() {
-        IpAddr::V4(first) => Ipv4Addr::from(u32::from(first) + 1).into(),
-        other => other,
+impl Net {
+    /// A host on the link of these numbers: 10.X.Y.HOST, or fd0a:X:Y::HOST.
+    fn at(self, (x, y): (u8, u8), host: u8) -> IpAddr {
+        match self.0 {
+            Afi::Ipv4 => Ipv4Addr::new(10, x, y, host).into(),
+            Afi::Ipv6 => Ipv6Addr::new(0xfd0a, x.into(), y.into(), 0, 0, 0, 0, host.into()).into(),
+        }
+    }
+
+    /// The same as text.
+    fn text(self, link: (u8, u8), host: u8) -> String {
+        self.at(link, host).to_string()
+    }
+
+    /// How many bits a link's subnet has.
+    fn subnet_bits(self) -> u8 {
+        match self.0 {
+            Afi::Ipv4 => 24,
+            Afi::Ipv6 => 64,
+        }
+    }
+
+    /// All links.
+    fn everything(self) -> &'static str {
+        match self.0 {
+            Afi::Ipv4 => "10.0.0.0/8",
+            Afi::Ipv6 => "fd0a::/16",
+        }
+    }
+
+    /// What `addressFamilies` calls it.
+    fn word(self) -> &'static str {
+        match self.0 {
+            Afi::Ipv4 => "IPv4",
+            Afi::Ipv6 => "IPv6",
+        }
+    }
+
+    /// Of node 1, the two switches of its rack.
+    fn tors(self) -> [String; 2] {
+        [(1, 1), (1, 2)].map(|link| self.text(link, 1))
+    }
+
+    /// An address in a node's pod subnet.
+    fn in_pods(self, node: u16, host: u8) -> IpAddr {
+        match Plan::pod_cidr(node, self.0).network() {
+            IpAddr::V4(first) => Ipv4Addr::from(u32::from(first) + u32::from(host)).into(),
+            IpAddr::V6(first) => Ipv6Addr::from(u128::from(first) + u128::from(host)).into(),
+        }
+    }
+
+    fn pod(self, node: u16) -> IpAddr {
+        self.in_pods(node, 2)
+    }
+
+    /// The gateways of a node's route to another's pods.
+    fn gateways(self, node: &Netns, other: u16) -> Result<Vec<String>> {
+        let net = Plan::pod_cidr(other, self.0).to_string();
+        let family = match self.0 {
+            Afi::Ipv4 => "-4",
+            Afi::Ipv6 => "-6",
+        };
+        let text = output(node, &[family, "route", "show", &net, "proto", "68"])?;
+        let mut words = text.split_whitespace();
+        let mut found = Vec::new();
+        while let Some(word) = words.next() {
+            // A next hop whose link is down does not count.
+            if word == "via"
+                && let Some(gateway) = words.next()
+            {
+                found.push(gateway.to_owned());
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 }
 
 impl Fabric {
-    fn new() -> Result<Fabric> {
-        let scratch = Scratch::new("two-racks");
-        let spaces = Spaces::new("racks", 8);
+    fn new(afi: Afi) -> Result<Fabric> {
+        let net = Net(afi);
+        let scratch = Scratch::new(&format!("two-racks-{}", net.word()));
+        let spaces = Spaces::new(&format!("racks-{}", net.word()), 8);
         for space in spaces.iter() {
-            space.sysctls(&[("net/ipv4/ip_forward", "1")])?;
+            space.sysctls(&[
+                ("net/ipv4/ip_forward", "1"),
+                ("net/ipv6/conf/all/forwarding", "1"),
+                // A link that comes back keeps its addresses, as it does in IPv4.
+                ("net/ipv6/conf/all/keep_addr_on_down", "1"),
+                // Else every address waits a second for duplicates.
+                ("net/ipv6/conf/all/accept_dad", "0"),
+                ("net/ipv6/conf/default/accept_dad", "0"),
+            ])?;
         }
         for at in 0..8 {
             spaces.ip(at, &["link set lo up"]);
         }
-        for (ends, (x, y)) in LINKS {
+        for (ends, link) in LINKS {
             let [(a, a_name, a_host), (b, b_name, b_host)] = ends;
             let other = spaces[b].name().to_owned();
             let make = format!("link add {a_name} type veth peer name {b_name} netns {other}");
             let up = |name: &str| format!("link set {name} up");
-            let addr = |host: u8, name: &str| format!("addr add 10.{x}.{y}.{host}/24 dev {name}");
+            let bits = net.subnet_bits();
+            let addr =
+                |host: u8, name: &str| format!("addr add {}/{bits} dev {name}", net.at(link, host));
             spaces.ip(a, &[&make, &addr(a_host, a_name), &up(a_name)]);
             spaces.ip(b, &[&addr(b_host, b_name), &up(b_name)]);
         }
         // What the nodes need of the network besides: to each other, for their own session.
-        let by_both = "route add 10.0.0.0/8 nexthop via 10.1.1.1 nexthop via 10.1.2.1";
-        spaces.ip(NODES[0], &[by_both]);
-        spaces.ip(NODES[1], &["route add 10.0.0.0/8 via 10.2.1.1"]);
+        let (all, [one, other]) = (net.everything(), net.tors());
+        let by_both = format!("route add {all} nexthop via {one} nexthop via {other}");
+        spaces.ip(NODES[0], &[&by_both]);
+        let by_tor2 = format!("route add {all} via {}", net.at((2, 1), 1));
+        spaces.ip(NODES[1], &[&by_tor2]);
         for (number, (node, pod_space)) in (1..).zip(NODES.into_iter().zip(PODS)) {
             let other = spaces[pod_space].name().to_owned();
             let make = format!("link add pod type veth peer name eth0 netns {other}");
-            let (address, gateway) = (pod(number), gateway(number));
-            let own = format!("addr add {gateway}/32 dev pod");
-            let to_pod = format!("route add {address}/32 dev pod");
+            let (address, gateway) = (net.pod(number), net.in_pods(number, 1));
+            let bits = afi.bits();
+            let own = format!("addr add {gateway}/{bits} dev pod");
+            let to_pod = format!("route add {address}/{bits} dev pod");
             spaces.ip(node, &[&make, "link set pod up", &own, &to_pod]);
-            let own = format!("addr add {address}/32 dev eth0");
-            let to_gateway = format!("route add {gateway}/32 dev eth0");
+            let own = format!("addr add {address}/{bits} dev eth0");
+            let to_gateway = format!("route add {gateway}/{bits} dev eth0");
             let default = format!("route add default via {gateway}");
             spaces.ip(
                 pod_space,
                 &["link set eth0 up", &own, &to_gateway, &default],
             );
         }
-        let routers = vec![
-            Router::new(
-                &spaces[TOR1A],
-                &scratch.0.join("tor1a"),
-                &frr::tor(65011, "10.1.1.11", "10.9.1.1"),
-            )?,
-            Router::new(
-                &spaces[TOR1B],
-                &scratch.0.join("tor1b"),
-                &frr::tor(65012, "10.1.2.11", "10.9.2.1"),
-            )?,
-            Router::new(
-                &spaces[TOR2],
-                &scratch.0.join("tor2"),
-                &frr::tor(65021, "10.2.1.11", "10.9.3.1"),
-            )?,
-            Router::new(&spaces[SPINE], &scratch.0.join("spine"), &frr::spine())?,
-        ];
+        let mut routers = Vec::new();
+        for (space, name, asn, node, spine) in [
+            (TOR1A, "tor1a", 65011, (1, 1), (9, 1)),
+            (TOR1B, "tor1b", 65012, (1, 2), (9, 2)),
+            (TOR2, "tor2", 65021, (2, 1), (9, 3)),
+        ] {
+            let config = frr::tor(afi, asn, net.at(node, 11), net.at(spine, 1));
+            routers.push(Router::new(&spaces[space], &scratch.0.join(name), &config)?);
+        }
+        let tors = [(1, 65011), (2, 65012), (3, 65021)];
+        let tors = tors.map(|(number, asn)| (net.at((9, number), 2), asn));
+        let config = frr::spine(afi, net.at((2, 1), 11), &tors);
+        routers.push(Router::new(
+            &spaces[SPINE],
+            &scratch.0.join("spine"),
+            &config,
+        )?);
         let mut agents = Vec::new();
         for (number, node) in (1u16..).zip(NODES) {
             let directory = scratch.0.join(Plan::node_name(number));
             agents.push(Agent::of(number, spaces[node].clone(), directory)?);
         }
         Ok(Fabric {
+            net,
             agents,
             routers,
             running: Vec::new(),
@@ -171,7 +262,10 @@ impl Fabric {
     }
 
     fn play(&mut self) -> Result<()> {
-        self.put("nodes.yaml", &nodes())?;
+        let net = self.net;
+        let [tor1a, tor1b] = &net.tors();
+        let both = [tor1a.as_str(), tor1b.as_str()];
+        self.put("nodes.yaml", &net.nodes())?;
         for agent in &self.agents {
             self.running.push(agent.start()?);
         }
@@ -180,37 +274,40 @@ impl Fabric {
         }
         // The nodes have a session, and yet no way: the other's address is on no link.
         until_ok(|| self.has_problem("NextHopNotOnLink"))?;
-        ensure!(gateways(&self.spaces[NODES[0]], 2)?.is_empty(), "a route");
+        ensure!(
+            net.gateways(&self.spaces[NODES[0]], 2)?.is_empty(),
+            "a route"
+        );
 
-        self.put("fabric.yaml", &peers("fabric: true"))?;
+        self.put("fabric.yaml", &net.peers("fabric: true"))?;
         // The racks' nodes share an AS, which stands in the path.
         until_ok(|| self.path_reason(0, 2, "tor-1a", "our AS is in its path"))?;
         let flaps = self.flaps()?;
-        self.put("fabric.yaml", &peers("fabric: true\n  allowOwnAS: 1"))?;
-        self.settles(&["10.1.1.1", "10.1.2.1"])?;
+        self.put("fabric.yaml", &net.peers("fabric: true\n  allowOwnAS: 1"))?;
+        self.settles(&both)?;
         ensure!(self.flaps()? == flaps, "a session was reset");
         ensure!(self.has_problem("NextHopNotOnLink").is_err(), "a problem");
-        let hops = icmp::trace(&self.spaces[PODS[0]], pod(2), 8, ANSWER)?;
+        let hops = icmp::trace(&self.spaces[PODS[0]], net.pod(2), 8, ANSWER)?;
         ensure!(hops.len() == 6, "by {hops:?}");
         let second: IpAddr = hops[1];
-        let by_tor = ["10.1.1.1", "10.1.2.1"].map(|hop| hop.parse::<IpAddr>());
+        let by_tor = both.map(str::parse::<IpAddr>);
         ensure!(by_tor.contains(&Ok(second)), "by {hops:?}");
 
         // One uplink of the rack dies, then the other comes to do it all.
         self.spaces.ip(TOR1A, &["link set uplink down"]);
-        self.settles(&["10.1.2.1"])?;
+        self.settles(&[tor1b])?;
         self.spaces.ip(TOR1A, &["link set uplink up"]);
-        self.settles(&["10.1.1.1", "10.1.2.1"])?;
+        self.settles(&both)?;
         // A switch dies.
         self.routers[1].kill()?;
-        self.settles(&["10.1.1.1"])?;
+        self.settles(&[tor1a])?;
         self.routers[1].start()?;
-        self.settles(&["10.1.1.1", "10.1.2.1"])?;
+        self.settles(&both)?;
         // The node's link to a switch dies: here the kernel itself takes the next hop away.
         self.spaces.ip(TOR1B, &["link set node down"]);
-        self.settles(&["10.1.1.1"])?;
+        self.settles(&[tor1a])?;
         self.spaces.ip(TOR1B, &["link set node up"]);
-        self.settles(&["10.1.1.1", "10.1.2.1"])?;
+        self.settles(&both)?;
         self.reaches_a_router_two_hops_away()?;
         self.restarts()
     }
@@ -218,11 +315,8 @@ impl Fabric {
     /// Node 2 has a session with the spine: packets need a second hop, which `ebgpMultihop` allows.
     fn reaches_a_router_two_hops_away(&self) -> Result<()> {
         let spine = |fields: &str| {
-            format!(
-                "apiVersion: dunlin.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: spine}}\nspec:\n  \
-                 nodeSelector: {{matchLabels: {{rack: r2}}}}\n  peerAddress: 10.9.3.1\n  peerASN: 65000\n  \
-                 addressFamilies: [IPv4]\n  {fields}\n"
-            )
+            self.net
+                .peer("spine", "r2", self.net.at((9, 3), 1), 65000, fields)
         };
         let stands = |state: &str| {
             let all = self.agents[1].neighbors()?;
@@ -238,7 +332,12 @@ impl Fabric {
             Ok(())
         };
         self.put("spine.yaml", &spine(""))?;
-        until_ok(|| stands("unreachable"))?;
+        // In IPv6 the kernel tries twice before it says so, and the spine dials in between.
+        let reason = match self.net.0 {
+            Afi::Ipv4 => "unreachable",
+            Afi::Ipv6 => "",
+        };
+        until_ok(|| stands(reason))?;
         self.put("spine.yaml", &spine("ebgpMultihop: 2"))?;
         until_ok(|| stands("Established"))
     }
@@ -253,12 +352,13 @@ impl Fabric {
             "it did not end"
         );
         self.running[0] = self.agents[0].start()?;
-        self.settles(&["10.1.1.1", "10.1.2.1"])?;
+        let tors = self.net.tors();
+        self.settles(&tors.each_ref().map(String::as_str))?;
         until_ok(|| {
             ensure!(self.agents[0].status()?.gate.open, "the gate is closed");
             Ok(())
         })?;
-        let to: ipnet::IpNet = Plan::pod_cidr(2, Afi::Ipv4);
+        let to: ipnet::IpNet = Plan::pod_cidr(2, self.net.0);
         let events = watch.events()?;
         let gone = events.iter().any(|event| {
             event.route.prefix == to && event.change == dunlin_lab::routes::Change::Deleted
@@ -270,12 +370,13 @@ impl Fabric {
     /// Waits until node 1's route to node 2's pods has these gateways, and node 2's one its own, and pods reach each other.
     fn settles(&self, by: &[&str]) -> Result<()> {
         until_ok(|| {
-            let found = gateways(&self.spaces[NODES[0]], 2)?;
+            let net = self.net;
+            let found = net.gateways(&self.spaces[NODES[0]], 2)?;
             ensure!(found == by, "node 1 has {found:?}");
-            let found = gateways(&self.spaces[NODES[1]], 1)?;
-            ensure!(found == ["10.2.1.1"], "node 2 has {found:?}");
-            icmp::ping(&self.spaces[PODS[0]], pod(2), ANSWER)?;
-            icmp::ping(&self.spaces[PODS[1]], pod(1), ANSWER)?;
+            let found = net.gateways(&self.spaces[NODES[1]], 1)?;
+            ensure!(found == [net.text((2, 1), 1)], "node 2 has {found:?}");
+            icmp::ping(&self.spaces[PODS[0]], net.pod(2), ANSWER)?;
+            icmp::ping(&self.spaces[PODS[1]], net.pod(1), ANSWER)?;
             Ok(())
         })
     }
@@ -288,7 +389,7 @@ impl Fabric {
     }
 
     fn path_reason(&self, agent: usize, node: u16, from: &str, words: &str) -> Result<()> {
-        let net = Plan::pod_cidr(node, Afi::Ipv4);
+        let net = Plan::pod_cidr(node, self.net.0);
         let routes = self.agents[agent].routes()?;
         let of_net = routes.iter().filter(|route| route.prefix == net);
         let paths: Vec<_> = of_net.flat_map(|route| &route.paths).collect();
@@ -318,49 +419,36 @@ impl Drop for Fabric {
     }
 }
 
-/// The gateways of a node's route to another's pods.
-fn gateways(node: &Netns, other: u16) -> Result<Vec<String>> {
-    let net = Plan::pod_cidr(other, Afi::Ipv4).to_string();
-    let text = output(node, &["-4", "route", "show", &net, "proto", "68"])?;
-    let mut words = text.split_whitespace();
-    let mut found = Vec::new();
-    while let Some(word) = words.next() {
-        // A next hop whose link is down does not count.
-        if word == "via"
-            && let Some(gateway) = words.next()
-        {
-            found.push(gateway.to_owned());
-        }
+impl Net {
+    fn nodes(self) -> String {
+        let node = |number: u16, link| {
+            let (name, net) = (Plan::node_name(number), Plan::pod_cidr(number, self.0));
+            format!(
+                "apiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {{rack: r{number}}}}}\n\
+                 spec: {{podCIDRs: [\"{net}\"]}}\n\
+                 status: {{addresses: [{{type: InternalIP, address: \"{}\"}}]}}\n---\n",
+                self.at(link, 11)
+            )
+        };
+        node(1, (1, 1)) + &node(2, (2, 1))
     }
-    found.sort();
-    Ok(found)
-}
 
-fn nodes() -> String {
-    let node = |number: u16, address: &str| {
-        let (name, net) = (Plan::node_name(number), Plan::pod_cidr(number, Afi::Ipv4));
-        format!(
-            "apiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {{rack: r{number}}}}}\n\
-             spec: {{podCIDRs: [\"{net}\"]}}\n\
-             status: {{addresses: [{{type: InternalIP, address: {address}}}]}}\n---\n"
-        )
-    };
-    node(1, "10.1.1.11") + &node(2, "10.2.1.11")
-}
-
-fn peers(fields: &str) -> String {
-    let peer = |name: &str, rack: &str, address: &str, asn: u32| {
+    fn peer(self, name: &str, rack: &str, address: IpAddr, asn: u32, fields: &str) -> String {
         format!(
             "apiVersion: dunlin.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: {name}}}\nspec:\n  \
-             nodeSelector: {{matchLabels: {{rack: {rack}}}}}\n  peerAddress: {address}\n  peerASN: {asn}\n  \
-             addressFamilies: [IPv4]\n  {fields}\n---\n"
+             nodeSelector: {{matchLabels: {{rack: {rack}}}}}\n  peerAddress: \"{address}\"\n  peerASN: {asn}\n  \
+             addressFamilies: [{}]\n  {fields}\n---\n",
+            self.word()
         )
-    };
-    peer("tor-1a", "r1", "10.1.1.1", 65011)
-        + &peer("tor-1b", "r1", "10.1.2.1", 65012)
-        + &peer("tor-2", "r2", "10.2.1.1", 65021)
-        + "apiVersion: dunlin.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: {name: pods}\n\
-           spec: {podCIDRs: {}}\n"
+    }
+
+    fn peers(self, fields: &str) -> String {
+        self.peer("tor-1a", "r1", self.at((1, 1), 1), 65011, fields)
+            + &self.peer("tor-1b", "r1", self.at((1, 2), 1), 65012, fields)
+            + &self.peer("tor-2", "r2", self.at((2, 1), 1), 65021, fields)
+            + "apiVersion: dunlin.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: {name: pods}\n\
+               spec: {podCIDRs: {}}\n"
+    }
 }
 
 /// What a command of a router's console says.
