@@ -40,6 +40,17 @@ pub(crate) struct Routing {
     resolves: bool,
 }
 
+fn resolution(links: &Links, hop: &NextHop) -> Resolution {
+    match links.resolve_scoped(hop.scoped()) {
+        Ok(ifindex) => Resolution {
+            reachable: true,
+            igp_metric: 0,
+            ifindex,
+        },
+        Err(_) => Resolution::default(),
+    }
+}
+
 impl Routing {
     pub(crate) fn new(seed: u64, local: &LocalIntent) -> Routing {
         let installs = local.route_installation == RouteInstallation::Kernel;
@@ -59,31 +70,19 @@ impl Routing {
         }
     }
 
-    fn resolve(&mut self, links: &Links, hop: &NextHop) {
-        let resolution = match links.resolve_scoped(hop.scoped()) {
-            Ok(ifindex) => Resolution {
-                reachable: true,
-                igp_metric: 0,
-                ifindex,
-            },
-            Err(_) => Resolution::default(),
-        };
-        self.rib.set_next_hop(hop, resolution);
-    }
-
     fn resolve_all(&mut self, links: &Links) {
-        for hop in &self.wanted_hops.clone() {
-            self.resolve(links, hop);
-        }
+        let known = |hop: &NextHop| (*hop, resolution(links, hop));
+        self.rib.set_next_hops(self.wanted_hops.iter().map(known));
     }
 
     fn settle_next_hops(&mut self, links: &Links) {
+        let mut known = Vec::new();
         while let Some(event) = self.rib.poll_next_hop() {
             match event {
                 NextHopEvent::Wanted(hop) => {
                     self.wanted_hops.insert(hop);
                     if self.resolves {
-                        self.resolve(links, &hop);
+                        known.push((hop, resolution(links, &hop)));
                     }
                 }
                 NextHopEvent::Unused(hop) => {
@@ -91,6 +90,7 @@ impl Routing {
                 }
             }
         }
+        self.rib.set_next_hops(known);
     }
 
     /// What a prefix is to lead to, and where it goes at once if that dies.

@@ -31,7 +31,7 @@ impl Resolution {
 /// What the core has to do about a next hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextHopEvent {
-    /// Paths name it: resolve it and tell the RIB by [`set_next_hop`](super::Rib::set_next_hop), now and when that changes.
+    /// Paths name it: resolve it and tell the RIB by [`set_next_hops`](super::Rib::set_next_hops), now and when that changes.
     Wanted(NextHop),
     /// No path names it any more.
     Unused(NextHop),
@@ -191,21 +191,19 @@ impl Hops {
         self.free.push(id);
     }
 
-    /// Notes a resolution; the sources whose paths it concerns, if it is news.
+    /// Notes a resolution; the next hop and the sources whose paths it concerns, if it is news.
     pub(super) fn set(
         &mut self,
         next_hop: &NextHop,
         resolution: Resolution,
-    ) -> SmallVec<[SourceId; 4]> {
-        let Some(id) = self.find(next_hop) else {
-            return SmallVec::new();
-        };
+    ) -> Option<(u32, impl Iterator<Item = SourceId> + use<'_>)> {
+        let id = self.find(next_hop)?;
         let hop = self.slot(id);
         if hop.resolution == resolution {
-            return SmallVec::new();
+            return None;
         }
         hop.resolution = resolution;
-        hop.users.iter().map(|user| user.0).collect()
+        Some((id, hop.users.iter().map(|user| user.0)))
     }
 
     /// Next hops that only attribute sets of this source name.

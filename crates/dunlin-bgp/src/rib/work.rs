@@ -306,16 +306,25 @@ impl Rib {
         }
     }
 
-    /// Says what is known of a next hop. Paths by it are decided again: at once for sources with few prefixes, else in
-    /// [`Rib::poll_work`].
-    pub fn set_next_hop(&mut self, next_hop: &NextHop, resolution: Resolution) {
-        for source in self.store.hops.set(next_hop, resolution) {
-            self.recheck::<V4>(source);
-            self.recheck::<V6>(source);
+    /// Says what is known of next hops. Paths by them are decided again: at once for sources with few prefixes, else in
+    /// [`Rib::poll_work`]. Goes over the prefixes of a source once, however many they are: where routes are reflected, each has a
+    /// next hop of its own.
+    pub fn set_next_hops(&mut self, known: impl IntoIterator<Item = (NextHop, Resolution)>) {
+        let mut changed = BTreeSet::new();
+        let mut sources = BTreeSet::new();
+        for (next_hop, resolution) in known {
+            if let Some((hop, users)) = self.store.hops.set(&next_hop, resolution) {
+                changed.insert(hop);
+                sources.extend(users);
+            }
+        }
+        for source in sources {
+            self.recheck::<V4>(source, &changed);
+            self.recheck::<V6>(source, &changed);
         }
     }
 
-    fn recheck<F: RibFamily>(&mut self, source: SourceId) {
+    fn recheck<F: RibFamily>(&mut self, source: SourceId, hops: &BTreeSet<u32>) {
         let Some(slot) = self.store.sources.find(source) else {
             return;
         };
@@ -324,7 +333,11 @@ impl Rib {
             let ids: Vec<u32> = {
                 let table = F::table(&self.tables);
                 let of_block = |&block: &u32| table.block(block);
-                let has = |id: &u32| table.has_path_of(*id, source);
+                let by_these = |(_, path): (u32, &Path)| {
+                    let hop = || self.store.attrs.get(path.attrs).hop;
+                    path.source == source && hops.contains(&hop())
+                };
+                let has = |id: &u32| table.paths(*id).any(by_these);
                 blocks.iter().flat_map(of_block).filter(has).collect()
             };
             let mut editor = self.editor::<F>();

@@ -239,7 +239,7 @@ fn equal_paths_share_the_traffic_up_to_the_bound_and_the_best_is_among_them() {
     assert_eq!(via(&mut fixture), Some(vec![1, 3, 9]));
     fixture
         .rib
-        .set_next_hop(&V4::test_hop(9), Resolution::default());
+        .set_next_hops([(V4::test_hop(9), Resolution::default())]);
     assert_eq!(via(&mut fixture), Some(vec![1, 3]));
 }
 
@@ -281,7 +281,7 @@ fn a_path_waits_for_its_next_hop_and_says_so() {
     assert_eq!(fixture.best(0), Some(source));
     fixture
         .rib
-        .set_next_hop(&V4::test_hop(7), Resolution::default());
+        .set_next_hops([(V4::test_hop(7), Resolution::default())]);
     assert_eq!(fixture.best(0), None);
     assert_eq!(via(&mut fixture), None);
 }

@@ -63,7 +63,7 @@ impl Fixture {
             igp_metric,
             ..Resolution::DIRECT
         };
-        self.rib.set_next_hop(&V4::test_hop(hop), resolution);
+        self.rib.set_next_hops([(V4::test_hop(hop), resolution)]);
     }
 
     pub(super) fn join(

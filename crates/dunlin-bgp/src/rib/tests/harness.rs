@@ -240,17 +240,19 @@ impl Harness {
     pub(super) fn set_hop(&mut self, number: u8, resolution: Resolution) {
         for afi in Afi::ALL {
             self.naive.hops.insert(hop(afi, number), resolution);
-            self.rib.set_next_hop(&hop(afi, number), resolution);
+            self.rib.set_next_hops([(hop(afi, number), resolution)]);
         }
     }
 
     pub(super) fn next_hops(&mut self) {
+        let mut known = Vec::new();
         while let Some(event) = self.rib.poll_next_hop() {
             if let NextHopEvent::Wanted(next_hop) = event {
                 let resolution = self.naive.hops.get(&next_hop).copied().unwrap_or_default();
-                self.rib.set_next_hop(&next_hop, resolution);
+                known.push((next_hop, resolution));
             }
         }
+        self.rib.set_next_hops(known);
     }
 
     pub(super) fn import_fact(&mut self, number: u8, edit: bool, all: bool) {

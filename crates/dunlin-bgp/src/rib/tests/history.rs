@@ -60,7 +60,7 @@ fn hashes_decide_nothing() {
             }
             rib.apply(&facts, source, &batch);
         }
-        rib.set_next_hop(&V4::test_hop(1), Resolution::DIRECT);
+        rib.set_next_hops([(V4::test_hop(1), Resolution::DIRECT)]);
         let mut all = Vec::new();
         while let Some(output) = rib.poll_output(&facts, 100) {
             all.push(output.bytes.to_vec());

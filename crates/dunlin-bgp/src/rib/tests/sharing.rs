@@ -322,7 +322,7 @@ fn a_next_hop_on_a_link_is_told_to_nobody_and_two_links_may_have_the_same() {
             igp_metric: 0,
             ifindex: link.into(),
         };
-        fixture.rib.set_next_hop(&hop, resolution);
+        fixture.rib.set_next_hops([(hop, resolution)]);
     }
     let mut extended = key(1, Internal, false);
     extended.encoding.extended_next_hop = true;
