@@ -233,7 +233,8 @@ impl Peer {
 /// All peers, by id and by what they are. Bounded by the objects, and for ranges by the sessions' own bound.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    by_id: HashMap<PeerId, Peer, foldhash::fast::FixedState>,
+    /// Boxed: half of a table is room.
+    by_id: HashMap<PeerId, Box<Peer>, foldhash::fast::FixedState>,
     by_key: BTreeMap<PeerKey, PeerId>,
     next: u32,
 }
@@ -256,7 +257,7 @@ impl Peers {
         // 2^31 peers in one agent's life: the ids above belong to those who come from ranges.
         self.next = (self.next + 1) % DYNAMIC_PEERS;
         self.by_key.insert(intent.key.clone(), id);
-        self.by_id.insert(id, Peer::new(id, intent, now));
+        self.by_id.insert(id, Box::new(Peer::new(id, intent, now)));
         (id, None)
     }
 
@@ -265,7 +266,7 @@ impl Peers {
         if let Some(intent) = self.by_id.get(&range).map(|range| range.intent.clone()) {
             let mut peer = Peer::new(id, intent, now);
             peer.dynamic = Some(remote);
-            self.by_id.insert(id, peer);
+            self.by_id.insert(id, Box::new(peer));
         }
     }
 
@@ -282,7 +283,7 @@ impl Peers {
     }
 
     pub(crate) fn remove(&mut self, id: PeerId) -> Option<Peer> {
-        let peer = self.by_id.remove(&id)?;
+        let peer = *self.by_id.remove(&id)?;
         if peer.dynamic.is_none() {
             self.by_key.remove(peer.key());
         }
@@ -290,17 +291,16 @@ impl Peers {
     }
 
     pub(crate) fn get(&self, id: PeerId) -> Option<&Peer> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(Box::as_ref)
     }
 
     pub(crate) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
-        self.by_id.get_mut(&id)
+        self.by_id.get_mut(&id).map(Box::as_mut)
     }
 
     /// The peer whose Established session this is.
     pub(crate) fn established(&mut self, id: PeerId, conn: ConnId) -> Option<&mut Peer> {
-        self.by_id
-            .get_mut(&id)
+        self.get_mut(id)
             .filter(|peer| peer.up.as_ref().is_some_and(|up| up.conn == conn))
     }
 
@@ -322,7 +322,8 @@ impl Peers {
 
     /// Without the [silent](Peer::is_silent), in no particular order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Peer> {
-        self.by_id.values().filter(|peer| !peer.is_silent())
+        let all = self.by_id.values().map(Box::as_ref);
+        all.filter(|peer| !peer.is_silent())
     }
 
     /// All whose sessions are told what they are to be, the silent among them, and none that came from a range; ascending.

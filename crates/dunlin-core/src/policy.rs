@@ -268,7 +268,7 @@ impl Slot {
     pub(crate) fn new(policy: &dunlin_intent::ExportPolicy) -> Slot {
         let mut merged = BTreeMap::new();
         if let ExportFilter::Filter(filter) = &policy.filter {
-            for (kind, edits) in &policy.originated {
+            for (kind, edits) in policy.originated.iter() {
                 for (number, rule) in filter.rules.iter().enumerate() {
                     merged.insert((*kind, number), merge(edits, &rule.edits));
                 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use dunlin_net::IpNet;
 
 use crate::fact::Timestamp;
+use crate::few::Few;
 use crate::origin::PrefixMap;
 
 /// A Node's place in the order of age: creation, then name; those without a creation time last.
@@ -55,7 +56,7 @@ pub(crate) type Touched = BTreeSet<(IpNet, Arc<str>)>;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Claims {
-    nets: PrefixMap<std::collections::BTreeMap<Age, Claim>>,
+    nets: PrefixMap<Few<Age, Claim>>,
 }
 
 impl Claims {
@@ -83,8 +84,9 @@ impl Claims {
                 claims.insert(age.clone(), claim);
             }
             None => {
-                self.nets
-                    .set(net, Some([(age.clone(), claim)].into_iter().collect()));
+                let mut claims = Few::default();
+                claims.insert(age.clone(), claim);
+                self.nets.set(net, Some(claims));
             }
         }
         self.settle(net, age, touched);

@@ -15,11 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use dunlin_bgp::policy::AttrEdits;
 use dunlin_net::{IpNet, RouterId};
 
-use crate::claims::Claims;
+use crate::claims::{Age, Claims};
 use crate::fact::{Fact, Key, Kind, Secret, SecretRef, SourceEvent};
-use crate::intent::{LocalIntent, Origination, PeerIntent, PeerKey};
+use crate::few::Few;
+use crate::intent::{LocalIntent, OriginKind, Origination, PeerIntent, PeerKey};
 use crate::origin::{OriginValidation, Protected};
 use crate::problem::{ObjectKind, ObjectRef, Problem};
 use crate::router_ids::RouterIds;
@@ -50,11 +52,13 @@ pub use topology::{Candidacy, NodeRole};
 #[derive(Clone, Debug)]
 pub struct Cluster {
     own: Arc<str>,
-    nodes: BTreeMap<Arc<str>, Node>,
+    nodes: BTreeMap<Arc<str>, Box<Node>>,
     configurations: BTreeMap<String, crate::fact::ConfigurationFact>,
     /// The effective configuration; `None` until it is known.
     settings: Option<Settings>,
     topology: Topology,
+    /// What every node is told of what this one originates.
+    told_nodes: Arc<BTreeMap<OriginKind, AttrEdits>>,
     configured: BTreeMap<Arc<str>, Configured>,
     places: Places,
     advertisements: BTreeMap<String, Advertisement>,
@@ -66,7 +70,7 @@ pub struct Cluster {
     synced: BTreeSet<Kind>,
     claims: Claims,
     /// The Nodes by the addresses that sessions and next hops use, oldest first.
-    hosts: BTreeMap<IpAddr, BTreeSet<crate::claims::Age>>,
+    hosts: BTreeMap<IpAddr, Few<Age>>,
     router_ids: RouterIds,
     origin: OriginValidation,
     api_servers: BTreeSet<IpAddr>,
@@ -96,6 +100,7 @@ impl Cluster {
             configurations: BTreeMap::new(),
             settings: None,
             topology: Topology::default(),
+            told_nodes: Arc::default(),
             configured: BTreeMap::new(),
             places: Places::default(),
             advertisements: BTreeMap::new(),

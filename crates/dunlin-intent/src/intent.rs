@@ -415,7 +415,7 @@ impl ImportPolicy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportPolicy {
     /// The kinds of originated prefixes that are told, with the attributes they get.
-    pub originated: BTreeMap<OriginKind, AttrEdits>,
+    pub originated: Arc<BTreeMap<OriginKind, AttrEdits>>,
     /// The filter.
     pub filter: ExportFilter,
     /// The next hop of what is told.

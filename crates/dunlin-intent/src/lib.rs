@@ -13,6 +13,7 @@ pub mod community;
 mod configured;
 mod dense;
 pub mod fact;
+mod few;
 mod filters;
 mod fixed_hash;
 pub mod intent;

@@ -33,54 +33,72 @@ pub(crate) enum Fitness {
     NotReady,
 }
 
-/// A Node that may become a reflector.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Candidate<'a> {
-    pub(crate) name: &'a Arc<str>,
+/// A Node that may become a reflector, beside its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
     /// [`place`] of its name.
     pub(crate) place: u64,
     /// Its zone; all Nodes without one share one.
-    pub(crate) zone: &'a str,
+    pub(crate) zone: String,
     pub(crate) fitness: Fitness,
 }
-
-/// The first of a zone, by place.
-type First<'a> = BTreeSet<(u64, &'a Arc<str>)>;
 
 /// Where a Node of this name stands among those of its zone: lower is first.
 pub(crate) fn place(name: &str) -> u64 {
     fixed_hash(name, 0)
 }
 
-/// The reflectors among the candidates, at most `count`. One pass over the candidates.
-pub(crate) fn choose<'a>(
-    candidates: impl IntoIterator<Item = Candidate<'a>>,
-    count: u32,
-) -> BTreeSet<Arc<str>> {
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let mut zones: BTreeMap<(Fitness, &str), First<'_>> = BTreeMap::new();
-    for candidate in candidates {
-        let key = (candidate.fitness, candidate.zone);
-        let first = zones.entry(key).or_default();
-        let place = (candidate.place, candidate.name);
-        // Of each zone no more than all reflectors can be needed.
-        if first.len() < count || first.last().is_some_and(|last| place < *last) {
-            first.insert(place);
-            if first.len() > count {
-                first.pop_last();
+/// The candidates of a zone that are alike fit, by place.
+type Zone = BTreeSet<(u64, Arc<str>)>;
+
+/// The candidates in their order. To choose costs the zones, however many Nodes there are: one that changes is moved, and
+/// nobody else is looked at.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ranking {
+    /// By fitness, then zone.
+    zones: BTreeMap<Fitness, BTreeMap<String, Zone>>,
+}
+
+impl Ranking {
+    pub(crate) fn insert(&mut self, name: &Arc<str>, candidate: Candidate) {
+        let zones = self.zones.entry(candidate.fitness).or_default();
+        let zone = zones.entry(candidate.zone).or_default();
+        zone.insert((candidate.place, name.clone()));
+    }
+
+    pub(crate) fn remove(&mut self, name: &Arc<str>, candidate: &Candidate) {
+        let Some(zones) = self.zones.get_mut(&candidate.fitness) else {
+            return;
+        };
+        if let Some(zone) = zones.get_mut(&candidate.zone) {
+            zone.remove(&(candidate.place, name.clone()));
+            if zone.is_empty() {
+                zones.remove(&candidate.zone);
             }
         }
     }
-    let mut order: Vec<(Fitness, usize, u64, &Arc<str>)> = zones
-        .iter()
-        .flat_map(|((fitness, _), first)| {
-            let turns = first.iter().enumerate();
-            turns.map(|(turn, (place, name))| (*fitness, turn, *place, *name))
-        })
-        .collect();
-    order.sort_unstable();
-    let chosen = order.into_iter().take(count);
-    chosen.map(|(.., name)| name.clone()).collect()
+
+    /// The reflectors among the candidates: so many, or all if there are no more.
+    pub(crate) fn choose(&self, count: u32) -> BTreeSet<Arc<str>> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let mut chosen = BTreeSet::new();
+        for zones in self.zones.values() {
+            let left = count - chosen.len();
+            if left == 0 {
+                break;
+            }
+            // Of each zone no more than all that are left can be needed.
+            let first = zones.values().flat_map(|zone| {
+                let turns = zone.iter().take(left).enumerate();
+                turns.map(|(turn, (place, name))| (turn, *place, name))
+            });
+            let mut order: Vec<(usize, u64, &Arc<str>)> = first.collect();
+            order.sort_unstable();
+            let taken = order.into_iter().take(left);
+            chosen.extend(taken.map(|(.., name)| name.clone()));
+        }
+        chosen
+    }
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use dunlin_net::RouterId;
 
+use crate::few::Few;
 use crate::fixed_hash::fixed_hash;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RouterIds {
     of: BTreeMap<Arc<str>, RouterId>,
-    holders: BTreeMap<RouterId, BTreeSet<Arc<str>>>,
+    holders: BTreeMap<RouterId, Few<Arc<str>>>,
     /// Ids that more than one Node has by itself.
     crowded: BTreeSet<RouterId>,
     /// The ids of Nodes that had to give way.
@@ -43,7 +44,7 @@ impl RouterIds {
         if let Some(own) = own {
             self.of.insert(name.clone(), own);
             let holders = self.holders.entry(own).or_default();
-            holders.insert(name.clone());
+            holders.insert(name.clone(), ());
             if holders.len() > 1 {
                 self.crowded.insert(own);
             }
@@ -62,7 +63,7 @@ impl RouterIds {
             .crowded
             .iter()
             .filter_map(|id| self.holders.get(id))
-            .flat_map(|holders| holders.iter().skip(1).cloned())
+            .flat_map(|holders| holders.keys().skip(1).cloned())
             .collect();
         let mut taken = BTreeSet::new();
         let mut displaced = BTreeMap::new();

@@ -67,7 +67,8 @@ struct Hosted {
 /// Bounds: as many peers as were set, and of each range as many as it allows; what each [`Peer`] is bounded by.
 pub struct Sessions {
     seeds: Seeds,
-    peers: HashMap<PeerId, Hosted, FixedState>,
+    /// Boxed: half of a table is room.
+    peers: HashMap<PeerId, Box<Hosted>, FixedState>,
     by_address: HashMap<ScopedAddr, PeerId, FixedState>,
     ranges: Ranges,
     ids: DynamicIds,
@@ -340,7 +341,7 @@ impl Sessions {
             scheduled: None,
             origin,
         };
-        self.peers.insert(peer, hosted);
+        self.peers.insert(peer, Box::new(hosted));
         self.collect(now, peer);
     }
 

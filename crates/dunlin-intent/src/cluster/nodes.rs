@@ -11,6 +11,7 @@ use super::Cluster;
 use crate::claims::{Age, Standing, Touched};
 use crate::configured::unicast_fault;
 use crate::fact::{NodeFact, TopologyMode};
+use crate::few::Few;
 use crate::intent::{
     AddPath, Auth, DrainCause, ExportFilter, ExportPolicy, ImportPolicy, NextHopMode, OriginKind,
     PeerIntent, PeerKey, PolicyIntent, Remote, RemoteAsn, SessionIntent,
@@ -167,7 +168,7 @@ impl Cluster {
     /// Puts a Node in the place of the one of the same age, touching only what differs.
     fn replace_node(&mut self, age: Age, node: Option<Node>) {
         let name = age.name.clone();
-        let before = self.nodes.remove(&name);
+        let before = self.nodes.remove(&name).map(|node| *node);
         let had = |f: fn(&Node) -> &[IpAddr]| before.as_ref().map_or(&[][..], f);
         let has = |f: fn(&Node) -> &[IpAddr]| node.as_ref().map_or(&[][..], f);
         let (gone, new) = differences(had(|n| &n.addresses), has(|n| &n.addresses));
@@ -209,7 +210,7 @@ impl Cluster {
             self.own_node_changed(before.as_ref(), node.as_ref());
         }
         if let Some(node) = node {
-            self.nodes.insert(name.clone(), node);
+            self.nodes.insert(name.clone(), Box::new(node));
         }
         self.dirty.nodes.insert(name);
         self.settle_touched(touched);
@@ -242,7 +243,7 @@ impl Cluster {
         let hosts = self.hosts.entry(addr).or_default();
         let first = hosts.first().cloned();
         if add {
-            hosts.insert(age.clone());
+            hosts.insert(age.clone(), ());
         } else {
             hosts.remove(age);
         }
@@ -250,7 +251,7 @@ impl Cluster {
             self.services.dirty.nets.insert(IpNet::from(addr));
             self.dirty
                 .nodes
-                .extend(hosts.iter().map(|h| h.name.clone()));
+                .extend(hosts.keys().map(|h| h.name.clone()));
         }
         if hosts.is_empty() {
             self.hosts.remove(&addr);
@@ -312,6 +313,15 @@ impl Cluster {
         self.dirty.nodes.extend(self.nodes.keys().cloned());
     }
 
+    /// Works out what every node is told, before Nodes are judged.
+    pub(super) fn settle_told_nodes(&mut self) {
+        let mut told = [(OriginKind::PodSubnet, AttrEdits::default())].into();
+        self.shut_down_gracefully(&mut told, PeerType::Internal);
+        if *self.told_nodes != told {
+            self.told_nodes = Arc::new(told);
+        }
+    }
+
     /// Judges a Node again: its problems, and whether there is a session with it.
     pub(super) fn evaluate_node(&mut self, name: &Arc<str>) {
         let object = Cluster::node_object(name);
@@ -371,7 +381,7 @@ impl Cluster {
             );
         }
         for addr in node.hosts() {
-            if let Some(holder) = self.hosts.get(&addr).and_then(BTreeSet::first)
+            if let Some(holder) = self.hosts.get(&addr).and_then(Few::first)
                 && holder.name != node.age.name
             {
                 faults.add(
@@ -404,13 +414,11 @@ impl Cluster {
             }
             return None;
         };
-        let holder = self.hosts.get(&remote).and_then(BTreeSet::first);
+        let holder = self.hosts.get(&remote).and_then(Few::first);
         if local == remote || holder.is_none_or(|holder| holder.name != *name) {
             return None;
         }
         let tie = self.tie(name);
-        let mut originated = [(OriginKind::PodSubnet, AttrEdits::default())].into();
-        self.shut_down_gracefully(&mut originated, PeerType::Internal);
         Some(PeerIntent {
             key: PeerKey::Node(name.clone()),
             session: self.node_session(settings, local, remote),
@@ -418,7 +426,7 @@ impl Cluster {
                 import: ImportPolicy::OriginValidation,
                 allow_own_as: 0,
                 export: ExportPolicy {
-                    originated,
+                    originated: self.told_nodes.clone(),
                     filter: ExportFilter::None,
                     next_hop: NextHopMode::SelfAddress,
                 },

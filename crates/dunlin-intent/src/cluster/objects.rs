@@ -90,6 +90,7 @@ impl Cluster {
         self.dirty.local = true;
         self.dirty.selection = true;
         self.topology.dirty = true;
+        self.topology.ranking = None;
         self.mark_all_nodes();
     }
 

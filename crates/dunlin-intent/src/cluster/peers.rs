@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dunlin_bgp::policy::RejectReason;
+use dunlin_bgp::policy::{PeerType, RejectReason};
 use dunlin_net::IpNet;
 
 use super::Cluster;
@@ -219,8 +219,8 @@ impl Cluster {
             }
         }
         self.report_bfd(configured.fact.bfd_profile.as_ref(), faults);
-        let mut policy = self.configured_policy(&configured.fact, faults);
-        self.shut_down_gracefully(&mut policy.export.originated, session.peer_type());
+        let peer_type = session.peer_type();
+        let policy = self.configured_policy(&configured.fact, peer_type, faults);
         Some(PeerIntent {
             key: PeerKey::Configured(name.clone()),
             session,
@@ -233,7 +233,12 @@ impl Cluster {
         })
     }
 
-    fn configured_policy(&self, fact: &PeerFact, faults: &mut Faults) -> PolicyIntent {
+    fn configured_policy(
+        &self,
+        fact: &PeerFact,
+        peer_type: PeerType,
+        faults: &mut Faults,
+    ) -> PolicyIntent {
         let fabric = fact.fabric == Some(true);
         let import = match &fact.import_filter {
             None if fabric => ImportPolicy::Fabric(None),
@@ -257,11 +262,13 @@ impl Cluster {
                 }
             },
         };
+        let mut originated = self.advertised(fact);
+        self.shut_down_gracefully(&mut originated, peer_type);
         PolicyIntent {
             import,
             allow_own_as: fact.allow_own_as.unwrap_or(0),
             export: ExportPolicy {
-                originated: self.advertised(fact),
+                originated: originated.into(),
                 filter,
                 next_hop: fact.next_hop.unwrap_or_default(),
             },

@@ -91,6 +91,9 @@ impl Cluster {
             self.evaluate_local();
         }
         self.settle_topology();
+        if !self.dirty.nodes.is_empty() {
+            self.settle_told_nodes();
+        }
         while let Some(name) = self.dirty.nodes.pop_first() {
             self.evaluate_node(&name);
         }

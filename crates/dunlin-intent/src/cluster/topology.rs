@@ -13,7 +13,7 @@ use super::nodes::Node;
 use crate::fact::TopologyMode;
 use crate::intent::Initiative;
 use crate::problem::Reason;
-use crate::reflectors::{Candidate, Fitness, ZONE, choose};
+use crate::reflectors::{Candidate, Fitness, Ranking, ZONE};
 use crate::settings::{Faults, Settings};
 
 /// What a Node is to the other Nodes.
@@ -77,6 +77,8 @@ impl Candidacy {
 pub(super) struct Topology {
     /// Something changed that it follows from.
     pub(super) dirty: bool,
+    /// The Nodes that may reflect, in order; none if it has to be made anew, since who may has changed for all.
+    pub(super) ranking: Option<Ranking>,
     /// Who reflects; nobody in a mesh.
     reflectors: BTreeSet<Arc<str>>,
     /// Every node wants a session with every other.
@@ -93,6 +95,7 @@ impl Default for Topology {
     fn default() -> Topology {
         Topology {
             dirty: true,
+            ranking: None,
             reflectors: BTreeSet::new(),
             meshed: true,
             nobody: false,
@@ -179,17 +182,29 @@ impl Cluster {
     /// Notes that a Node changed, if that can change who reflects.
     pub(super) fn topology_touched(&mut self, before: Option<&Node>, node: Option<&Node>) {
         let settings = self.settings.as_ref();
-        let seen = |node: &Node| {
-            let selected = settings.is_none_or(|settings| may_reflect(settings, node));
-            (selected, fitness(node), zone(node).to_owned())
-        };
-        self.topology.dirty |= before.map(seen) != node.map(seen);
+        let seen = |node: &Node| settings.and_then(|settings| candidate(settings, node));
+        let (had, has) = (before.and_then(seen), node.and_then(seen));
+        // Also how many there are matters.
+        self.topology.dirty |= had != has || before.is_some() != node.is_some();
+        if had != has
+            && let Some(ranking) = &mut self.topology.ranking
+        {
+            if let (Some(before), Some(candidate)) = (before, had) {
+                ranking.remove(&before.age.name, &candidate);
+            }
+            if let (Some(node), Some(candidate)) = (node, has) {
+                ranking.insert(&node.age.name, candidate);
+            }
+        }
     }
 
-    /// Works out who reflects, and marks the Nodes whose session that concerns: one pass over the Nodes.
+    /// Works out who reflects, and marks the Nodes whose session that concerns.
     pub(super) fn settle_topology(&mut self) {
         if !std::mem::take(&mut self.topology.dirty) {
             return;
+        }
+        if self.topology.ranking.is_none() {
+            self.topology.ranking = self.ranked();
         }
         let Some(settings) = &self.settings else {
             self.topology = Topology {
@@ -209,8 +224,9 @@ impl Cluster {
             TopologyMode::Auto if count <= low_mark(settings.mesh_limit) => (false, true),
             TopologyMode::Auto => (true, self.topology.meshed),
         };
+        let ranking = self.topology.ranking.as_ref();
         let reflectors = match reflect {
-            true => self.choose_reflectors(settings),
+            true => ranking.map_or_else(BTreeSet::new, |r| r.choose(settings.reflectors)),
             false => BTreeSet::new(),
         };
         let nobody = reflect && reflectors.is_empty();
@@ -232,18 +248,16 @@ impl Cluster {
         }
     }
 
-    fn choose_reflectors(&self, settings: &Settings) -> BTreeSet<Arc<str>> {
-        let may = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| may_reflect(settings, node));
-        let candidates = may.map(|(name, node)| Candidate {
-            name,
-            place: node.place,
-            zone: zone(node),
-            fitness: fitness(node),
-        });
-        choose(candidates, settings.reflectors)
+    /// All Nodes that may reflect, once the settings are known.
+    fn ranked(&self) -> Option<Ranking> {
+        let settings = self.settings.as_ref()?;
+        let mut ranking = Ranking::default();
+        for (name, node) in &self.nodes {
+            if let Some(candidate) = candidate(settings, node) {
+                ranking.insert(name, candidate);
+            }
+        }
+        Some(ranking)
     }
 
     /// What a Node with an address is to this one.
@@ -285,8 +299,12 @@ fn may_reflect(settings: &Settings, node: &Node) -> bool {
     !node.addresses.is_empty() && selector.is_none_or(|s| s.matches(&node.fact.labels))
 }
 
-fn zone(node: &Node) -> &str {
-    node.fact.labels.get(ZONE).map_or("", String::as_str)
+fn candidate(settings: &Settings, node: &Node) -> Option<Candidate> {
+    may_reflect(settings, node).then(|| Candidate {
+        place: node.place,
+        zone: node.fact.labels.get(ZONE).cloned().unwrap_or_default(),
+        fitness: fitness(node),
+    })
 }
 
 fn fitness(node: &Node) -> Fitness {

@@ -11,13 +11,21 @@ struct Node {
 }
 
 fn chosen(nodes: &BTreeMap<Arc<str>, Node>, count: u32) -> BTreeSet<Arc<str>> {
-    let candidates = nodes.values().map(|node| Candidate {
-        name: &node.name,
-        place: place(&node.name),
-        zone: &node.zone,
-        fitness: node.fitness,
-    });
-    choose(candidates, count)
+    let mut ranking = Ranking::default();
+    for node in nodes.values() {
+        ranking.insert(&node.name, node.candidate());
+    }
+    ranking.choose(count)
+}
+
+impl Node {
+    fn candidate(&self) -> Candidate {
+        Candidate {
+            place: place(&self.name),
+            zone: self.zone.clone(),
+            fitness: self.fitness,
+        }
+    }
 }
 
 fn fitness() -> impl Strategy<Value = Fitness> {
@@ -48,7 +56,7 @@ prop_compose! {
     }
 }
 
-/// The whole order by the definition, without the bound of what is kept.
+/// The whole order by the definition.
 fn by_definition(nodes: &BTreeMap<Arc<str>, Node>, count: u32) -> BTreeSet<Arc<str>> {
     let turn = |node: &Node| {
         nodes
@@ -76,6 +84,21 @@ proptest! {
         let set = chosen(&nodes, count);
         prop_assert_eq!(&set, &by_definition(&nodes, count));
         prop_assert_eq!(set.len(), nodes.len().min(count as usize));
+    }
+
+    #[test]
+    fn what_nodes_were_before_leaves_no_trace(before in nodes(20), after in nodes(20), count in 1..8_u32) {
+        let mut ranking = Ranking::default();
+        for node in before.values() {
+            ranking.insert(&node.name, node.candidate());
+        }
+        for node in before.values() {
+            ranking.remove(&node.name, &node.candidate());
+        }
+        for node in after.values() {
+            ranking.insert(&node.name, node.candidate());
+        }
+        prop_assert_eq!(ranking.choose(count), chosen(&after, count));
     }
 
     #[test]

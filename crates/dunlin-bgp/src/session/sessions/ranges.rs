@@ -266,7 +266,7 @@ impl Sessions {
             scheduled: None,
             origin: Some(Origin::new(id, address)),
         };
-        self.peers.insert(peer, hosted);
+        self.peers.insert(peer, Box::new(hosted));
         Ok(peer)
     }
 

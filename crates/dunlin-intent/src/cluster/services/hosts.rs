@@ -1,6 +1,5 @@
 //! Whose an address is that can be no Service's.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::sync::Arc;
 use dunlin_net::IpNet;
 
 use super::Cluster;
+use crate::few::Few;
 
 /// Who has an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Cluster {
     /// The Node with an address: the oldest of those that peer at it, else the first by name. All Nodes are looked at only
     /// for an address that none peers at.
     pub(super) fn node_at(&self, addr: IpAddr) -> Option<Arc<str>> {
-        let peering = self.hosts.get(&addr).and_then(BTreeSet::first);
+        let peering = self.hosts.get(&addr).and_then(Few::first);
         let any = || {
             let mut nodes = self.nodes.iter();
             nodes.find(|(_, node)| node.addresses.contains(&addr))

@@ -129,7 +129,7 @@ fn nodes_are_not_told_service_addresses() {
     let cluster = announcing(&ALL_KINDS, external("a", &["203.0.113.1"], "x"));
     let told = &peer(&cluster, &key("n2")).unwrap().policy.export.originated;
     let pods = [(OriginKind::PodSubnet, AttrEdits::default())];
-    assert_eq!(*told, pods.into());
+    assert_eq!(**told, pods.into());
 }
 
 #[test]
