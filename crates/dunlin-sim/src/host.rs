@@ -7,10 +7,11 @@ use dunlin_bgp::session::{
 };
 use dunlin_bgp::session::{Seeds, TransportError};
 use dunlin_core::{Action, Core, CoreConfig, Input, PodNetwork, Restart};
-use dunlin_intent::{Fact, Kind, SourceEvent};
+use dunlin_intent::{Kind, SourceEvent};
 use dunlin_net::{Instant, PeerId};
 
 use crate::kernel::SimKernel;
+use crate::world::News;
 
 /// What a host wants of the network.
 #[derive(Debug)]
@@ -110,14 +111,14 @@ impl Host {
         self.scheduled = None;
     }
 
-    pub(crate) fn apply(&mut self, now: Instant, facts: &[Fact], gone: &[dunlin_intent::Key]) {
+    pub(crate) fn apply(&mut self, now: Instant, news: &News) {
         if let Some(agent) = &mut self.agent {
-            for fact in facts {
+            for fact in news.facts.iter() {
                 agent
                     .core
                     .on(now, Input::Source(SourceEvent::Apply(fact.clone())));
             }
-            for key in gone {
+            for key in news.gone.iter() {
                 agent
                     .core
                     .on(now, Input::Source(SourceEvent::Remove(key.clone())));

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod config;
 mod host;
 mod kernel;
 mod net;
@@ -15,8 +16,9 @@ mod services;
 mod world;
 
 pub use check::Orphan;
+pub use config::WorldConfig;
 pub use dunlin_net::Chance;
 pub use host::Host;
 pub use kernel::SimKernel;
 pub use services::{Misrouted, cluster_ip, load_balancer_ip};
-pub use world::{World, WorldConfig};
+pub use world::World;

@@ -4,10 +4,21 @@ use std::time::Duration;
 
 use dunlin_intent::{Fact, Key, NodeFact};
 
-use crate::places::node_fact;
-use crate::world::{Event, World};
+use crate::places::{host_addr, subnet};
+use crate::world::{Event, News, World};
 
 impl World {
+    /// The Node object of a host, as it is at first.
+    pub(crate) fn node_fact(&self, number: u16) -> NodeFact {
+        let node = NodeFact::new(format!("n{number}"))
+            .with_internal_ip(host_addr(number))
+            .with_pod_cidr(subnet(number));
+        match number.checked_rem(self.config.zones) {
+            Some(zone) => node.with_label("topology.kubernetes.io/zone", format!("z{zone}")),
+            None => node,
+        }
+    }
+
     /// An object is there, or changed; all running hosts hear of it within some milliseconds.
     pub fn put(&mut self, fact: Fact) {
         self.objects.insert(fact.key(), fact.clone());
@@ -24,7 +35,7 @@ impl World {
     /// The Node object of a host comes back.
     pub fn restore_node(&mut self, host: usize) {
         let number = u16::try_from(host).unwrap_or_default();
-        self.put(Fact::Node(node_fact(number)));
+        self.put(Fact::Node(self.node_fact(number)));
     }
 
     /// Changes the Node object of a host that has one.
@@ -43,28 +54,31 @@ impl World {
             self.deaf.entry(host).or_default();
             return;
         }
-        for (facts, gone) in self.deaf.remove(&host).into_iter().flatten() {
-            self.tell_one(host, facts, gone);
+        for news in self.deaf.remove(&host).into_iter().flatten() {
+            self.tell_one(host, news);
         }
     }
 
     pub(crate) fn tell(&mut self, facts: Vec<Fact>, gone: Vec<Key>) {
+        let news = News {
+            facts: facts.into(),
+            gone: gone.into(),
+        };
         for host in 0..self.hosts.len() {
             if !self.hosts[host].is_running() || self.router() == Some(host) {
                 continue;
             }
             match self.deaf.get_mut(&host) {
-                Some(missed) => missed.push((facts.clone(), gone.clone())),
-                None => self.tell_one(host, facts.clone(), gone.clone()),
+                Some(missed) => missed.push(news.clone()),
+                None => self.tell_one(host, news.clone()),
             }
         }
     }
 
-    fn tell_one(&mut self, host: usize, facts: Vec<Fact>, gone: Vec<Key>) {
+    fn tell_one(&mut self, host: usize, news: News) {
         let event = Event::Facts {
             host,
-            facts,
-            gone,
+            news,
             synced: false,
         };
         self.schedule_facts(host, 20, event);

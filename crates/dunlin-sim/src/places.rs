@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use dunlin_intent::NodeFact;
 use dunlin_net::{IpNet, Ipv4Net};
 
 pub(crate) fn host_addr(number: u16) -> IpAddr {
@@ -17,10 +16,4 @@ pub(crate) fn underlay() -> IpNet {
 pub(crate) fn subnet(number: u16) -> IpNet {
     let [high, low] = number.to_be_bytes();
     Ipv4Net::new_assert(Ipv4Addr::new(10, 64 + high, low, 0), 24).into()
-}
-
-pub(crate) fn node_fact(number: u16) -> NodeFact {
-    NodeFact::new(format!("n{number}"))
-        .with_internal_ip(host_addr(number))
-        .with_pod_cidr(subnet(number))
 }

@@ -1,5 +1,6 @@
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,46 +10,11 @@ use dunlin_intent::{Fact, Key, NodeFact};
 use dunlin_net::{Instant, IpNet, PeerId};
 
 use crate::Chance;
+use crate::config::WorldConfig;
 use crate::host::{Host, Want};
 use crate::kernel::SimKernel;
 use crate::net::{End, Net, Segment};
-use crate::places::{host_addr, node_fact, subnet, underlay};
-
-/// How a world is.
-#[derive(Clone, Copy, Debug)]
-pub struct WorldConfig {
-    /// How many hosts, each a Node with one pod subnet.
-    pub hosts: u16,
-    /// Chooses everything that is left to chance.
-    pub seed: u64,
-    /// One way through the network, at the least.
-    pub latency: Duration,
-    /// How much longer it may take.
-    pub jitter: Duration,
-    /// Whether there is a router outside, the last host, that every Node is to tell its Services' addresses.
-    pub router: bool,
-}
-
-impl WorldConfig {
-    /// A quiet network of this many hosts.
-    pub fn new(hosts: u16, seed: u64) -> WorldConfig {
-        WorldConfig {
-            hosts,
-            seed,
-            latency: Duration::from_micros(200),
-            jitter: Duration::from_micros(300),
-            router: false,
-        }
-    }
-
-    /// The same with a router outside.
-    pub fn with_router(hosts: u16, seed: u64) -> WorldConfig {
-        WorldConfig {
-            router: true,
-            ..WorldConfig::new(hosts, seed)
-        }
-    }
-}
+use crate::places::{host_addr, subnet, underlay};
 
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -67,14 +33,17 @@ pub(crate) enum Event {
     /// Objects changed, and a host hears of it.
     Facts {
         host: usize,
-        facts: Vec<Fact>,
-        gone: Vec<Key>,
+        news: News,
         synced: bool,
     },
 }
 
-/// Facts that came and keys that went, at one time.
-pub(crate) type Missed = (Vec<Fact>, Vec<Key>);
+/// Facts that came and keys that went, at one time; the same for all hosts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct News {
+    pub(crate) facts: Arc<[Fact]>,
+    pub(crate) gone: Arc<[Key]>,
+}
 
 /// Hosts, the network between them, and the objects they are told of.
 pub struct World {
@@ -93,7 +62,9 @@ pub struct World {
     /// When each host has heard of the last change of objects.
     pub(crate) heard: BTreeMap<usize, Instant>,
     /// Hosts that do not hear of objects, and what they missed.
-    pub(crate) deaf: BTreeMap<usize, Vec<Missed>>,
+    pub(crate) deaf: BTreeMap<usize, Vec<News>>,
+    /// Hosts that have something to answer at the end of this grain of time.
+    awake: BTreeSet<usize>,
     /// UPDATEs written so far.
     pub updates: u64,
 }
@@ -114,6 +85,7 @@ impl World {
             arrivals: BTreeMap::new(),
             heard: BTreeMap::new(),
             deaf: BTreeMap::new(),
+            awake: BTreeSet::new(),
             updates: 0,
         };
         for number in 0..config.hosts {
@@ -122,15 +94,15 @@ impl World {
             let seed = world.chance.draw();
             let name: Arc<str> = format!("n{number}").into();
             world.hosts.push(Host::new(name, addr, kernel, seed));
-            let node = node_fact(number);
-            let fact = Fact::Node(node);
+            let fact = Fact::Node(world.node_fact(number));
             world.objects.insert(fact.key(), fact);
         }
         if config.router {
             world.add_router();
         }
+        let all = world.list();
         for host in 0..world.hosts.len() {
-            world.start(host, false);
+            world.start_with(host, false, all.clone());
         }
         world
     }
@@ -147,15 +119,35 @@ impl World {
 
     /// Starts a host's agent; `restarted` says whether it ran before on this kernel.
     pub fn start(&mut self, host: usize, restarted: bool) {
+        let all = self.list();
+        self.start_with(host, restarted, all);
+    }
+
+    /// All objects there are, in no order that means anything.
+    fn list(&self) -> Arc<[Fact]> {
+        let mut all: Vec<(&Key, &Fact)> = self.objects.iter().collect();
+        let seed = self.config.seed;
+        all.sort_by_cached_key(|(key, _)| {
+            let mut hasher = DefaultHasher::new();
+            (seed, key).hash(&mut hasher);
+            hasher.finish()
+        });
+        all.into_iter().map(|(_, fact)| fact.clone()).collect()
+    }
+
+    fn start_with(&mut self, host: usize, restarted: bool, all: Arc<[Fact]>) {
         self.hosts[host].start(self.now, restarted);
-        let facts: Vec<Fact> = match self.router() {
-            Some(router) if router == host => self.router_facts(),
-            _ => self.objects.values().cloned().collect(),
+        let facts = match self.router() {
+            Some(router) if router == host => self.router_facts().into(),
+            _ => all,
+        };
+        let news = News {
+            facts,
+            ..News::default()
         };
         let event = Event::Facts {
             host,
-            facts,
-            gone: Vec::new(),
+            news,
             synced: true,
         };
         // Its first list is the latest.
@@ -281,7 +273,22 @@ impl World {
         if let Some(event) = self.events.remove(&number) {
             self.happen(event);
         }
+        let grain_ends = |next: &Reverse<(Instant, u64)>| next.0.0 > self.now;
+        if self.queue.peek().is_none_or(grain_ends) {
+            for host in std::mem::take(&mut self.awake) {
+                self.pump(host);
+            }
+        }
         true
+    }
+
+    /// A host heard something, and answers: at once, or when it has heard all of this grain of time.
+    fn heard(&mut self, host: usize) {
+        if self.config.grain.is_zero() {
+            self.pump(host);
+        } else {
+            self.awake.insert(host);
+        }
     }
 
     fn happen(&mut self, event: Event) {
@@ -291,7 +298,7 @@ impl World {
                 if self.hosts[host].scheduled.is_some_and(|at| at <= now) {
                     self.hosts[host].scheduled = None;
                     self.hosts[host].on_time(now);
-                    self.pump(host);
+                    self.heard(host);
                 }
             }
             Event::Syn { from, to } => self.on_syn(from, to),
@@ -301,17 +308,12 @@ impl World {
                 side,
                 segment,
             } => self.arrive(pipe, side, segment),
-            Event::Facts {
-                host,
-                facts,
-                gone,
-                synced,
-            } => {
-                self.hosts[host].apply(now, &facts, &gone);
+            Event::Facts { host, news, synced } => {
+                self.hosts[host].apply(now, &news);
                 if synced {
                     self.hosts[host].synced(now);
                 }
-                self.pump(host);
+                self.heard(host);
             }
         }
     }
@@ -322,7 +324,7 @@ impl World {
             error,
         };
         self.hosts[end.host].session(self.now, end.peer, input);
-        self.pump(end.host);
+        self.heard(end.host);
     }
 
     fn on_syn(&mut self, from: End, to: SocketAddr) {
@@ -351,8 +353,8 @@ impl World {
                     remote: to,
                 };
                 self.hosts[from.host].session(self.now, from.peer, connected);
-                self.pump(from.host);
-                self.pump(target);
+                self.heard(from.host);
+                self.heard(target);
             }
         }
     }
@@ -392,7 +394,7 @@ impl World {
         if !matches!(segment, Segment::Bytes(_)) {
             self.net.close_end(id, side);
         }
-        self.pump(end.host);
+        self.heard(end.host);
     }
 
     /// Lets a host do all it can now, and carries what it wants to the network.
@@ -459,12 +461,22 @@ impl World {
         );
     }
 
+    /// The first moment of a grain that is not before.
+    fn grain_after(&self, at: Instant) -> Instant {
+        let grain = u64::try_from(self.config.grain.as_micros()).unwrap_or(u64::MAX);
+        match at.as_micros().checked_rem(grain) {
+            None | Some(0) => at,
+            Some(past) => at + Duration::from_micros(grain - past),
+        }
+    }
+
     fn delay(&mut self) -> Duration {
         let jitter = u64::try_from(self.config.jitter.as_micros()).unwrap_or_default();
         self.config.latency + Duration::from_micros(self.chance.below(jitter + 1))
     }
 
     pub(crate) fn schedule(&mut self, at: Instant, event: Event) {
+        let at = self.grain_after(at);
         let number = self.sequence;
         self.sequence += 1;
         self.events.insert(number, event);

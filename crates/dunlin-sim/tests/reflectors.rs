@@ -309,6 +309,96 @@ fn readiness_that_all_nodes_lose_at_once_ends_with_the_same_reflectors() {
     assert_eq!(world.connections(), with_reflectors(N, 3));
 }
 
+/// In every large cluster something is always away, coming or going.
+#[test]
+fn hundreds_of_nodes_keep_every_route_through_changes_of_topology() {
+    const N: usize = 300;
+    let mut world = World::new(WorldConfig::large(300, 8));
+    world.run(5 * SECOND);
+    heals(&mut world, 10 * SECOND, "the start");
+    let chosen = reflectors(&mut world, 0);
+    let zones: BTreeSet<usize> = chosen.iter().map(|host| host % 3).collect();
+    assert_eq!(zones.len(), 3, "one in each zone: {chosen:?}");
+    assert!((0..N).all(|host| reflectors(&mut world, host) == chosen));
+    assert_eq!(world.connections(), with_reflectors(N, 3));
+
+    // The agent of a reflector dies and comes back.
+    let crashed = *chosen.first().expect("one");
+    world.kill(crashed);
+    world.run(5 * SECOND);
+    world.start(crashed, true);
+    world.run(30 * SECOND);
+    nothing_lost(&world, &all(N), "a reflector restarted");
+    heals(&mut world, SECOND, "a reflector restarted");
+    assert_eq!(world.connections(), with_reflectors(N, 3));
+
+    // A zone is cordoned: its reflector is replaced.
+    let zone = chosen.last().expect("one") % 3;
+    for host in (zone..N).step_by(3) {
+        world.change_node(host, |node| node.unschedulable = true);
+    }
+    world.run(60 * SECOND);
+    let without_zone = reflectors(&mut world, 0);
+    assert_eq!(without_zone.difference(&chosen).count(), 1);
+    assert!(without_zone.iter().all(|host| host % 3 != zone));
+    nothing_lost(&world, &all(N), "a zone is cordoned");
+
+    // Nodes leave, a reflector among them, and join again.
+    let mut stay = all(N);
+    let leaving = *without_zone.last().expect("one");
+    for host in (0..N).step_by(100).chain([leaving]) {
+        stay.remove(&host);
+        world.remove_node(host);
+        world.run(SECOND);
+    }
+    heals(&mut world, 20 * SECOND, "some left");
+    nothing_lost(&world, &stay, "some left");
+    for host in all(N).difference(&stay) {
+        world.restore_node(*host);
+        world.run(SECOND);
+    }
+    heals(&mut world, 60 * SECOND, "they are back");
+    nothing_lost(&world, &stay, "they are back");
+
+    machine_of_a_reflector_dies(&mut world, &mut stay);
+    for host in (zone..N).step_by(3) {
+        world.change_node(host, |node| node.unschedulable = false);
+    }
+    world.run(1_300 * SECOND);
+    nothing_lost(&world, &stay, "no zone is cordoned");
+    assert_eq!(reflectors(&mut world, 0), chosen);
+    assert_eq!(world.connections(), with_reflectors(N, 3));
+    at_rest(&mut world, "after all");
+}
+
+/// Its own pods are gone when the others miss it, and nobody else's. It comes back.
+fn machine_of_a_reflector_dies(world: &mut World, stay: &mut BTreeSet<usize>) {
+    let at = *stay.first().expect("some stay");
+    let dead = *reflectors(world, at).first().expect("one");
+    stay.remove(&dead);
+    world.set_isolated(dead, true);
+    world.kill(dead);
+    world.run(40 * SECOND);
+    world.change_node(dead, |node| node.ready = Some(false));
+    world.run(55 * SECOND);
+    let net = world.subnet(dead);
+    for &host in stay.iter() {
+        let way = world.hosts[host].kernel.gateways(net);
+        assert!(
+            way.is_none(),
+            "n{host} sends to n{dead} after its hold time"
+        );
+    }
+    let others = reflectors(world, at);
+    assert!(others.len() == 3 && !others.contains(&dead), "{others:?}");
+    nothing_lost(world, stay, "a reflector's machine died");
+    world.set_isolated(dead, false);
+    world.start(dead, true);
+    world.change_node(dead, |node| node.ready = Some(true));
+    heals(world, 60 * SECOND, "the machine is back");
+    nothing_lost(world, stay, "the machine is back");
+}
+
 /// Whatever happens to the other hosts and to the configuration, the first hosts never lose each other.
 fn chaos(seed: u64) {
     const HOSTS: u64 = 14;
