@@ -396,11 +396,11 @@ fn frr_config() -> String {
 fn bird_config() -> String {
     let (number, asn, _) = ROUTERS[1];
     let own = Plan::node_address(number, Afi::Ipv4);
-    let mut text = format!(
-        "log stderr all;\nrouter id 192.0.2.2;\nprotocol device {{}}\n\
-         filter gently {{ if (65535, 0) ~ bgp_community then bgp_local_pref = 0; accept; }}\n\
-         protocol kernel {{ ipv4 {{ import none; export all; }}; merge paths on; }}\n\
-         protocol kernel {{ ipv6 {{ import none; export all; }}; merge paths on; }}\n"
+    let mut text = String::from(
+        "log stderr all;\nrouter id 192.0.2.2;\nprotocol device {}\n\
+         filter gently { if (65535, 0) ~ bgp_community then bgp_local_pref = 0; accept; }\n\
+         protocol kernel { ipv4 { import none; export all; }; merge paths on; }\n\
+         protocol kernel { ipv6 { import none; export all; }; merge paths on; }\n",
     );
     for node in NODES {
         let address = Plan::node_address(node, Afi::Ipv4);
