@@ -117,6 +117,10 @@ pub struct RouteCounts {
     pub received: u64,
     /// Of those, rejected by policy or unusable.
     pub rejected: u64,
+    /// Of those received, not told anew yet since the session broke (RFC 4724) or a refresh began (RFC 7313).
+    pub received_stale: u64,
+    /// Of those stale, kept for long (RFC 9494).
+    pub received_long_lived_stale: u64,
     /// Prefixes in the Loc-RIB.
     pub best: u64,
     /// Wanted in the kernel.

@@ -177,6 +177,12 @@ pub struct FamilyCounts {
     pub accepted: u64,
     /// Paths told to the peer.
     pub advertised: u64,
+    /// Of those received, not told anew yet since the session broke (RFC 4724) or a refresh began (RFC 7313).
+    #[serde(default)]
+    pub stale: u64,
+    /// Of those stale, kept for long (RFC 9494).
+    #[serde(default)]
+    pub long_lived_stale: u64,
     /// Paths not taken, in all, since a prefix had as many as are taken from one peer.
     #[serde(default)]
     pub refused: u64,

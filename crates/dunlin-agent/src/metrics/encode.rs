@@ -335,6 +335,8 @@ impl<'a> Out<'a> {
                     ("received", counts.received),
                     ("accepted", counts.accepted),
                     ("advertised", counts.advertised),
+                    ("stale", counts.stale),
+                    ("long_lived_stale", counts.long_lived_stale),
                 ] {
                     let mut labels = labels.clone();
                     labels.extend([("family", family), ("what", what)]);
@@ -344,7 +346,7 @@ impl<'a> Out<'a> {
         }
         self.gauges(
             "dunlin_neighbor_routes",
-            "Prefixes received, accepted and advertised",
+            "Paths received, accepted and advertised; of those received, kept as stale and as long-lived stale",
             samples,
         )
     }
@@ -360,6 +362,16 @@ impl<'a> Out<'a> {
             "dunlin_routes_rejected",
             "Of those, rejected or unusable",
             r.rejected,
+        )?;
+        self.gauge(
+            "dunlin_routes_received_stale",
+            "Of those received, not told anew yet since the session broke or a refresh began",
+            r.received_stale,
+        )?;
+        self.gauge(
+            "dunlin_routes_received_long_lived_stale",
+            "Of those, kept for long (RFC 9494)",
+            r.received_long_lived_stale,
         )?;
         let reasons = metrics.rejected_by_reason.iter();
         let reasons = reasons.map(|(reason, n)| (vec![("reason", reason.as_str())], *n));

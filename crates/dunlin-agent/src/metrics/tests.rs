@@ -37,6 +37,8 @@ fn full() -> Metrics {
         },
         ..Status::default()
     };
+    status.routes.received_stale = 14;
+    status.routes.received_long_lived_stale = 13;
     status.bmp = vec![BmpStation {
         address: "192.0.2.9:11019".parse().unwrap(),
         connected: true,
@@ -83,6 +85,8 @@ fn full() -> Metrics {
             received: 7,
             accepted: 6,
             advertised: 5,
+            stale: 4,
+            long_lived_stale: 3,
             refused: 0,
             end_of_rib_received: true,
         }],
@@ -222,6 +226,10 @@ fn outcomes_are_told_as_openmetrics() {
         "dunlin_service_announce_seconds_sum 0.25",
         r#"dunlin_neighbor_up{neighbor="tor \"1\"\\",address="192.0.2.1"} 1"#,
         r#"dunlin_neighbor_routes{neighbor="tor \"1\"\\",address="192.0.2.1",family="ipv6",what="accepted"} 6"#,
+        r#"dunlin_neighbor_routes{neighbor="tor \"1\"\\",address="192.0.2.1",family="ipv6",what="stale"} 4"#,
+        r#"dunlin_neighbor_routes{neighbor="tor \"1\"\\",address="192.0.2.1",family="ipv6",what="long_lived_stale"} 3"#,
+        "dunlin_routes_received_stale 14",
+        "dunlin_routes_received_long_lived_stale 13",
         "dunlin_load_balancer_leader 1",
         "dunlin_load_balancer_addresses_given_total 9",
         "dunlin_events_dropped_total 3",

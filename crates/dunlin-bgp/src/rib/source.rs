@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dunlin_net::{Afi, Asn, PeerId, PerFamily, RouterId};
+use smallvec::SmallVec;
 
 use super::table::block_of;
 use crate::batch::NextHop;
@@ -79,6 +80,10 @@ pub struct SourceCounts {
     pub best: u32,
     /// Of those received, announced by the present session: what a limit is about.
     pub fresh: u32,
+    /// Of those received, not told anew yet: since the session broke (RFC 4724), or a refresh began (RFC 7313).
+    pub stale: u32,
+    /// Of those, kept for long (RFC 9494).
+    pub long_lived: u32,
     /// Paths not taken, in all, since their prefix had [`MAX_PATHS_OF_SOURCE`](super::MAX_PATHS_OF_SOURCE) of the source.
     pub refused: u32,
 }
@@ -101,11 +106,9 @@ pub(super) struct Source {
     pub(super) counts: PerFamily<SourceCounts>,
     /// The first epoch of the present session. Those after it began with a refresh (RFC 7313), and it ends with that.
     since: PerFamily<u8>,
-    /// Prefixes announced in the present session and not waiting to be removed.
-    pub(super) fresh: PerFamily<u32>,
-    /// Of those, stale by a refresh that has not ended.
-    due: PerFamily<u32>,
-    /// The most of those that are taken.
+    /// How many paths each epoch has.
+    epochs: PerFamily<Epochs>,
+    /// The most paths of the present session that are taken.
     pub(super) limit: u32,
     /// Paths per block of prefix ids: four octets for a thousand prefixes of the table, so that work over a source
     /// with few prefixes does not scan the table.
@@ -124,8 +127,7 @@ impl Source {
             lingers: PerFamily::default(),
             counts: PerFamily::default(),
             since: PerFamily::default(),
-            fresh: PerFamily::default(),
-            due: PerFamily::default(),
+            epochs: PerFamily::default(),
             limit: u32::MAX,
             blocks: PerFamily::default(),
             leaving: false,
@@ -139,8 +141,6 @@ impl Source {
             *epoch = epoch.wrapping_add(1);
         }
         self.since = self.epoch;
-        self.fresh = PerFamily::default();
-        self.due = PerFamily::default();
     }
 
     /// Paths of a family there are now are to be told again. So many times over as [`REFRESHES`] allows; then what was told
@@ -149,14 +149,12 @@ impl Source {
         let epoch = self.epoch.get_mut(afi);
         if epoch.wrapping_sub(*self.since.get(afi)) < REFRESHES {
             *epoch = epoch.wrapping_add(1);
-            *self.due.get_mut(afi) = *self.fresh.get(afi);
         }
     }
 
     /// What is stale of a family counts for nothing any more, whatever made it stale.
     pub(super) fn retire_stale(&mut self, afi: Afi) {
         let epoch = *self.epoch.get(afi);
-        *self.fresh.get_mut(afi) -= std::mem::take(self.due.get_mut(afi));
         *self.since.get_mut(afi) = epoch;
         self.retire(afi, epoch);
     }
@@ -171,23 +169,42 @@ impl Source {
     /// Counts a path that is announced now, and was of epoch `known` until now. False if it is one too many, and not counted.
     #[inline]
     pub(super) fn take(&mut self, afi: Afi, known: Option<u8>) -> bool {
-        match known {
-            Some(epoch) if epoch == *self.epoch.get(afi) => true,
-            Some(epoch) if self.is_of_session(afi, epoch) => {
-                *self.due.get_mut(afi) -= 1;
-                true
-            }
-            _ => self.take_fresh(afi),
+        let epoch = *self.epoch.get(afi);
+        if known == Some(epoch) {
+            return true;
         }
+        let again = known.is_some_and(|known| self.is_of_session(afi, known));
+        if !again && self.fresh(afi) >= self.limit {
+            return false;
+        }
+        let epochs = self.epochs.get_mut(afi);
+        if let Some(known) = known {
+            epochs.leave(known);
+        }
+        epochs.enter(epoch);
+        true
     }
 
+    /// How many paths were announced in the present session, and count.
     #[inline]
-    fn take_fresh(&mut self, afi: Afi) -> bool {
-        let limit = self.limit;
-        let fresh = self.fresh.get_mut(afi);
-        let room = *fresh < limit;
-        *fresh += u32::from(room);
-        room
+    fn fresh(&self, afi: Afi) -> u32 {
+        let epochs = self.epochs.get(afi).0.iter();
+        let of_session = epochs.filter(|(epoch, _)| self.is_of_session(afi, *epoch));
+        of_session.map(|(_, paths)| paths).sum()
+    }
+
+    pub(super) fn counts(&self, afi: Afi) -> SourceCounts {
+        let mut counts = SourceCounts {
+            fresh: self.fresh(afi),
+            ..*self.counts.get(afi)
+        };
+        for &(epoch, paths) in &self.epochs.get(afi).0 {
+            if epoch != *self.epoch.get(afi) && !self.is_dead(afi, epoch) {
+                counts.stale += paths;
+                counts.long_lived += paths * u32::from(self.is_long_lived(afi, epoch));
+            }
+        }
+        counts
     }
 
     /// Whether a path of `epoch` is only waiting to be removed.
@@ -227,10 +244,7 @@ impl Source {
     }
 
     pub(super) fn count_out(&mut self, afi: Afi, id: u32, epoch: u8) {
-        if self.is_of_session(afi, epoch) {
-            *self.fresh.get_mut(afi) -= 1;
-            *self.due.get_mut(afi) -= u32::from(epoch != *self.epoch.get(afi));
-        }
+        self.epochs.get_mut(afi).leave(epoch);
         let counts = self.counts.get_mut(afi);
         counts.received -= 1;
         if counts.received == 0 {
@@ -247,6 +261,30 @@ impl Source {
             .zip(blocks)
             .filter(|&(_, &count)| count > 0)
             .map(|(block, _)| block)
+    }
+}
+
+/// How many paths each epoch has, those without any left out: mostly one, at most 256.
+#[derive(Debug, Default, Clone)]
+struct Epochs(SmallVec<[(u8, u32); 2]>);
+
+impl Epochs {
+    #[inline]
+    fn enter(&mut self, epoch: u8) {
+        match self.0.iter_mut().find(|(of, _)| *of == epoch) {
+            Some((_, paths)) => *paths += 1,
+            None => self.0.push((epoch, 1)),
+        }
+    }
+
+    #[inline]
+    fn leave(&mut self, epoch: u8) {
+        if let Some(at) = self.0.iter().position(|(of, _)| *of == epoch) {
+            self.0[at].1 -= 1;
+            if self.0[at].1 == 0 {
+                self.0.swap_remove(at);
+            }
+        }
     }
 }
 

@@ -37,10 +37,7 @@ impl Rib {
     /// How many routes of a source there are.
     pub fn source_counts(&self, source: SourceId, afi: Afi) -> SourceCounts {
         let source = self.store.sources.find(source);
-        source.map_or_else(SourceCounts::default, |source| SourceCounts {
-            fresh: *source.fresh.get(afi),
-            ..*source.counts.get(afi)
-        })
+        source.map_or_else(SourceCounts::default, |source| source.counts(afi))
     }
 
     /// Takes no more than so many prefixes of each family from a source in one session; what it has of them stays.

@@ -77,6 +77,8 @@ impl Core {
                 received: counts.received.into(),
                 accepted: counts.accepted.into(),
                 advertised: routing.rib.advertised(peer.id, family).into(),
+                stale: counts.stale.into(),
+                long_lived_stale: counts.long_lived.into(),
                 refused: counts.refused.into(),
                 end_of_rib_received: up.is_some_and(|up| *up.end_of_rib.get(family)),
             }

@@ -92,6 +92,8 @@ impl Core {
                 counts.received += u64::from(of_source.received);
                 counts.rejected += u64::from(of_source.received - of_source.accepted);
                 counts.best += u64::from(of_source.best);
+                counts.received_stale += u64::from(of_source.stale);
+                counts.received_long_lived_stale += u64::from(of_source.long_lived);
             }
         }
         counts.best += counts.originated;

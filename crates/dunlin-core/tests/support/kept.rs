@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dunlin_api::Neighbor;
+use dunlin_api::{Answer, Neighbor, Query};
 use dunlin_bgp::batch::{BatchItem, RouteBatch};
 use dunlin_bgp::session::{
     DownReason, Negotiated, PeerRestart, SessionEvent, StaleInfo, TransportError,
@@ -129,8 +129,27 @@ impl World {
         });
     }
 
-    /// How each prefix is kept.
+    /// How each prefix is kept, which metrics count.
     pub(crate) fn routes(&mut self) -> Vec<&'static str> {
+        let states = self.states();
+        let count = |of: &[&str]| states.iter().filter(|state| of.contains(state)).count() as u64;
+        let expected = (count(&["stale", "long"]), count(&["long"]));
+        let Answer::Metrics(metrics) = self.0.ask(&Query::Metrics) else {
+            panic!("metrics were asked for");
+        };
+        let all = metrics.status.routes;
+        let total = (all.received_stale, all.received_long_lived_stale);
+        assert_eq!(total, expected);
+        let tor = metrics.external.iter().find(|one| one.name == "tor");
+        let families = tor.into_iter().flat_map(|tor| &tor.routes);
+        let of_tor = families.fold((0, 0), |(stale, long_lived), counts| {
+            (stale + counts.stale, long_lived + counts.long_lived_stale)
+        });
+        assert_eq!(of_tor, expected);
+        states
+    }
+
+    fn states(&mut self) -> Vec<&'static str> {
         let all = self.0.routes();
         let state = |net: &&str| {
             let route = all.iter().find(|route| route.prefix.to_string() == **net);

@@ -147,6 +147,8 @@ fn neighbors_fit_a_hundred_columns_and_say_why_they_are_down() {
                 received: 1,
                 accepted: 1,
                 advertised: 2,
+                stale: 0,
+                long_lived_stale: 0,
                 refused: 0,
                 end_of_rib_received: true,
             })

@@ -194,6 +194,7 @@ impl Harness {
                     .iter()
                     .filter(|(key, route)| key.1 == id && here(&key.0) && !route.stale);
                 assert_eq!(counts.fresh as usize, fresh.count());
+                assert_eq!(counts.fresh + counts.stale, counts.received);
                 let accepted = of_source
                     .iter()
                     .filter(|&&key| self.naive.accepted(&self.facts, key).is_some());

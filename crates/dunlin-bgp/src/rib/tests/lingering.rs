@@ -205,17 +205,24 @@ fn a_break_before_all_is_told_keeps_what_lingers_and_the_sweep_takes_all_that_is
         [long_lived, Some((true, false)), long_lived],
         "the restart time of what was told anew begins again"
     );
+    let counted = |fixture: &Fixture| {
+        let counts = fixture.rib.source_counts(source, Afi::Ipv4);
+        (counts.fresh, counts.stale, counts.long_lived)
+    };
+    assert_eq!(counted(&fixture), (0, 3, 2));
     fixture.announce(source, &attrs(0), V4::test_hop(1), &[2]);
     fixture.rib.begin_long_lived(source, Afi::Ipv4);
     assert_eq!(
         [0, 1, 2].map(|net| state(&fixture, net)),
         [long_lived, long_lived, Some((false, false))]
     );
+    assert_eq!(counted(&fixture), (1, 2, 2));
     fixture.rib.sweep_stale(source, Afi::Ipv4);
     assert_eq!(
         [0, 1, 2].map(|net| state(&fixture, net)),
         [None, None, Some((false, false))]
     );
+    assert_eq!(counted(&fixture), (1, 0, 0));
 }
 
 #[test]
@@ -232,7 +239,8 @@ fn breaks_without_end_that_keep_what_lingers_confuse_nothing() {
     let stale = |net| paths(&fixture, net).first().map(|path| path.stale);
     assert_eq!([49, 48].map(stale), [Some(false), Some(true)]);
     assert_eq!(stale(180), None, "not told in two hundred sessions");
-    assert_eq!(fixture.rib.source_counts(source, Afi::Ipv4).received, 50);
+    let counts = fixture.rib.source_counts(source, Afi::Ipv4);
+    assert_eq!((counts.received, counts.fresh, counts.stale), (50, 1, 49));
 }
 
 #[test]
