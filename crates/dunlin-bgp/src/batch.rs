@@ -6,6 +6,8 @@ use std::ops::Range;
 
 use dunlin_net::{Afi, Family, Ipv4Net, Ipv6Net, PerFamily, ScopedAddr};
 
+use crate::attrs::Attrs;
+
 /// Where a route's packets go next (RFC 4271 5.1.3, RFC 4760 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NextHop {
@@ -104,6 +106,18 @@ impl RouteBatch {
         self.nlri.v4.len() + self.nlri.v6.len() >= Self::FULL_PREFIXES
             || self.items.len() >= Self::FULL_PREFIXES
             || self.attr_bytes.len() >= Self::FULL_ATTR_OCTETS
+    }
+
+    /// Whether a route in it was reflected on its way (RFC 4456 8).
+    pub fn is_reflected(&self) -> bool {
+        self.items.iter().any(|item| match item {
+            BatchItem::Announce { attrs, .. } => {
+                let range = attrs.start as usize..attrs.end as usize;
+                let bytes = self.attr_bytes.get(range);
+                bytes.is_some_and(|bytes| Attrs::new(bytes).originator_id().is_some())
+            }
+            BatchItem::Withdraw { .. } | BatchItem::EndOfRib(_) => false,
+        })
     }
 
     /// Forgets everything, keeping the buffers.

@@ -6,13 +6,15 @@
 //! little, while closing it would cost the route.
 //!
 //! A reflector that is one no longer goes on reflecting on the sessions it has. Its clients leave when they can; those
-//! that still want a session with it, now for itself, ask for a route refresh, and with that it stops.
+//! that still want a session with it, now for itself, ask for a route refresh, and with that it stops. One that sees the Nodes
+//! otherwise does not stop, and is asked again, more and more seldom, until it does.
 //!
 //! Looking again is a matter of deadlines that grow while nothing moves, and costs the routes of the sessions that part.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use dunlin_bgp::batch::RouteBatch;
 use dunlin_bgp::rib::SourceId;
 use dunlin_bgp::session::{Command, FsmState, Stop};
 use dunlin_intent::{Initiative, PeerIntent, PeerKey};
@@ -50,6 +52,8 @@ pub(crate) struct Parting {
     kind: Kind,
     /// Not before.
     due: Instant,
+    /// When a reflector that was asked to stop and did not is asked again.
+    again: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +135,11 @@ impl Core {
             _ => SETTLE,
         };
         let due = now + wait;
-        peer.parting = Some(Parting { kind, due });
+        peer.parting = Some(Parting {
+            kind,
+            due,
+            again: SETTLE,
+        });
         self.handover.parting.insert(id);
         self.handover.look_at(due);
     }
@@ -147,6 +155,18 @@ impl Core {
             && let Some(parting) = &mut peer.parting
         {
             parting.due = now + ASKED_FOR;
+        }
+    }
+
+    /// A node that is no reflector to us may reflect all the same: it sees the Nodes otherwise, or did when the session began.
+    pub(crate) fn note_reflected(&mut self, now: Instant, id: PeerId, batch: &RouteBatch) {
+        if let Some(peer) = self.peers.get_mut(id)
+            && peer.key().is_node()
+            && !peer.is_reflector()
+            && batch.is_reflected()
+        {
+            peer.relays = true;
+            self.review_parting(now, id);
         }
     }
 
@@ -240,9 +260,15 @@ impl Core {
                 continue;
             }
             acted += 1;
+            let tells_own_alone = parting.kind == Kind::Release
+                && self.is_covered(peer, parting.kind, &BTreeMap::new());
             match parting.kind {
                 Kind::Leave => self.leave(now, id),
-                Kind::Release => self.release_reflector(id),
+                Kind::Release if tells_own_alone => self.end_parting(id),
+                Kind::Release => {
+                    let due = self.release_reflector(now, id);
+                    next = [next, due].into_iter().flatten().min();
+                }
             }
         }
         let again = if acted == AT_A_TIME.0 {
@@ -347,17 +373,23 @@ impl Core {
         }
     }
 
-    /// Tells a former reflector that we need it no longer as one: by a refresh of one family, which asks for nothing new.
-    fn release_reflector(&mut self, id: PeerId) {
+    /// The session goes on as it is.
+    fn end_parting(&mut self, id: PeerId) {
         self.handover.parting.remove(&id);
-        let Some(peer) = self.peers.get_mut(id) else {
-            return;
-        };
-        peer.parting = None;
-        peer.relays = false;
-        let Some(up) = &peer.up else {
-            return;
-        };
+        if let Some(peer) = self.peers.get_mut(id) {
+            (peer.parting, peer.relays) = (None, false);
+        }
+    }
+
+    /// Tells a former reflector that we need it no longer as one: by a refresh of one family, which asks for nothing new. Says
+    /// when to look whether it has stopped.
+    fn release_reflector(&mut self, now: Instant, id: PeerId) -> Option<Instant> {
+        let peer = self.peers.get_mut(id)?;
+        let parting = peer.parting.as_mut()?;
+        let up = peer.up.as_ref()?;
+        let due = now + parting.again;
+        parting.due = due;
+        parting.again = (parting.again * 2).min(ASKED_FOR);
         let families = up.negotiated.families;
         if let Some(afi) = Afi::ALL.into_iter().find(|afi| *families.get(*afi)) {
             let conn = up.conn;
@@ -367,6 +399,7 @@ impl Core {
                 afi,
             });
         }
+        Some(due)
     }
 }
 

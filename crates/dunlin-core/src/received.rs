@@ -80,6 +80,7 @@ impl Core {
             installs,
         };
         let applied = routing.rib.apply(&import, source, batch);
+        self.note_reflected(now, id, batch);
         if let Some(afi) = applied.over_limit {
             return self.on_too_many(now, id, afi);
         }

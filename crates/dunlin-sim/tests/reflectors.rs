@@ -293,6 +293,37 @@ fn agents_that_do_not_hear_of_a_change_lose_nothing() {
 }
 
 #[test]
+fn a_former_reflector_that_hears_of_it_last_stops_all_the_same() {
+    const N: usize = 14;
+    for restarts in [false, true] {
+        let mut world = converged(14, 9, configuration(TopologyMode::Reflectors, 0, 3));
+        let late = *reflectors(&mut world, 0).first().expect("there is one");
+        world.set_deaf(late, true);
+        world.put(configuration(TopologyMode::Mesh, 0, 3));
+        world.run(100 * SECOND);
+        if restarts {
+            // One that has never taken it for a reflector is reflected to all the same.
+            let fresh = (late + 1) % N;
+            world.kill(fresh);
+            world.run(SECOND);
+            world.start(fresh, true);
+            world.run(100 * SECOND);
+        }
+        let clients = |world: &mut World| {
+            let core = world.hosts[late].core().expect("it runs");
+            core.reflector_clients()
+        };
+        assert_eq!(clients(&mut world), N - 1, "it goes on reflecting");
+        world.set_deaf(late, false);
+        world.run(700 * SECOND);
+        assert_eq!(clients(&mut world), 0, "asked again, it has stopped");
+        nothing_lost(&world, &all(N), "a reflector hears last");
+        assert_eq!(world.connections(), N * (N - 1) / 2);
+        at_rest(&mut world, "a reflector hears last");
+    }
+}
+
+#[test]
 fn readiness_that_all_nodes_lose_at_once_ends_with_the_same_reflectors() {
     const N: usize = 20;
     let mut world = converged(20, 7, auto(5));
@@ -312,8 +343,8 @@ fn readiness_that_all_nodes_lose_at_once_ends_with_the_same_reflectors() {
 /// In every large cluster something is always away, coming or going.
 #[test]
 fn hundreds_of_nodes_keep_every_route_through_changes_of_topology() {
-    const N: usize = 300;
-    let mut world = World::new(WorldConfig::large(300, 8));
+    const N: usize = 350;
+    let mut world = World::new(WorldConfig::large(350, 8));
     world.run(5 * SECOND);
     heals(&mut world, 10 * SECOND, "the start");
     let chosen = reflectors(&mut world, 0);
