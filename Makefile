@@ -33,3 +33,9 @@ bench:
 # Builds everything once and runs every test; installs what they use, as root on Debian.
 test:
 	@script/test.sh
+
+.PHONY: fuzz
+
+# Hostile input for every decoder, FUZZ_SECONDS each.
+fuzz:
+	@script/fuzz.sh --seconds $(or $(FUZZ_SECONDS),10)

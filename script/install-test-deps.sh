@@ -4,7 +4,7 @@
 set -euo pipefail
 
 packages=(
-  gcc libc6-dev                       # to link
+  gcc g++ libc6-dev                   # to link; libFuzzer
   iproute2 nftables procps util-linux # namespaces, and a second opinion on routes and rules
   bird2 frr gobgpd openbgpd exabgp    # real BGP peers
   containernetworking-plugins         # real CNI plugins

@@ -1,7 +1,7 @@
 //! Datagrams for BFD sessions, with time between.
 #![no_main]
 
-#[allow(dead_code, reason = "the target uses one function")]
+#[allow(dead_code, unused_imports, reason = "the target uses one function")]
 #[path = "../../crates/dunlin-bfd/tests/bfd_fuzz.rs"]
 mod bfd_fuzz;
 

@@ -1,7 +1,7 @@
 //! What a netlink socket gives: links, addresses, routes, nexthops, answers.
 #![no_main]
 
-#[allow(dead_code, reason = "the target uses one function")]
+#[allow(dead_code, unused_imports, reason = "the target uses one function")]
 #[path = "../../crates/dunlin-kernel/tests/netlink_fuzz.rs"]
 mod netlink_fuzz;
 

@@ -1,7 +1,7 @@
 //! The body of a NOTIFICATION.
 #![no_main]
 
-#[allow(dead_code, reason = "each target uses one function")]
+#[allow(dead_code, unused_imports, reason = "each target uses one function")]
 #[path = "../../crates/dunlin-bgp/tests/wire_fuzz.rs"]
 mod wire_fuzz;
 

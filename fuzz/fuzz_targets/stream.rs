@@ -1,7 +1,7 @@
 //! A whole stream: frames, each into its decoder.
 #![no_main]
 
-#[allow(dead_code, reason = "each target uses one function")]
+#[allow(dead_code, unused_imports, reason = "each target uses one function")]
 #[path = "../../crates/dunlin-bgp/tests/wire_fuzz.rs"]
 mod wire_fuzz;
 

@@ -268,7 +268,7 @@ fn entry(message: &Message<'_>, wanted: &HashSet<Flow>) -> Option<Entry> {
 }
 
 /// The flow of a message, if it is of UDP, and its first tuple.
-fn flow<'a>(message: &Message<'a>) -> Option<(Flow, &'a [u8])> {
+pub(crate) fn flow<'a>(message: &Message<'a>) -> Option<(Flow, &'a [u8])> {
     let attrs = message.attrs(GENMSG_LEN);
     let original = attrs.get(TUPLE_ORIG)?;
     let flow = Flow {

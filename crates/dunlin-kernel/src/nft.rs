@@ -4,6 +4,8 @@
 //! rules so far need and takes more.
 
 mod expr;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod monitor;
 pub mod proxy;
 mod read;

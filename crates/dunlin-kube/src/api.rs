@@ -16,6 +16,8 @@ mod check;
 mod config;
 mod connect;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod health;
 mod informer;
 mod items;

@@ -6,6 +6,8 @@
 mod counters;
 mod forget;
 mod found;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod load;
 mod octets;
 mod rules;
@@ -15,7 +17,7 @@ mod typeof_data;
 use std::collections::BTreeSet;
 
 use dunlin_dataplane::KernelError;
-use dunlin_dataplane::proxy::{Batch, BatchDone, Element, FrontendSet, MAX_EXPONENT, Op};
+use dunlin_dataplane::proxy::{Batch, BatchDone, Element, FrontendSet, Op};
 use dunlin_net::Afi;
 
 use self::load::Load;
@@ -184,13 +186,7 @@ fn demanded(ops: &[Op]) -> Result<BTreeSet<FrontendSet>, KernelError> {
         let Op::Add(Element::Member { set, frontend }) = op else {
             continue;
         };
-        let possible = match *set {
-            FrontendSet::Random { exponent, .. } => exponent <= MAX_EXPONENT,
-            FrontendSet::Hashed { slots, .. } => slots > 0,
-            FrontendSet::Sticky { secs } => secs > 0,
-            _ => true,
-        };
-        if !possible {
+        if !shape::is_possible(*set) {
             return Err(KernelError {
                 errno: libc::EINVAL,
                 message: format!("{frontend} cannot be in {}", shape::set_name(*set)),

@@ -312,7 +312,9 @@ fn unless_absent<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
 }
 
 /// The elements that a message tells.
-fn elements<'a>(message: &Message<'a>) -> impl Iterator<Item = ElementRef<'a>> + use<'a> {
+pub(super) fn elements<'a>(
+    message: &Message<'a>,
+) -> impl Iterator<Item = ElementRef<'a>> + use<'a> {
     let list = (message.kind == kind(NEWSETELEM))
         .then(|| message.attrs(GENMSG_LEN).get(ELEM_LIST_ELEMENTS))
         .flatten();
@@ -346,7 +348,7 @@ fn packets(expr: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(packets.try_into().ok()?))
 }
 
-fn comment_of(rule: &Attrs<'_>) -> String {
+pub(super) fn comment_of(rule: &Attrs<'_>) -> String {
     let text = rule.get(RULE_USERDATA).and_then(comment);
     text.unwrap_or_default().to_owned()
 }

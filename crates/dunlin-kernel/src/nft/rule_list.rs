@@ -102,7 +102,7 @@ impl Nft {
     }
 }
 
-fn rule(attrs: &Attrs<'_>) -> Option<Rule> {
+pub(super) fn rule(attrs: &Attrs<'_>) -> Option<Rule> {
     let handle = attrs.get(RULE_HANDLE)?.try_into().ok()?;
     let mut rule = Rule {
         id: Id::Handle(u64::from_be_bytes(handle)),

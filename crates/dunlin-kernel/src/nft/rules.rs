@@ -300,7 +300,7 @@ fn last_address(afi: Afi) -> u128 {
 }
 
 /// Two elements a range: its first address, and the first beyond it unless there is none.
-fn elements(afi: Afi, ranges: &[Range]) -> Vec<Element> {
+pub(super) fn elements(afi: Afi, ranges: &[Range]) -> Vec<Element> {
     let octets = usize::from(afi.bits() / 8);
     let key = |bits: u128| {
         bits.to_be_bytes()
@@ -327,7 +327,7 @@ fn elements(afi: Afi, ranges: &[Range]) -> Vec<Element> {
 }
 
 /// The ranges that a set's elements make. `None` if they make no ranges.
-fn ranges(afi: Afi, elements: Vec<Element>) -> Option<Ranges> {
+pub(super) fn ranges(afi: Afi, elements: Vec<Element>) -> Option<Ranges> {
     let octets = usize::from(afi.bits() / 8);
     let mut marks = Vec::with_capacity(elements.len());
     for element in elements {

@@ -69,28 +69,29 @@ impl Vault {
             return Vec::new();
         };
         let path = file(dir);
-        let kept: Vec<Kept> = match read(&path) {
-            Ok(text) => match serde_json::from_slice(&text) {
-                Ok(kept) => kept,
-                Err(_) => {
-                    tracing::warn!(path = %path.display(), "the kept passwords do not parse, and are left alone");
-                    return Vec::new();
-                }
-            },
+        match read(&path) {
+            Ok(text) => parse(&text).unwrap_or_else(|| {
+                tracing::warn!(path = %path.display(), "the kept passwords do not parse, and are left alone");
+                Vec::new()
+            }),
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
                     tracing::warn!(path = %path.display(), %error, "the kept passwords cannot be read");
                 }
-                return Vec::new();
+                Vec::new()
             }
-        };
-        kept.into_iter()
-            .map(|kept| SecretFact {
-                at: SecretRef::new(kept.namespace, kept.name),
-                password: kept.password.map(Secret::new),
-            })
-            .collect()
+        }
     }
+}
+
+/// What a file says was kept; nothing if it is not as we write it.
+pub(super) fn parse(text: &[u8]) -> Option<Vec<SecretFact>> {
+    let kept: Vec<Kept> = serde_json::from_slice(text).ok()?;
+    let facts = kept.into_iter().map(|kept| SecretFact {
+        at: SecretRef::new(kept.namespace, kept.name),
+        password: kept.password.map(Secret::new),
+    });
+    Some(facts.collect())
 }
 
 fn file(dir: &Path) -> PathBuf {

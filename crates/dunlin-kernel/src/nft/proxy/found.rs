@@ -181,7 +181,10 @@ fn slots_of(set: FrontendSet) -> Option<(View, u32)> {
 }
 
 /// The sets on demand among a table's. `None` if one is missing or not ours.
-fn demanded<'a>(afi: Afi, names: impl Iterator<Item = &'a str>) -> Option<BTreeSet<FrontendSet>> {
+pub(super) fn demanded<'a>(
+    afi: Afi,
+    names: impl Iterator<Item = &'a str>,
+) -> Option<BTreeSet<FrontendSet>> {
     let fixed: BTreeSet<String> = shape::fixed_sets(afi)
         .into_iter()
         .map(|set| set.name)
@@ -195,7 +198,11 @@ fn demanded<'a>(afi: Afi, names: impl Iterator<Item = &'a str>) -> Option<BTreeS
 
 /// Whether a table's rules are ours, in every chain: those on demand that stand first, in the order in which they came,
 /// then those that are always there, in order, then the others on demand.
-fn has_rules(afi: Afi, made: &BTreeSet<FrontendSet>, rules: Vec<(String, String)>) -> bool {
+pub(super) fn has_rules(
+    afi: Afi,
+    made: &BTreeSet<FrontendSet>,
+    rules: Vec<(String, String)>,
+) -> bool {
     type Chains = BTreeMap<String, (Vec<String>, Vec<String>)>;
     let mut expected = Chains::new();
     for Rule { chain, comment, .. } in rules::fixed_rules(afi) {

@@ -8,10 +8,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dunlin_dataplane::mark;
-use dunlin_dataplane::proxy::FrontendSet;
 pub(super) use dunlin_dataplane::proxy::names::{
     AFFINITY, ALLOWED, HAIRPIN, NEAR, slots_map as slots, view_name,
 };
+use dunlin_dataplane::proxy::{FrontendSet, MAX_EXPONENT};
 use dunlin_net::Afi;
 use dunlin_net::service::View;
 
@@ -69,7 +69,18 @@ pub(super) fn set_of(name: &str) -> Option<FrontendSet> {
         },
         _ => return None,
     };
-    (set_name(set) == name).then_some(set)
+    // Others can make sets in our tables, and give them any name.
+    (is_possible(set) && set_name(set) == name).then_some(set)
+}
+
+/// Whether there can be a set of these numbers.
+pub(super) fn is_possible(set: FrontendSet) -> bool {
+    match set {
+        FrontendSet::Random { exponent, .. } => exponent <= MAX_EXPONENT,
+        FrontendSet::Hashed { slots, .. } => slots > 0,
+        FrontendSet::Sticky { secs } => secs > 0,
+        _ => true,
+    }
 }
 
 /// Whether a set is made when something is first to be in it, with its rules.
