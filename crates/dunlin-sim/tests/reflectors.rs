@@ -343,8 +343,8 @@ fn readiness_that_all_nodes_lose_at_once_ends_with_the_same_reflectors() {
 /// In every large cluster something is always away, coming or going.
 #[test]
 fn hundreds_of_nodes_keep_every_route_through_changes_of_topology() {
-    const N: usize = 350;
-    let mut world = World::new(WorldConfig::large(350, 8));
+    const N: usize = 500;
+    let mut world = World::new(WorldConfig::large(500, 8));
     world.run(5 * SECOND);
     heals(&mut world, 10 * SECOND, "the start");
     let chosen = reflectors(&mut world, 0);
