@@ -123,15 +123,17 @@ impl Node {
 
     /// Starts the process and waits until all is programmed.
     pub(super) fn first_sync(&mut self, deadline: Instant) -> Result<FirstSync> {
-        let monitor = self.monitor(false)?;
         let started = self.launch()?;
         let lists = self.lists_read(deadline)?;
-        self.programmed(deadline)?;
-        let last = monitor.heard().last.unwrap_or(started);
+        let programmed = self.programmed(deadline)?;
         let usage = self.usage()?;
-        monitor.wait_quiet(self.subject.quiet(), deadline)?;
+        // Not before: while anybody listens, the kernel has more to do.
+        let monitor = self.monitor(false)?;
+        let quiet = self.subject.quiet();
+        std::thread::sleep(quiet);
+        monitor.wait_quiet(quiet, deadline)?;
         Ok(FirstSync {
-            took: last - started,
+            took: programmed - started,
             reading: lists - started,
             usage,
         })
@@ -156,7 +158,7 @@ impl Node {
     }
 
     /// Waits until all objects are programmed, for the first time since the process was started.
-    pub(super) fn programmed(&mut self, deadline: Instant) -> Result<()> {
+    pub(super) fn programmed(&mut self, deadline: Instant) -> Result<Instant> {
         let what = format!("{} to have programmed all objects", self.subject.name());
         let step = Duration::from_millis(10);
         interrupt::wait_for(deadline, step, &what, || {
@@ -172,8 +174,7 @@ impl Node {
                 }
             }
         })
-        .map_err(|error| error.context(self.processes.logs()))?;
-        Ok(())
+        .map_err(|error| error.context(self.processes.logs()))
     }
 }
 

@@ -13,8 +13,9 @@ use crate::nft::proxy::{ProxyTables, shape};
 /// Between two times that meddling is told.
 const TELL_DELAY: Duration = Duration::from_millis(100);
 
-/// A batch of so many operations is written while we do not listen: else each of them costs the kernel a notification.
-const UNHEARD: usize = 500;
+/// A batch of so many operations is written while we do not listen: else each of them costs the kernel a notification, a
+/// microsecond, and not to listen for a while costs some ten.
+const UNHEARD: usize = 50;
 
 /// The tables of the service proxy, and what is to be told of changes by others.
 pub(super) struct Proxy {
