@@ -92,6 +92,8 @@ fn a_station_reads_what_it_is_told_and_the_last_words() {
     send(&handle, FIRST, conn + 1, b"for another connection".to_vec());
     send(&handle, FIRST, conn, b"two".to_vec());
     written(&events, FIRST, 3);
+    // Nor does what it says at the very end.
+    station.write_all(b"goodbye?").unwrap();
     handle.shutdown(b"end".to_vec()).unwrap();
     let mut heard = String::new();
     station.read_to_string(&mut heard).unwrap();

@@ -1,7 +1,7 @@
 //! The thread of monitoring stations.
 
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, SystemTime};
 
@@ -344,6 +344,9 @@ impl Worker {
                     });
                 }
                 if station.leaving.is_some() && link.queue.is_empty() {
+                    // Closed with something unread, a socket resets the connection, and the last words are lost.
+                    let _ = link.stream.shutdown(Shutdown::Write);
+                    let _ = station.read();
                     self.stations.remove(at);
                 }
             }
