@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-/// Keys and values in order of the keys. To look is to go through them.
+/// Keys and values in order of the keys. To insert moves those behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Few<K, V = ()>(SmallVec<[(K, V); 1]>);
 

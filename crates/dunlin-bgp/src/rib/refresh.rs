@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dunlin_net::{Afi, PeerId};
+use dunlin_net::{Afi, PeerId, PerFamily};
 use smallvec::SmallVec;
 
 use super::Rib;
@@ -42,10 +42,10 @@ impl Rib {
         let retelling = member.retelling.get_mut(afi);
         if marks && *retelling != Retelling::Begun {
             *retelling = Retelling::Owed;
-            group.membership_changed();
         } else {
             group.tell_again(&self.store.attrs, peer, afi);
         }
+        group.membership_changed();
     }
 
     /// The source tells everything of a family again (RFC 7313 4): what it does not tell before
@@ -67,10 +67,13 @@ impl Rib {
                     && !*m.end_of_rib.get(afi)
                     && !m.is_blocked()
             };
-            let next = |group: &Group| group.members.iter().find(|m| due(m)).map(|m| m.peer);
-            while let Some(peer) = next(group) {
+            let due = group.peers_that(due);
+            for &peer in &due {
                 self.mark(group, peer, afi, RefreshSubtype::Begin, Retelling::Begun);
                 group.tell_again(&self.store.attrs, peer, afi);
+            }
+            if !due.is_empty() {
+                group.membership_changed();
             }
         }
     }
@@ -84,14 +87,16 @@ impl Rib {
             if !group.out.get(afi).is_quiet() {
                 continue;
             }
-            let told = |lag: &Lag| lag.is_over();
+            let told = |lag: &PerFamily<Lag>| lag.get(afi).is_over();
             let due = |m: &Member| {
-                *m.retelling.get(afi) == Retelling::Begun
-                    && m.lag.as_deref().is_none_or(|lag| told(lag.get(afi)))
+                *m.retelling.get(afi) == Retelling::Begun && m.lag.as_deref().is_none_or(told)
             };
-            let next = |group: &Group| group.members.iter().find(|m| due(m)).map(|m| m.peer);
-            while let Some(peer) = next(group) {
+            let due = group.peers_that(due);
+            for &peer in &due {
                 self.mark(group, peer, afi, RefreshSubtype::End, Retelling::None);
+            }
+            if !due.is_empty() {
+                group.membership_changed();
             }
         }
     }
@@ -111,7 +116,6 @@ impl Rib {
             member.credit -= bytes.len() as i64;
             *member.retelling.get_mut(afi) = then;
         }
-        group.membership_changed();
         self.groups.outbox.push_back(Output {
             bytes: bytes.into(),
             to: Arc::from([peer]),
@@ -136,6 +140,10 @@ impl Group {
                 lag.changed(id, true);
             }
         }
-        self.membership_changed();
+    }
+
+    fn peers_that(&self, due: impl Fn(&Member) -> bool) -> Vec<PeerId> {
+        let due = self.members.iter().filter(|member| due(member));
+        due.map(|member| member.peer).collect()
     }
 }
