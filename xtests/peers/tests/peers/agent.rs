@@ -46,6 +46,13 @@ impl Agent {
         self.directory.join("manifests")
     }
 
+    /// Gives it an object's file. It never reads half of one.
+    pub(crate) fn put(&self, file: &str, text: &str) -> Result<()> {
+        let hidden = self.manifests().join(".coming");
+        fs::write(&hidden, text)?;
+        fs::rename(hidden, self.manifests().join(file)).context(file.to_owned())
+    }
+
     /// Its log.
     pub(crate) fn log(&self) -> PathBuf {
         self.directory.join("agent.log")

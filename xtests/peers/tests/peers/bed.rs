@@ -223,11 +223,8 @@ impl Bed {
     }
 
     fn put(&self, scenario: &Scenario, from: &str, to: &str) -> Result<()> {
-        let manifests = self.agent.manifests();
-        // A hidden name first: the agent never reads half a file.
-        let hidden = manifests.join(".coming");
-        fs::copy(scenario.folder.join(from), &hidden).context(from.to_owned())?;
-        fs::rename(hidden, manifests.join(to)).context(to.to_owned())
+        let text = fs::read_to_string(scenario.folder.join(from)).context(from.to_owned())?;
+        self.agent.put(to, &text)
     }
 
     fn many_pod_subnets(&self, count: u32) -> Result<()> {
@@ -241,8 +238,7 @@ impl Bed {
         let more: String = nets(Ipv4Addr::new(10, 128, 0, 0), 28, count)
             .map(|net| format!("    - \"{net}\"\n"))
             .collect();
-        fs::write(manifests.join(".coming"), head + &more + &status)?;
-        fs::rename(manifests.join(".coming"), manifests.join(name)).context("the Node")
+        self.agent.put(&name, &(head + &more + &status))
     }
 
     fn signal(&mut self, who: Who, signal: Signal, ends: bool) -> Result<()> {
@@ -251,12 +247,10 @@ impl Bed {
             Who::Daemon => self.daemon.process(),
         };
         let process = process.context("it was not started")?;
-        signal_group(process, signal)?;
-        if ends {
-            let deadline = Instant::now() + END_PATIENCE;
-            ensure!(wait_until_ended(process, deadline), "it did not end");
+        match ends {
+            true => end(process, signal),
+            false => signal_group(process, signal),
         }
-        Ok(())
     }
 
     fn never(&mut self, happenings: &[Happening]) -> Result<()> {
@@ -288,6 +282,14 @@ impl Drop for Bed {
             wait_until_ended(process, Instant::now() + END_PATIENCE);
         }
     }
+}
+
+/// Has a process end by a signal, and waits for it.
+pub(crate) fn end(process: ProcessId, signal: Signal) -> Result<()> {
+    signal_group(process, signal)?;
+    let ended = wait_until_ended(process, Instant::now() + END_PATIENCE);
+    ensure!(ended, "it did not end");
+    Ok(())
 }
 
 /// Every process here leads a group of its own, with those it started (OpenBGPD is three).

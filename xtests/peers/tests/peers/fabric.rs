@@ -8,7 +8,6 @@ mod draining;
 mod frr;
 mod uplinks;
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ use libtest_mimic::{Failed, Trial};
 use rustix::process::Signal;
 
 use crate::agent::{Agent, tail};
-use crate::bed::{END_PATIENCE, signal_group};
+use crate::bed::{END_PATIENCE, end, signal_group};
 use crate::check::until_ok;
 use crate::daemon::Kind;
 use crate::support::{Scratch, Spaces};
@@ -253,12 +252,8 @@ impl Fabric {
 
     /// Gives every agent a file.
     fn put(&self, file: &str, text: &str) -> Result<()> {
-        for agent in &self.agents {
-            let hidden = agent.manifests().join(".coming");
-            fs::write(&hidden, text)?;
-            fs::rename(hidden, agent.manifests().join(file))?;
-        }
-        Ok(())
+        let mut agents = self.agents.iter();
+        agents.try_for_each(|agent| agent.put(file, text))
     }
 
     fn play(&mut self) -> Result<()> {
@@ -345,12 +340,7 @@ impl Fabric {
     /// An agent that comes back keeps the routes that it has by the fabric, until that has spoken.
     fn restarts(&mut self) -> Result<()> {
         let mut watch = dunlin_lab::routes::RouteWatch::open(&self.spaces[NODES[0]])?;
-        signal_group(self.running[0], Signal::KILL)?;
-        let deadline = Instant::now() + END_PATIENCE;
-        ensure!(
-            wait_until_ended(self.running[0], deadline),
-            "it did not end"
-        );
+        end(self.running[0], Signal::KILL)?;
         self.running[0] = self.agents[0].start()?;
         let tors = self.net.tors();
         self.settles(&tors.each_ref().map(String::as_str))?;

@@ -16,7 +16,7 @@ use libtest_mimic::{Failed, Trial};
 use rustix::process::Signal;
 
 use crate::agent::{Agent, tail};
-use crate::bed::{AGENT, DAEMON, END_PATIENCE, link, signal_group};
+use crate::bed::{AGENT, DAEMON, END_PATIENCE, end, link, signal_group};
 use crate::check::until_ok;
 use crate::support::{Scratch, Spaces};
 
@@ -70,9 +70,9 @@ impl Ends {
 
     fn play(&mut self) -> Result<()> {
         for end in 0..ENDS.len() {
-            self.put(end, "objects.yaml", &objects(end))?;
-            self.put(end, "secret.yaml", &secret(OLD))?;
-            self.put(end, "node.yaml", &node(end, &[]))?;
+            self.agents[end].put("objects.yaml", &objects(end))?;
+            self.agents[end].put("secret.yaml", &secret(OLD))?;
+            self.agents[end].put("node.yaml", &node(end, &[]))?;
             self.running.push(self.agents[end].start()?);
         }
         for end in 0..ENDS.len() {
@@ -98,14 +98,14 @@ impl Ends {
     fn rotates(&self, first: usize, password: &str) -> Result<()> {
         let other = 1 - first;
         let dropped = self.dropped(other)?;
-        self.put(first, "secret.yaml", &secret(password))?;
+        self.agents[first].put("secret.yaml", &secret(password))?;
         let told = self.tells(first, first)?;
         until_ok(|| {
             let now = self.dropped(other)?;
             ensure!(now > dropped, "nothing has another signature");
             Ok(())
         })?;
-        self.put(other, "secret.yaml", &secret(password))?;
+        self.agents[other].put("secret.yaml", &secret(password))?;
         self.has(other, told)?;
         let told = self.tells(other, first)?;
         self.has(first, told)
@@ -113,12 +113,7 @@ impl Ends {
 
     /// Neither end has the old one in any place.
     fn comes_back_under_the_last_one(&mut self) -> Result<()> {
-        signal_group(self.running[0], Signal::KILL)?;
-        let deadline = Instant::now() + END_PATIENCE;
-        ensure!(
-            wait_until_ended(self.running[0], deadline),
-            "it did not end"
-        );
+        end(self.running[0], Signal::KILL)?;
         self.running[0] = self.agents[0].start()?;
         until_ok(|| {
             let back = self.sessions()?;
@@ -134,18 +129,10 @@ impl Ends {
         Ok(())
     }
 
-    /// Gives one agent a file.
-    fn put(&self, end: usize, file: &str, text: &str) -> Result<()> {
-        let manifests = self.agents[end].manifests();
-        let hidden = manifests.join(".coming");
-        fs::write(&hidden, text)?;
-        fs::rename(hidden, manifests.join(file)).context(file.to_owned())
-    }
-
     /// One end has one more pod subnet to tell of, another with each round.
     fn tells(&self, end: usize, round: usize) -> Result<IpNet> {
         let net = format!("10.128.{}.0/24", ENDS.len() * round + end);
-        self.put(end, "node.yaml", &node(end, &[&net]))?;
+        self.agents[end].put("node.yaml", &node(end, &[&net]))?;
         net.parse().context(net)
     }
 

@@ -23,7 +23,7 @@ use rustix::process::Signal;
 use super::frr::Router;
 use super::said;
 use crate::agent::{Agent, tail};
-use crate::bed::{END_PATIENCE, signal_group};
+use crate::bed::{END_PATIENCE, end, signal_group};
 use crate::check::until_ok;
 use crate::daemon::Kind;
 use crate::support::{Scratch, Spaces};
@@ -135,12 +135,8 @@ impl Place {
 
     /// Gives every agent a file.
     fn put(&self, file: &str, text: &str) -> Result<()> {
-        for agent in &self.agents {
-            let hidden = agent.manifests().join(".coming");
-            fs::write(&hidden, text)?;
-            fs::rename(hidden, agent.manifests().join(file))?;
-        }
-        Ok(())
+        let mut agents = self.agents.iter();
+        agents.try_for_each(|agent| agent.put(file, text))
     }
 
     fn play(&mut self) -> Result<()> {
@@ -181,9 +177,7 @@ impl Place {
                 self.spaces.ip(0, &[&gone]);
             }
         }
-        signal_group(self.running[0], Signal::TERM)?;
-        let deadline = Instant::now() + END_PATIENCE;
-        ensure!(wait_until_ended(self.running[0], deadline), "it runs on");
+        end(self.running[0], Signal::TERM)?;
         self.settles(&[2])?;
         for (name, pinger) in pingers {
             let report = pinger.stop()?;

@@ -5,17 +5,16 @@ use std::net::IpAddr;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use dunlin_lab::netns::Netns;
-use dunlin_lab::process::{ProcessId, start_daemon, wait_until_ended};
+use dunlin_lab::process::{ProcessId, start_daemon};
 use dunlin_lab::router::frr_user;
 use dunlin_net::Afi;
 use rustix::process::Signal;
 
 use super::said;
-use crate::bed::{END_PATIENCE, signal_group};
+use crate::bed::end;
 use crate::check::until_ok;
 
 /// One switch.
@@ -129,9 +128,7 @@ impl Router {
     /// Ends both daemons at once, as if the power went.
     pub(super) fn kill(&mut self) -> Result<()> {
         for process in std::mem::take(&mut self.running) {
-            signal_group(process, Signal::KILL)?;
-            let deadline = Instant::now() + END_PATIENCE;
-            ensure!(wait_until_ended(process, deadline), "it did not end");
+            end(process, Signal::KILL)?;
         }
         let _ = fs::remove_file(self.directory.join("zserv.api"));
         Ok(())
