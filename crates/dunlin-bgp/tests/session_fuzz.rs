@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dunlin_bgp::policy::Role;
 use dunlin_bgp::session::{
     Action, AddPath, ConnId, GracefulRestart, Input, Peer, PeerConfig, Remote, RemoteAsn, Seeds,
@@ -221,7 +222,7 @@ pub fn fuzz_session(data: &[u8]) {
                 bench.on(Input::RequestRefresh { conn, afi });
             }
             (7, Some(conn)) if bench.up == Some(conn) => {
-                let bytes = Arc::from(&KEEPALIVE[..]);
+                let bytes = Bytes::from_static(&KEEPALIVE);
                 let messages = 1;
                 bench.on(Input::Send {
                     conn,

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dunlin_bgp::session::{
     Action as SessionAction, ConnId, Input as SessionInput, SessionEvent, Sessions,
 };
@@ -24,7 +25,7 @@ pub(crate) enum Want {
     Write {
         peer: PeerId,
         conn: ConnId,
-        bytes: Arc<[u8]>,
+        bytes: Bytes,
     },
     Close {
         peer: PeerId,

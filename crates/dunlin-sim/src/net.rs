@@ -1,8 +1,8 @@
 //! TCP as the hosts see it: ordered bytes, delays, cuts that only silence, ends that go.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
+use bytes::Bytes;
 use dunlin_bgp::session::ConnId;
 use dunlin_net::PeerId;
 
@@ -17,7 +17,7 @@ pub(crate) struct End {
 /// What travels.
 #[derive(Clone, Debug)]
 pub(crate) enum Segment {
-    Bytes(Arc<[u8]>),
+    Bytes(Bytes),
     Fin,
     Reset,
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dunlin_bgp::session::{ConnId, Input as SessionInput, TransportError};
 use dunlin_intent::{Fact, Key, NodeFact};
 use dunlin_net::{Instant, IpNet, PeerId};
@@ -423,7 +424,7 @@ impl World {
         self.schedule_wake(host);
     }
 
-    fn write(&mut self, host: usize, peer: PeerId, conn: ConnId, bytes: Arc<[u8]>) {
+    fn write(&mut self, host: usize, peer: PeerId, conn: ConnId, bytes: Bytes) {
         if let Some((pipe, side)) = self.net.find(host, peer, conn) {
             self.updates += u64::from(bytes.get(18) == Some(&2));
             self.send(pipe, 1 - side, Segment::Bytes(bytes));

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
-use std::sync::Arc;
+
+use bytes::Bytes;
 
 struct Chunk {
     /// Whole messages, so a chunk begins at the beginning of one.
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
     /// Whether the core gets credit back for it.
     credited: bool,
 }
@@ -33,7 +34,7 @@ pub(crate) struct Flushed {
 const MAX_SLICES: usize = 64;
 
 impl WriteQueue {
-    pub(crate) fn push(&mut self, bytes: Arc<[u8]>, credited: bool) {
+    pub(crate) fn push(&mut self, bytes: Bytes, credited: bool) {
         if !bytes.is_empty() {
             self.len += bytes.len();
             self.chunks.push_back(Chunk { bytes, credited });
@@ -104,9 +105,9 @@ impl WriteQueue {
         self.len = 0;
         if let Some(begun) = begun {
             let end = message_end(&begun.bytes, self.written);
-            let rest = begun.bytes.get(self.written..end).unwrap_or_default();
+            let rest = begun.bytes.slice(self.written.min(end)..end);
             self.written = 0;
-            self.push(rest.into(), false);
+            self.push(rest, false);
         }
         self.push(last.into(), false);
     }

@@ -28,7 +28,7 @@ fn two_speakers_come_up_and_every_octet_arrives_and_gives_its_credit_back() {
     let (mut left, mut right) = pair("127.11.0.1", "127.11.0.2");
     let conn = left.wait_up(1);
     right.wait_up(2);
-    let bytes: std::sync::Arc<[u8]> = end_of_rib(20_000).into();
+    let bytes: bytes::Bytes = end_of_rib(20_000).into();
     const TIMES: usize = 8;
     for _ in 0..TIMES {
         left.handle.command(Command::Send {
@@ -175,7 +175,7 @@ fn last_words_are_not_lost_behind_what_waits_to_be_written() {
     node.set(1, config);
     let mut bare = Bare::establish("127.11.6.2", node.addr, 90);
     let conn = node.wait_up(1);
-    let bytes: std::sync::Arc<[u8]> = end_of_rib(50_000).into();
+    let bytes: bytes::Bytes = end_of_rib(50_000).into();
     for _ in 0..12 {
         node.handle.command(Command::Send {
             peer: PeerId(1),
@@ -236,7 +236,7 @@ fn a_peer_that_does_not_read_holds_up_nobody_else() {
     let slow_conn = node.wait_up(1);
     let mut quick = Bare::establish("127.11.8.3", node.addr, 90);
     let conn = node.wait_up(2);
-    let bytes: std::sync::Arc<[u8]> = end_of_rib(45_000).into();
+    let bytes: bytes::Bytes = end_of_rib(45_000).into();
     let send = |node: &mut Node, peer, conn| {
         node.handle.command(Command::Send {
             peer: PeerId(peer),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dunlin_net::{Afi, PeerId, PerFamily, V4, V6};
 use smallvec::SmallVec;
 
@@ -16,8 +17,8 @@ use crate::wire::UpdateWriter;
 /// Whole UPDATE messages and whom they go to. Outputs that name a peer go to it in the order they were polled.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// The messages.
-    pub bytes: Arc<[u8]>,
+    /// The messages, often a part of what others are told.
+    pub bytes: Bytes,
     /// The peers, ascending; see [`Output::members`].
     pub to: Arc<[PeerId]>,
     /// Those of them that these are not for, ascending: sources of some of the routes. What else they are to be told comes by

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dunlin_net::PeerId;
 use smallvec::SmallVec;
 
@@ -21,59 +22,45 @@ const CHUNK: usize = if cfg!(test) { 5 } else { 32 * 1024 };
 /// The same for one lagging member.
 const LAG_CHUNK: usize = if cfg!(test) { 3 } else { 8 * 1024 };
 
-/// A block with the routes of several members holds no more than this: each of them gets a copy of its own, without its
-/// routes. With thousands of members that are sources of a few routes each, a block for each source would be as many as
-/// members times sources.
-const MIXED: usize = if cfg!(test) { 150 } else { 8 * 1024 };
-
 /// UPDATEs of one step, for all members that keep pace.
 #[derive(Default)]
 struct Block {
     bytes: Vec<u8>,
     /// Which octets are of routes of a member, in order.
     own: Vec<(PeerId, Range<usize>)>,
-    /// Whose the last ones are.
-    last: Option<PeerId>,
-    /// Not all are of one member, or of none.
-    mixed: bool,
 }
 
 impl Block {
-    fn mixes(&self, from: Option<PeerId>) -> bool {
-        self.mixed || (!self.bytes.is_empty() && self.last != from)
-    }
-
-    /// How many octets it may have once routes of this member are added.
-    fn most_with(&self, from: Option<PeerId>, budget: usize) -> usize {
-        match self.mixes(from) {
-            true => budget.min(MIXED),
-            false => budget,
-        }
-    }
-
     /// What was added from `start` on is of this member's routes.
     fn note(&mut self, from: Option<PeerId>, start: usize) {
         let end = self.bytes.len();
-        if start == end {
+        let Some(peer) = from.filter(|_| start < end) else {
             return;
-        }
-        self.mixed |= start > 0 && self.last != from;
-        self.last = from;
-        if let Some(peer) = from {
-            self.own.push((peer, start..end));
+        };
+        match self.own.last_mut() {
+            Some((last, own)) if *last == peer && own.end == start => own.end = end,
+            _ => self.own.push((peer, start..end)),
         }
     }
+}
 
-    fn without(&self, peer: PeerId) -> Vec<u8> {
-        let mut rest = Vec::with_capacity(self.bytes.len());
-        let mut from = 0;
-        for (_, own) in self.own.iter().filter(|own| own.0 == peer) {
-            rest.extend_from_slice(&self.bytes[from..own.start]);
-            from = own.end;
-        }
-        rest.extend_from_slice(&self.bytes[from..]);
-        rest
+/// What is left of a block without these octets, which ascend. It shares the block's, unless it would keep much more of it
+/// in memory than there is to send.
+fn without(block: &Bytes, own: &[(PeerId, Range<usize>)]) -> SmallVec<[Bytes; 2]> {
+    let starts = std::iter::once(0).chain(own.iter().map(|own| own.1.end));
+    let ends = own.iter().map(|own| own.1.start);
+    let rests = starts.zip(ends.chain([block.len()]));
+    let rests = rests.filter(|(start, end)| start < end);
+    let left: usize = rests.clone().map(|(start, end)| end - start).sum();
+    if 2 * left >= block.len() {
+        return rests.map(|(start, end)| block.slice(start..end)).collect();
     }
+    let copy: Vec<u8> = rests
+        .flat_map(|(start, end)| &block[start..end])
+        .copied()
+        .collect();
+    let copy = (!copy.is_empty()).then(|| Bytes::from(copy));
+    copy.into_iter().collect()
 }
 
 /// One step of one group in one family.
@@ -234,13 +221,11 @@ impl<F: RibFamily> Step<'_, F> {
     pub(super) fn encode(&mut self, budget: usize) {
         let mut block = Block::default();
         let mut back = Vec::new();
-        while let Some(&first) = self.group.out.get(F::AFI).changes.front() {
+        while block.bytes.len() < budget
+            && let Some(&first) = self.group.out.get(F::AFI).changes.front()
+        {
             let from = self.group.by_source.get(&first.source).copied();
-            let most = block.most_with(from, budget);
-            if block.bytes.len() >= most {
-                break;
-            }
-            let run = self.take_run(first, most);
+            let run = self.take_run(first, budget);
             let start = block.bytes.len();
             self.encode_run(first, run, &mut block.bytes, &mut back);
             block.note(from, start);
@@ -251,23 +236,17 @@ impl<F: RibFamily> Step<'_, F> {
 
     /// To all members that keep pace; to those whose routes are in it, what is left without them.
     fn send_block(&mut self, block: Block) {
-        if block.bytes.is_empty() {
-            return;
-        }
+        let Block { mut bytes, mut own } = block;
+        bytes.shrink_to_fit();
+        let bytes = Bytes::from(bytes);
+        own.sort_by_key(|own| own.0);
         let to = self.group.in_sync();
-        let mut except: SmallVec<[PeerId; 1]> = block.own.iter().map(|own| own.0).collect();
-        except.sort_unstable();
-        except.dedup();
-        let rests: Vec<(PeerId, Vec<u8>)> = except
-            .iter()
-            .filter(|_| block.mixed)
-            .filter(|peer| to.binary_search(peer).is_ok())
-            .map(|&peer| (peer, block.without(peer)))
-            .collect();
-        self.send(block.bytes, to, except);
-        for (peer, rest) in rests {
-            if !rest.is_empty() {
-                self.send(rest, Arc::from([peer]), SmallVec::new());
+        let of_members = own.chunk_by(|a, b| a.0 == b.0);
+        let except = of_members.clone().map(|own| own[0].0).collect();
+        self.send(bytes.clone(), to.clone(), except);
+        for own in of_members.filter(|own| to.binary_search(&own[0].0).is_ok()) {
+            for rest in without(&bytes, own) {
+                self.send_to(own[0].0, rest);
             }
         }
     }
@@ -383,22 +362,30 @@ impl<F: RibFamily> Step<'_, F> {
             let mut bytes = Vec::new();
             let ids = run.iter().map(|&(_, id)| id);
             Store::withdraw(self.group, self.table, ids, &mut bytes);
-            self.send(bytes, Arc::from([run[0].0]), SmallVec::new());
+            self.send_to(run[0].0, bytes.into());
         }
     }
 
-    fn send(&mut self, bytes: Vec<u8>, to: Arc<[PeerId]>, except: SmallVec<[PeerId; 1]>) {
+    fn send_to(&mut self, peer: PeerId, bytes: Bytes) {
+        self.send(bytes, Arc::from([peer]), SmallVec::new());
+    }
+
+    fn send(&mut self, bytes: Bytes, to: Arc<[PeerId]>, except: SmallVec<[PeerId; 1]>) {
+        if bytes.is_empty() {
+            return;
+        }
         let octets = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-        let output = Output {
-            bytes: bytes.into(),
-            to,
-            except,
-        };
-        let mut members = self.group.members.iter_mut();
+        let output = Output { bytes, to, except };
         let mut sent = false;
+        let mut from = 0;
         for peer in output.members() {
             // Both ascend by peer.
-            if let Some(member) = members.find(|member| member.peer == peer) {
+            let rest = &mut self.group.members[from..];
+            let at = rest.binary_search_by_key(&peer, |member| member.peer);
+            let (Ok(skip) | Err(skip)) = at;
+            from += skip;
+            if at.is_ok() {
+                let member = &mut rest[skip];
                 member.credit = member.credit.saturating_sub(octets);
                 sent = true;
             }
@@ -450,7 +437,10 @@ impl<F: RibFamily> Step<'_, F> {
                 .announce(group, run[0].0, self.table, ids, buffers);
         }
         if !bytes.is_empty() {
-            self.send(bytes, Arc::from([peer]), SmallVec::new());
+            self.send_to(peer, bytes.into());
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dunlin_net::{Afi, PeerId};
 
 use super::{ConfigError, DownReason, Negotiated, PeerConfig};
@@ -118,7 +119,7 @@ pub enum Command {
         /// On which connection.
         conn: ConnId,
         /// Whole messages, shared by all members of an export group.
-        bytes: Arc<[u8]>,
+        bytes: Bytes,
         /// How many messages, for the counters.
         messages: u32,
     },
@@ -308,7 +309,7 @@ pub enum Action {
         /// Where.
         conn: ConnId,
         /// What.
-        bytes: Arc<[u8]>,
+        bytes: Bytes,
         /// Whether it is of [`Command::Send`], to be told by [`SessionEvent::Drained`] once written.
         credited: bool,
     },
@@ -381,7 +382,7 @@ pub enum Input<'a> {
         /// Where.
         conn: ConnId,
         /// Whole messages.
-        bytes: Arc<[u8]>,
+        bytes: Bytes,
         /// How many.
         messages: u32,
     },

@@ -1,8 +1,8 @@
 //! What both sides of a session agreed on.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use dunlin_net::{Asn, PerFamily, RouterId};
 
 use super::config::AddPath;
@@ -56,9 +56,9 @@ pub struct Negotiated {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opens {
     /// Ours, the whole message.
-    pub sent: Arc<[u8]>,
+    pub sent: Bytes,
     /// The peer's, the whole message.
-    pub received: Arc<[u8]>,
+    pub received: Bytes,
 }
 
 impl Negotiated {

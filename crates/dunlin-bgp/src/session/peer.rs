@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dunlin_net::{Afi, Chance, Instant, PeerId};
 
 use self::conn::{Conn, Direction, Ends, Stage};
@@ -286,6 +287,8 @@ impl Peer {
     fn add(&mut self, now: Instant, direction: Direction) -> ConnId {
         self.last_conn = self.last_conn.wrapping_add(1);
         let id = ConnId(self.last_conn);
+        // More than one is rare and short.
+        self.conns.reserve_exact(1);
         self.conns.push(Conn {
             id,
             direction,
@@ -295,13 +298,13 @@ impl Peer {
             keepalive_at: None,
             send_hold_ends: None,
             read_paused: false,
-            open: Arc::default(),
+            open: Bytes::new(),
             partial: Vec::new(),
         });
         id
     }
 
-    fn write(&mut self, conn: ConnId, bytes: Arc<[u8]>, credited: bool) {
+    fn write(&mut self, conn: ConnId, bytes: Bytes, credited: bool) {
         self.stats.sent.bytes += bytes.len() as u64;
         self.actions.push_back(Action::Write {
             conn,
@@ -329,11 +332,11 @@ impl Peer {
         };
         let mut bytes = Vec::new();
         open::our_open(&config).encode(&mut bytes);
-        let bytes: Arc<[u8]> = bytes.into();
+        let bytes: Bytes = bytes.into();
         connected.stage = Stage::OpenSent(ends);
         connected.since = now;
         connected.patience_ends = Some(now + OPEN_PATIENCE);
-        connected.open = Arc::clone(&bytes);
+        connected.open = bytes.clone();
         self.stats.sent.opens += 1;
         self.write(conn, bytes, false);
     }
@@ -347,7 +350,7 @@ impl Peer {
         if let Some(sender) = self.conn_mut(conn) {
             sender.keepalive_at = (secs != 0).then(|| now + interval);
             self.stats.sent.keepalives += 1;
-            self.write(conn, Arc::new(KEEPALIVE), false);
+            self.write(conn, Bytes::from_static(&KEEPALIVE), false);
         }
     }
 
@@ -368,7 +371,7 @@ impl Peer {
         }
     }
 
-    fn on_send(&mut self, conn: ConnId, bytes: Arc<[u8]>, messages: u32) {
+    fn on_send(&mut self, conn: ConnId, bytes: Bytes, messages: u32) {
         if self.established_mut(conn).is_some() {
             // Marks of RFC 7313 come one at a time.
             let sent = match bytes.get(18) {

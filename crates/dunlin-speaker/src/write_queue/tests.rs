@@ -1,5 +1,6 @@
 use std::io;
 
+use bytes::Bytes;
 use dunlin_bgp::wire::{KEEPALIVE, Limits, Notification, frame};
 use proptest::prelude::*;
 
@@ -36,7 +37,7 @@ impl Write for &mut Stingy {
 }
 
 /// Whole messages: so many KEEPALIVEs.
-fn messages(count: usize) -> Arc<[u8]> {
+fn messages(count: usize) -> Bytes {
     KEEPALIVE.repeat(count).into()
 }
 
@@ -50,7 +51,7 @@ proptest! {
         let mut expected = Vec::new();
         let mut credit = 0;
         for (number, (count, credited)) in chunks.iter().enumerate() {
-            let bytes: Arc<[u8]> = vec![number as u8; *count].into();
+            let bytes: Bytes = vec![number as u8; *count].into();
             expected.extend_from_slice(&bytes);
             credit += if *credited { *count } else { 0 };
             queue.push(bytes, *credited);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dunlin_net::Instant;
 
 use crate::session::{ConnId, FsmState, Negotiated};
@@ -52,7 +53,7 @@ pub(super) struct Conn {
     /// The transport does not read, so silence means nothing.
     pub(super) read_paused: bool,
     /// Our OPEN as it was sent.
-    pub(super) open: Arc<[u8]>,
+    pub(super) open: Bytes,
     /// The beginning of a message whose end has not come: less than one message.
     pub(super) partial: Vec<u8>,
 }

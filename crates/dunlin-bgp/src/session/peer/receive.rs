@@ -176,7 +176,7 @@ impl Peer {
         let mut negotiated = open::negotiate(&self.config, ends, theirs)?;
         if let Some(opened) = self.conn(conn) {
             negotiated.opens = Opens {
-                sent: Arc::clone(&opened.open),
+                sent: opened.open.clone(),
                 received: message.to_vec().into(),
             };
         }
