@@ -194,13 +194,16 @@ fn changes(node: &Node, options: &Options, first: u32) -> Result<Vec<f64>> {
         Subject::Dunlin => (300, PAUSE),
         Subject::KubeProxy => (10, PAUSE_KUBE_PROXY),
     };
+    let slice = |number: u32| {
+        let generation = first + STEADY_GENERATIONS + number;
+        let service = number * 7 % node.size.services;
+        node.size.slice(service, generation)
+    };
     let monitor = node.monitor(false)?;
     let mut took = Vec::new();
-    let told = node.programming()?;
     for number in 0..count {
         std::thread::sleep(pause);
-        let generation = first + STEADY_GENERATIONS + number;
-        let slice = node.size.slice(number * 7 % node.size.services, generation);
+        let slice = slice(number);
         let before = monitor.heard().transactions;
         let begun = Instant::now();
         node.api.put(slice);
@@ -209,10 +212,16 @@ fn changes(node: &Node, options: &Options, first: u32) -> Result<Vec<f64>> {
         })?;
         took.push(done.saturating_duration_since(begun).as_secs_f64() * 1000.0);
     }
+    drop(monitor);
     took.sort_by(f64::total_cmp);
-    let inside = match told {
+    // As many again, with nobody else to be told of them by the kernel.
+    let inside = match node.programming()? {
         None => [f64::NAN; 2],
         Some(before) => {
+            for number in count..2 * count {
+                std::thread::sleep(pause);
+                node.api.put(slice(number));
+            }
             let end = deadline(options, node.subject);
             let after = node.programming_after(&before, count, end)?;
             [0.5, 0.99].map(|part| after.quantile_since(&before, part) * 1000.0)

@@ -30,7 +30,7 @@ use dunlin_core::{Action, Core, CoreConfig, Input, Restart, Revisions};
 use dunlin_kernel::memory;
 use dunlin_kernel::sysctl::Sysctl;
 use dunlin_kernel::{KernelEvent, KernelHandle, KernelThread};
-use dunlin_net::{Afi, PerFamily};
+use dunlin_net::{Afi, Instant, PerFamily};
 use dunlin_speaker::bfd::BfdEvent;
 use dunlin_speaker::{Clock, Inbox, Lane, SendError, inbox};
 use tokio::sync::{oneshot, watch};
@@ -55,7 +55,8 @@ const KERNEL_EVENTS: Lane = Lane {
 pub(crate) enum Message {
     Request(EngineRequest),
     Session(SessionEvent),
-    Kernel(KernelEvent),
+    /// With the time of it.
+    Kernel(KernelEvent, Instant),
     Bfd(BfdEvent),
     Station(StationEvent),
     Discovery(Neighbour),
@@ -71,16 +72,16 @@ pub(crate) fn spawn(start: &EngineStart) -> Result<EngineHandle> {
     let (state, watched) = watch::channel(EngineState::default());
     let (revisions, counted) = watch::channel(Revisions::default());
     let events = inbox.sender(KERNEL_EVENTS);
+    let clock = Clock::start();
     let kernel = KernelThread::spawn(Default::default(), move |event| {
         let weight = match &event {
             KernelEvent::DumpItems(items) => items.len().max(1),
             _ => 1,
         };
         // A core that is gone has no use for it.
-        let _ = events.send(weight, Message::Kernel(event));
+        let _ = events.send(weight, Message::Kernel(event, clock.now()));
     })
     .context("cannot speak with the kernel's routing")?;
-    let clock = Clock::start();
     let seed = random_seed()?;
     let config = CoreConfig {
         node_name: start.node_name.as_str().into(),
@@ -132,7 +133,7 @@ fn request_of(message: Message) -> EngineRequest {
     match message {
         Message::Request(request) => request,
         Message::Session(..)
-        | Message::Kernel(_)
+        | Message::Kernel(..)
         | Message::Bfd(_)
         | Message::Station(_)
         | Message::Discovery(_) => {
@@ -232,7 +233,7 @@ impl Engine {
     /// small that kernel and peers work on the first while the next is decided.
     fn take(&mut self, message: Message) -> Option<End> {
         match message {
-            Message::Kernel(event) => self.core.on(self.clock.now(), Input::Kernel(event)),
+            Message::Kernel(event, at) => self.core.on(at, Input::Kernel(event)),
             Message::Session(event) => {
                 if let SessionEvent::Routes { batch, .. } = &event {
                     self.unsettled += batch.nlri.v4.len() + batch.nlri.v6.len();
@@ -304,7 +305,21 @@ impl Engine {
     /// Lets the core draw its conclusions and does what it wants. Whether there is more to do at once.
     fn settle(&mut self) -> bool {
         self.unsettled = 0;
+        self.core.hasten(self.clock.now());
+        self.act();
         let more = self.core.settle(self.clock.now());
+        self.act();
+        let revisions = self.core.revisions();
+        self.revisions.send_if_modified(|told| {
+            let changed = *told != revisions;
+            *told = revisions;
+            changed
+        });
+        more
+    }
+
+    /// Does what the core wants.
+    fn act(&mut self) {
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::Session(command) => self.sessions.command(command),
@@ -350,13 +365,6 @@ impl Engine {
                 }
             }
         }
-        let revisions = self.core.revisions();
-        self.revisions.send_if_modified(|told| {
-            let changed = *told != revisions;
-            *told = revisions;
-            changed
-        });
-        more
     }
 }
 

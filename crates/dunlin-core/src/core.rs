@@ -256,17 +256,23 @@ impl Core {
         self.on_discovery_time(now);
     }
 
-    /// Draws the conclusions from everything taken in so far. Returns whether there is more to do at once: call again.
-    pub fn settle(&mut self, now: Instant) -> bool {
-        if self.begin_failover(now) {
-            return true;
-        }
+    /// Draws the conclusions that connections wait for, ahead of [`Core::settle`]: the kernel can begin while the rest is
+    /// decided.
+    pub fn hasten(&mut self, now: Instant) {
         while let Some(change) = self.cluster.poll_change() {
             self.on_change(now, change);
         }
         self.announcing.begin(self.gate.is_synced());
         // Without our own Node nobody is wanted, which must not look as if nobody could announce anything.
         self.settle_delivery(now);
+    }
+
+    /// Draws the conclusions from everything taken in so far. Returns whether there is more to do at once: call again.
+    pub fn settle(&mut self, now: Instant) -> bool {
+        if self.begin_failover(now) {
+            return true;
+        }
+        self.hasten(now);
         let known = self.synced && self.read_back && self.local.is_some();
         if known && self.delivery.has_begun() && !self.gate.is_synced() {
             self.on_synced(now);

@@ -102,6 +102,10 @@ pub struct Nft {
     socket: Socket,
     /// Transactions that were done.
     committed: u32,
+    /// So many octets it was asked to send at once.
+    asked: usize,
+    /// So many it can.
+    room: usize,
 }
 
 /// How often the nf_tables of this network namespace have changed, and how many of these changes were one socket's.
@@ -125,6 +129,8 @@ impl Nft {
         Ok(Nft {
             socket: Socket::open(libc::NETLINK_NETFILTER)?,
             committed: 0,
+            asked: 0,
+            room: 0,
         })
     }
 
@@ -134,8 +140,16 @@ impl Nft {
     }
 
     /// How many octets of messages a transaction may have here: without privileges in the first user namespace, little.
-    pub fn limit(&self) -> usize {
-        self.socket.ensure_send_buffer(MAX_SEND)
+    pub fn limit(&mut self) -> usize {
+        self.room_for(MAX_SEND)
+    }
+
+    fn room_for(&mut self, octets: usize) -> usize {
+        if self.asked < octets {
+            self.room = self.socket.ensure_send_buffer(octets);
+            self.asked = octets;
+        }
+        self.room
     }
 
     /// Applies a transaction, whole or not at all. Tells the first refusal.
@@ -159,8 +173,7 @@ impl Nft {
         let Some((messages, last)) = transaction.finish() else {
             return Ok(None);
         };
-        self.socket
-            .ensure_send_buffer(messages.len().saturating_add(4096));
+        self.room_for(messages.len().saturating_add(4096));
         // What an earlier failure may have left behind.
         while !matches!(self.socket.receive(false)?, Received::Nothing) {}
         let mut first = None;
