@@ -181,6 +181,7 @@ fn fill() -> FakeApi {
         api.put(service(at));
         api.put(slice(at, true));
     }
+    api.write_texts();
     api
 }
 

@@ -76,8 +76,7 @@ pub(crate) fn list(store: &Store, target: &Target, query: &str) -> Answer {
         if taken > 0 {
             text.push(b',');
         }
-        let item = entry.text.get_or_init(|| item(target, &entry.object));
-        text.extend_from_slice(item);
+        text.extend_from_slice(entry.text());
         taken += 1;
         last = place;
     }
@@ -104,10 +103,13 @@ fn list_kind(store: &Store, target: &Target) -> String {
 }
 
 /// An object's text in a list. Items of the server's own kinds do not say what they are.
-fn item(target: &Target, object: &Value) -> Vec<u8> {
+pub(crate) fn item(object: &Value) -> Vec<u8> {
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let is_custom = group.contains('.') && !group.ends_with(".k8s.io");
     let mut text = Vec::new();
     let written = match object.as_object() {
-        Some(fields) if !target.is_custom() => {
+        Some(fields) if !is_custom => {
             let named = |(name, _): &(&String, &Value)| !matches!(&name[..], "kind" | "apiVersion");
             serde_json::Serializer::new(&mut text).collect_map(fields.iter().filter(named))
         }

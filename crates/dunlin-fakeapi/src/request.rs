@@ -41,15 +41,6 @@ impl Target {
         })
     }
 
-    /// Whether objects say in lists what they are: only custom ones do.
-    pub(crate) fn is_custom(&self) -> bool {
-        let group = self
-            .api_version
-            .split_once('/')
-            .map_or("", |(group, _)| group);
-        group.contains('.') && !group.ends_with(".k8s.io")
-    }
-
     /// Where an object with this name lies.
     pub(crate) fn place(&self, name: &str) -> String {
         place(self.namespace.as_deref(), name)

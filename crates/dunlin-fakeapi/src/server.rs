@@ -131,6 +131,11 @@ impl FakeApi {
             .to_owned()
     }
 
+    /// Writes the text of all objects, which else the first list has written: for those who measure its reader.
+    pub fn write_texts(&self) {
+        self.0.store().write_texts();
+    }
+
     /// Deletes an object. Whether it was there.
     pub fn delete(
         &self,

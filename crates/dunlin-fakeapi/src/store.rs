@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
+use crate::list;
+
 /// What happened to an object.
 #[derive(Clone, Debug)]
 pub struct Change {
@@ -43,7 +45,14 @@ type Collection = BTreeMap<Place, Entry>;
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) object: Arc<Value>,
-    pub(crate) text: OnceLock<Vec<u8>>,
+    text: OnceLock<Vec<u8>>,
+}
+
+impl Entry {
+    /// What a list says.
+    pub(crate) fn text(&self) -> &[u8] {
+        self.text.get_or_init(|| list::item(&self.object))
+    }
 }
 
 /// Everything. Versions count all changes, as with etcd.
@@ -82,6 +91,13 @@ impl Store {
     ) -> impl Iterator<Item = &'a Arc<Value>> + use<'a> {
         let objects = self.collections.get(collection).into_iter();
         objects.flat_map(|objects| objects.values().map(|entry| &entry.object))
+    }
+
+    /// Writes the text of each object.
+    pub(crate) fn write_texts(&self) {
+        for entry in self.collections.values().flat_map(Collection::values) {
+            entry.text();
+        }
     }
 
     /// Those behind a place.

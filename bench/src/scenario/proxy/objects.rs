@@ -57,6 +57,7 @@ impl Size {
             api.put(service(at));
             api.put(self.slice(at, 0));
         }
+        api.write_texts();
         api
     }
 

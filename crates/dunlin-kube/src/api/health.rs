@@ -57,6 +57,19 @@ pub struct ResourceHealth {
     pub trouble: Option<(&'static str, String)>,
 }
 
+/// A resource of these, nearly always known before.
+fn resource<'a>(
+    resources: &'a mut BTreeMap<String, ResourceHealth>,
+    label: &str,
+) -> &'a mut ResourceHealth {
+    if !resources.contains_key(label) {
+        resources.insert(label.to_owned(), ResourceHealth::default());
+    }
+    resources
+        .get_mut(label)
+        .expect("it was put there if it was not")
+}
+
 /// The one who tells.
 #[derive(Clone, Debug)]
 pub(super) struct Health(Arc<watch::Sender<SourceHealth>>);
@@ -78,13 +91,15 @@ impl Health {
     /// A server has answered, whatever it said.
     pub(super) fn reached(&self) {
         let mut was_away = None;
-        self.update(|health| {
+        // This happens with everything that is read.
+        self.0.send_if_modified(|health| {
             health.heard = Some(Instant::now());
             if std::mem::replace(&mut health.connected, true) {
-                return;
+                return false;
             }
             was_away = health.unreachable_since.take();
             health.last_error = None;
+            true
         });
         if let Some(since) = was_away {
             let secs = since.elapsed().as_secs();
@@ -110,9 +125,17 @@ impl Health {
     }
 
     pub(super) fn of(&self, label: &str, change: impl FnOnce(&mut ResourceHealth)) {
-        self.update(|health| match health.resources.get_mut(label) {
-            Some(resource) => change(resource),
-            None => change(health.resources.entry(label.to_owned()).or_default()),
+        self.update(|health| change(resource(&mut health.resources, label)));
+    }
+
+    /// An event or an item was taken in. Nobody is woken for that.
+    pub(super) fn count(&self, label: &str, change: impl FnOnce(&mut ResourceHealth)) {
+        self.0.send_if_modified(|health| {
+            let resource = resource(&mut health.resources, label);
+            resource.last_event = Some(Instant::now());
+            resource.events += 1;
+            change(resource);
+            false
         });
     }
 

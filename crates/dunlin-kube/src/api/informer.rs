@@ -383,21 +383,15 @@ impl Informer {
             }
         }
         let objects = self.seen.len() as u64;
-        self.means.health.of(&self.label, |health| {
-            health.last_event = Some(Instant::now());
-            health.events += 1;
-            health.objects = objects;
-        });
+        let health = &self.means.health;
+        health.count(&self.label, |health| health.objects = objects);
         let ends_list = event.kind == "BOOKMARK" && envelope.metadata.ends_initial_events();
         let version = envelope.metadata.resource_version;
         Ok((!version.is_empty()).then_some(Reached { version, ends_list }))
     }
 
     async fn item(&mut self, text: &[u8]) -> Result<(), Stop> {
-        self.means.health.of(&self.label, |health| {
-            health.last_event = Some(Instant::now());
-            health.events += 1;
-        });
+        self.means.health.count(&self.label, |_| {});
         match self.object(text, true).await {
             // Nobody can tell which object it is: the others go on.
             Err(Stop::Trouble(trouble @ Trouble::Garbage(_))) => {

@@ -1,14 +1,15 @@
 //! What was told of each object, so that only what changes is told again.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
 use dunlin_intent::{Fact, Key};
+use foldhash::quality::RandomState;
 
 /// The objects of one resource that are known. Bounded by the objects that the API server holds.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    objects: HashMap<Key, Entry>,
+    objects: HashMap<Key, Entry, RandomState>,
     /// Counts lists: what a complete list did not contain is gone.
     list: u32,
     hashing: RandomState,
