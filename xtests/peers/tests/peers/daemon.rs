@@ -1,10 +1,12 @@
 //! The daemons: how each is configured, started, asked and changed. One module each.
 
 mod bird;
+mod exabgp;
 mod frr;
 mod gobgp;
 mod openbgpd;
 
+use std::cell::RefCell;
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -37,11 +39,19 @@ pub(crate) enum Kind {
     Gobgp,
     /// OpenBGPD.
     Openbgpd,
+    /// ExaBGP.
+    Exabgp,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Kind; 4] = [Kind::Bird, Kind::Frr, Kind::Gobgp, Kind::Openbgpd];
+    pub(crate) const ALL: [Kind; 5] = [
+        Kind::Bird,
+        Kind::Frr,
+        Kind::Gobgp,
+        Kind::Openbgpd,
+        Kind::Exabgp,
+    ];
 
     /// As it stands in the name of a test.
     pub(crate) fn name(self) -> &'static str {
@@ -50,6 +60,7 @@ impl Kind {
             Kind::Frr => "frr",
             Kind::Gobgp => "gobgp",
             Kind::Openbgpd => "openbgpd",
+            Kind::Exabgp => "exabgp",
         }
     }
 
@@ -60,6 +71,7 @@ impl Kind {
             Kind::Frr => (["/usr/lib/frr/bgpd", "/usr/bin/vtysh"], "frr"),
             Kind::Gobgp => (["/usr/bin/gobgpd", "/usr/bin/gobgp"], "gobgpd"),
             Kind::Openbgpd => (["/usr/sbin/bgpd", "/usr/sbin/bgpctl"], "openbgpd"),
+            Kind::Exabgp => (["/usr/sbin/exabgp", "/usr/bin/python3"], "exabgp"),
         };
         for program in programs {
             let there = Path::new(program).is_file();
@@ -79,6 +91,8 @@ pub(crate) struct Daemon {
     bgp: Option<ProcessId>,
     /// FRR's zebra and bfdd, which outlive it.
     helpers: Vec<ProcessId>,
+    /// What ExaBGP has told.
+    heard: RefCell<exabgp::Heard>,
 }
 
 impl Daemon {
@@ -97,6 +111,7 @@ impl Daemon {
             directory,
             bgp: None,
             helpers: Vec::new(),
+            heard: RefCell::default(),
         })
     }
 
@@ -175,6 +190,7 @@ impl Daemon {
             Kind::Frr => frr::start(self)?,
             Kind::Gobgp => gobgp::start(self, again)?,
             Kind::Openbgpd => openbgpd::start(self)?,
+            Kind::Exabgp => exabgp::start(self)?,
         };
         self.bgp = Some(process);
         until_ok(|| {
@@ -196,6 +212,7 @@ impl Daemon {
             Kind::Frr => frr::change(self, &old),
             Kind::Gobgp => gobgp::change(self, &old, &self.speaker.announce),
             Kind::Openbgpd => openbgpd::reload(self),
+            Kind::Exabgp => exabgp::change(self, &old, &self.speaker.announce),
         }
     }
 
@@ -206,6 +223,7 @@ impl Daemon {
             Kind::Frr => frr::refresh(self),
             Kind::Gobgp => gobgp::refresh(self),
             Kind::Openbgpd => openbgpd::refresh(self),
+            Kind::Exabgp => exabgp::refresh(self),
         }
     }
 
@@ -216,6 +234,7 @@ impl Daemon {
             Kind::Bird => bird::reload(self),
             Kind::Frr => frr::change_password(self, password),
             Kind::Openbgpd => openbgpd::reload(self),
+            Kind::Exabgp => exabgp::reload(self),
             Kind::Gobgp => anyhow::bail!("GoBGP was not asked to change a password"),
         }
     }
@@ -235,6 +254,7 @@ impl Daemon {
             Kind::Frr => frr::shutdown(self, words),
             Kind::Gobgp => gobgp::shutdown(self, words),
             Kind::Openbgpd => openbgpd::shutdown(self, words),
+            Kind::Exabgp => anyhow::bail!("ExaBGP has no words of its own for that"),
         };
         self.text(&mut command).map(|_| ())
     }
@@ -246,6 +266,7 @@ impl Daemon {
             Kind::Frr => frr::is_up(self),
             Kind::Gobgp => gobgp::is_up(self),
             Kind::Openbgpd => openbgpd::is_up(self),
+            Kind::Exabgp => exabgp::is_up(self),
         }
     }
 
@@ -254,7 +275,7 @@ impl Daemon {
         match self.kind {
             Kind::Bird => bird::is_bfd_up(self),
             Kind::Frr => frr::is_bfd_up(self),
-            Kind::Gobgp | Kind::Openbgpd => anyhow::bail!("it has no BFD"),
+            Kind::Gobgp | Kind::Openbgpd | Kind::Exabgp => anyhow::bail!("it has no BFD"),
         }
     }
 
@@ -265,6 +286,7 @@ impl Daemon {
             Kind::Frr => frr::table(self),
             Kind::Gobgp => gobgp::table(self),
             Kind::Openbgpd => openbgpd::table(self),
+            Kind::Exabgp => exabgp::table(self),
         }
     }
 

@@ -86,7 +86,7 @@ pub(crate) struct Speaker {
     /// IPv4 prefixes have its IPv6 address as next hop (RFC 8950).
     #[serde(default)]
     pub(crate) extended_next_hop: bool,
-    /// It marks what it tells anew (RFC 7313); BIRD and FRR always do.
+    /// It marks what it tells anew (RFC 7313); BIRD, FRR and ExaBGP always say that they do.
     #[serde(default)]
     pub(crate) enhanced_refresh: bool,
     /// The TCP MD5 password.
@@ -140,7 +140,7 @@ pub(crate) struct Announce {
     pub(crate) next_hop: Option<IpAddr>,
     /// An AS put before the path.
     pub(crate) prepend: Option<u32>,
-    /// The AS of Only to Customer (RFC 9234); BIRD alone can be told to add it.
+    /// The AS of Only to Customer (RFC 9234); BIRD and ExaBGP alone can be told to add it.
     pub(crate) only_to_customer: Option<u32>,
 }
 
