@@ -258,7 +258,7 @@ pub struct PlannedPeer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PlannedExports {
-    /// The peers, by name.
+    /// The peers, by name. Where they are several, none of them is told of the prefixes whose origin it is itself.
     pub peers: Listed<String>,
     /// The prefixes.
     pub prefixes: PlannedPrefixes,

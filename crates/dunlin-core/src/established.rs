@@ -10,6 +10,7 @@ use dunlin_bgp::wire::ExportEncoding;
 use dunlin_intent::{PeerIntent, PeerKey};
 use dunlin_net::{Afi, PerFamily};
 
+use crate::peer_config::offers_extended_next_hop;
 use crate::peers::Peer;
 
 pub(crate) fn source_info(peer: &Peer, negotiated: &Negotiated) -> SourceInfo {
@@ -50,13 +51,13 @@ pub(crate) fn own_next_hops(
     own
 }
 
+/// What a peer is told depends on. `client`: we reflect for it.
 pub(crate) fn group_key(
     policy: u32,
     negotiated: &Negotiated,
-    peer: &Peer,
+    (intent, client): (&PeerIntent, bool),
     next_hops: PerFamily<Option<IpAddr>>,
 ) -> GroupKey {
-    let own = own_next_hops(negotiated, peer.key(), next_hops);
     GroupKey {
         policy,
         encoding: ExportEncoding {
@@ -68,13 +69,52 @@ pub(crate) fn group_key(
             add_path: negotiated.sends_paths(),
             extended_next_hop: negotiated.extended_next_hop,
         },
-        reflector_client: peer.client,
-        role: external_role(negotiated.peer_type, &peer.intent),
+        reflector_client: client,
+        role: external_role(negotiated.peer_type, intent),
         families: negotiated.families,
         long_lived: negotiated.takes_long_lived_stale(),
-        own_next_hop: PerFamily {
-            v4: own.v4.map(NextHop::new),
-            v6: own.v6.map(NextHop::new),
+        own_next_hop: named(own_next_hops(negotiated, &intent.key, next_hops)),
+    }
+}
+
+/// The same if the peer agrees to all that we offer.
+pub(crate) fn offered_key(
+    (intent, client): (&PeerIntent, bool),
+    next_hops: PerFamily<Option<IpAddr>>,
+) -> GroupKey {
+    let session = &intent.session;
+    let (peer_type, restart) = (session.peer_type(), session.graceful_restart);
+    let offers = |afi| session.families.contains(&afi);
+    let families = PerFamily {
+        v4: offers(Afi::Ipv4),
+        v6: offers(Afi::Ipv6),
+    };
+    let several = |offered| offered && session.add_path.send;
+    GroupKey {
+        policy: 0,
+        encoding: ExportEncoding {
+            peer_type,
+            local_asn: session.local_asn,
+            prepend_local_asn: peer_type == PeerType::External,
+            four_octet_as: true,
+            extended_message: true,
+            add_path: PerFamily {
+                v4: several(families.v4),
+                v6: several(families.v6),
+            },
+            extended_next_hop: offers_extended_next_hop(intent),
         },
+        reflector_client: client,
+        role: external_role(peer_type, intent),
+        families,
+        long_lived: restart.is_some_and(|restart| restart.long_lived_secs > 0),
+        own_next_hop: named(next_hops),
+    }
+}
+
+fn named(next_hops: PerFamily<Option<IpAddr>>) -> PerFamily<Option<NextHop>> {
+    PerFamily {
+        v4: next_hops.v4.map(NextHop::new),
+        v6: next_hops.v6.map(NextHop::new),
     }
 }

@@ -112,8 +112,7 @@ pub(crate) fn peer_config(
         },
         ..session::GracefulRestart::default()
     });
-    // Who asks for it on the other side wants IPv4 without IPv4 addresses between us. Nodes know each other's.
-    config.capabilities.extended_next_hop = !intent.key.is_node() && is_over_ipv6(&wanted.remote);
+    config.capabilities.extended_next_hop = offers_extended_next_hop(intent);
     config.role = wanted.role;
     config.strict_role = wanted.strict_role;
     // A route server does not put its own AS before what it passes on.
@@ -123,6 +122,11 @@ pub(crate) fn peer_config(
         password: password(&wanted.auth)?,
     };
     Ok(config)
+}
+
+/// Who asks for it on the other side wants IPv4 without IPv4 addresses between us. Nodes know each other's.
+pub(crate) fn offers_extended_next_hop(intent: &PeerIntent) -> bool {
+    !intent.key.is_node() && is_over_ipv6(&intent.session.remote)
 }
 
 fn is_over_ipv6(remote: &Remote) -> bool {

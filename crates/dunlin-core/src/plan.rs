@@ -4,6 +4,7 @@
 //! peer is told, and, by judging Adj-RIB-In anew, what is learned from each.
 
 mod bounded;
+mod classes;
 mod exports;
 mod fields;
 mod imports;
@@ -51,8 +52,13 @@ pub enum PlannedChange {
 /// The most prefixes of each family that Adj-RIB-In is judged anew for: it bounds how long the core is held up.
 const PREFIXES_MAX: usize = 250_000;
 
-/// The most judgements of what a peer would be told, over all peers: likewise.
+/// The most judgements of what peers would be told, over all of them: likewise. Peers that are told the same are judged for
+/// once, and a path counts as one, or as many as a peer is told of its prefix.
 const JUDGEMENTS_MAX: u64 = 2_000_000;
+
+/// The most prefixes that become something else for a peer than for those it is told the same as, over all of them: it
+/// bounds what is kept.
+const APART_MAX: u64 = 100_000;
 
 /// What is wanted at a moment.
 struct Wanted {
@@ -107,15 +113,25 @@ struct Draft<'a> {
 /// How much may be judged.
 struct Budget {
     judgements: u64,
+    apart: u64,
     /// It did not suffice.
     cut: bool,
 }
 
 impl Budget {
-    /// Whether one more judgement may be made.
-    fn spend(&mut self) -> bool {
-        match self.judgements.checked_sub(1) {
+    /// Whether so many more judgements may be made.
+    fn spend(&mut self, judgements: usize) -> bool {
+        match self.judgements.checked_sub(judgements as u64) {
             Some(left) => self.judgements = left,
+            None => self.cut = true,
+        }
+        !self.cut
+    }
+
+    /// Whether one more prefix of one peer may be kept.
+    fn spend_apart(&mut self) -> bool {
+        match self.apart.checked_sub(1) {
+            Some(left) => self.apart = left,
             None => self.cut = true,
         }
         !self.cut
@@ -150,6 +166,7 @@ impl Core {
         };
         let mut budget = Budget {
             judgements: JUDGEMENTS_MAX,
+            apart: APART_MAX,
             cut: false,
         };
         draft.problems(&concerned, &mut plan);

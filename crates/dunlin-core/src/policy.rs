@@ -246,8 +246,30 @@ impl Exports {
 }
 
 impl Slot {
+    /// Whether and how peers of this type are told of a route. `kind` says what it is of what we originate.
+    pub(crate) fn export<F: RibFamily>(
+        &self,
+        kind: impl FnOnce(IpNet) -> Option<OriginKind>,
+        to: PeerType,
+        (net, attrs, source): (F::Net, Attrs<'_>, &SourceInfo),
+    ) -> Result<ExportAction<'_>, RejectReason> {
+        let ours = if source.is_local() {
+            Some(kind(net.into()).ok_or(RejectReason::NotAdvertised)?)
+        } else if is_reflected(source.peer_type, to) {
+            return self.reflect::<F>(net, attrs);
+        } else {
+            None
+        };
+        let edits = self.judge::<F>(ours, net, attrs, to)?;
+        let next_hop = match self.policy.next_hop {
+            NextHopMode::SelfAddress => ExportNextHop::Own,
+            NextHopMode::Unchanged => ExportNextHop::Unchanged,
+        };
+        Ok(ExportAction { edits, next_hop })
+    }
+
     /// How a route is reflected: as it came, next hop included (RFC 4456 10), if a filter does not say otherwise.
-    pub(crate) fn reflect<F: RibFamily>(
+    fn reflect<F: RibFamily>(
         &self,
         net: F::Net,
         attrs: Attrs<'_>,
@@ -282,7 +304,7 @@ impl Slot {
 
     /// Whether peers of this type are told of a route, and with which changes. `ours` is what it is of what we originate;
     /// none for a route that was learned.
-    pub(crate) fn judge<F: RibFamily>(
+    fn judge<F: RibFamily>(
         &self,
         ours: Option<OriginKind>,
         net: F::Net,
@@ -316,7 +338,7 @@ impl Slot {
 
 /// Whether a learned route that the rules of BGP let pass is reflected: only a reflector passes it from an internal peer
 /// to another.
-pub(crate) fn is_reflected(from: PeerType, to: PeerType) -> bool {
+fn is_reflected(from: PeerType, to: PeerType) -> bool {
     from == PeerType::Internal && to == PeerType::Internal
 }
 
@@ -346,20 +368,7 @@ impl ExportPolicy for Exports {
             .slots
             .get(group.policy as usize)
             .ok_or(RejectReason::NotAdvertised)?;
-        let ours = if source.is_local() {
-            let kind = self.originated.kind(net.into());
-            Some(kind.ok_or(RejectReason::NotAdvertised)?)
-        } else {
-            if is_reflected(source.peer_type, group.encoding.peer_type) {
-                return slot.reflect::<F>(net, attrs);
-            }
-            None
-        };
-        let edits = slot.judge::<F>(ours, net, attrs, group.encoding.peer_type)?;
-        let next_hop = match slot.policy.next_hop {
-            NextHopMode::SelfAddress => ExportNextHop::Own,
-            NextHopMode::Unchanged => ExportNextHop::Unchanged,
-        };
-        Ok(ExportAction { edits, next_hop })
+        let kind = |net| self.originated.kind(net);
+        slot.export::<F>(kind, group.encoding.peer_type, (net, attrs, source))
     }
 }

@@ -336,7 +336,12 @@ impl Core {
             self.timers.insert((at, id));
         }
         if let Some(policy) = routing.exports.number(&peer.intent.key) {
-            let key = group_key(policy, &negotiated, peer, routing.next_hops);
+            let key = group_key(
+                policy,
+                &negotiated,
+                (&peer.intent, peer.client),
+                routing.next_hops,
+            );
             routing.rib.join(id, source, &key, CREDIT_BYTES);
         }
         self.begin_counting(id);
@@ -357,7 +362,12 @@ impl Core {
             let Some(policy) = routing.exports.number(&peer.intent.key) else {
                 continue;
             };
-            let key = group_key(policy, &up.negotiated, peer, routing.next_hops);
+            let key = group_key(
+                policy,
+                &up.negotiated,
+                (&peer.intent, peer.client),
+                routing.next_hops,
+            );
             let group = routing.rib.group_of(peer.id);
             if group.and_then(|group| routing.rib.group_key(group)) == Some(&key) {
                 continue;

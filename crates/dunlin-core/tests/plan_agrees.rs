@@ -1,221 +1,29 @@
 //! Whatever changes: what a plan said of it is what comes of it.
 
+#[path = "support/changes.rs"]
+mod changes;
 #[allow(dead_code, reason = "each test needs a part of it")]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use changes::*;
 use dunlin_api::{Answer, Listed, Plan, PlannedPrefix, PlannedPrefixes, Query, SessionEffect};
-use dunlin_bgp::policy::{FilterAction, Match, Role};
+use dunlin_bgp::session::PeerConfig;
 use dunlin_core::PlanStep;
-use dunlin_intent::{
-    AdvertisementFact, Attributes, ConfigurationFact, Fact, FilterFact, FilterRuleFact, Key,
-    NamespacedName, PeerAsn, PodEgressFact, RouteInstallation, Secret, SecretFact, SecretRef,
-    ServiceAddressKind, ServiceCidrFact, ServicesFact, TopologyMode,
-};
+use dunlin_intent::{AdvertisementFact, ConfigurationFact, Fact, TopologyMode};
 use dunlin_net::{Asn, Instant, IpNet};
-use proptest::option;
 use proptest::prelude::*;
 use support::many::*;
 use support::*;
 
 type Told = BTreeMap<String, BTreeSet<IpNet>>;
 
-fn at() -> SecretRef {
-    SecretRef::new("kube-system", "bgp")
-}
+type Peers = BTreeMap<String, Arc<PeerConfig>>;
 
-fn a_node() -> impl Strategy<Value = Fact> {
-    let own = (any::<bool>(), any::<bool>()).prop_map(|(racked, drain)| {
-        let mut fact = match racked {
-            true => node().with_label("rack", "a"),
-            false => node(),
-        };
-        fact.drain = drain;
-        fact
-    });
-    let other = (2u8..5, any::<bool>()).prop_map(|(number, moved)| {
-        let mut fact = other_node(number);
-        if moved {
-            fact.pod_cidrs = vec![IpNet::new_assert(IpAddr::from([10, 245, number, 0]), 24)];
-        }
-        fact
-    });
-    prop_oneof![1 => own, 2 => other].prop_map(Fact::Node)
-}
-
-fn a_configuration() -> impl Strategy<Value = Fact> {
-    let asn = option::weighted(0.2, Just(Asn(64513)));
-    let topology = option::of(prop_oneof![
-        Just(TopologyMode::Mesh),
-        Just(TopologyMode::None)
-    ]);
-    let installation = option::weighted(0.2, Just(RouteInstallation::None));
-    let rest = (any::<bool>(), option::of(Just(30u16)), any::<bool>());
-    (asn, topology, installation, rest).prop_map(
-        |(asn, topology, route_installation, (masquerade, hold, secret))| {
-            let mut fact = ConfigurationFact {
-                name: "default".into(),
-                asn,
-                topology,
-                route_installation,
-                password: secret.then(at),
-                pod_egress: PodEgressFact {
-                    masquerade: Some(masquerade),
-                    exclude: Vec::new(),
-                },
-                ..ConfigurationFact::default()
-            };
-            fact.timers.hold_time_secs = hold;
-            Fact::Configuration(fact)
-        },
-    )
-}
-
-fn a_filter_name() -> impl Strategy<Value = Option<String>> {
-    option::of(prop_oneof![4 => Just("all"), 2 => Just("some"), 1 => Just("nosuch")])
-        .prop_map(|name| name.map(str::to_owned))
-}
-
-fn a_peer() -> impl Strategy<Value = Fact> {
-    let identity = (
-        1u8..4,
-        option::weighted(0.2, 1u8..4),
-        prop_oneof![3 => Just(65001), 1 => Just(65002), 1 => Just(64512)],
-    );
-    let filters = (a_filter_name(), a_filter_name());
-    let rest = (
-        option::weighted(0.3, Just("a")),
-        option::weighted(0.2, Just(())),
-        option::weighted(0.3, 10u16..12),
-        option::weighted(0.4, prop::sample::select(&Role::ALL)),
-    );
-    (identity, filters, rest).prop_map(|((number, place, asn), (import, export), rest)| {
-        let mut fact = router(number);
-        if let Some(place) = place {
-            fact.peer_address = router(place).peer_address;
-        }
-        fact.peer_asn = Some(PeerAsn::Number(Asn(asn)));
-        fact.import_filter = import;
-        fact.export_filter = export;
-        fact.node_selector = rest.0.map(|rack| label("rack", rack));
-        fact.password = rest.1.map(|()| at());
-        fact.timers.connect_retry_secs = rest.2;
-        fact.role = rest.3;
-        Fact::Peer(fact)
-    })
-}
-
-fn a_filter() -> impl Strategy<Value = Fact> {
-    let cidr = prop_oneof![
-        Just("198.51.100.0/24"),
-        Just("10.244.0.0/16"),
-        Just("203.0.113.0/24")
-    ];
-    let rule = (option::of(cidr), any::<bool>(), option::of(100u32..102));
-    let rules = prop::collection::vec(rule, 0..3);
-    (prop_oneof![Just("all"), Just("some")], rules).prop_map(|(name, rules)| {
-        let rule = |(cidr, accept, med): (Option<&str>, bool, Option<u32>)| FilterRuleFact {
-            matches: Match {
-                cidr: cidr.map(|cidr| cidr.parse().unwrap()),
-                ..Match::default()
-            },
-            action: match accept {
-                true => FilterAction::Accept,
-                false => FilterAction::Reject,
-            },
-            attributes: Attributes {
-                med: med.filter(|_| accept),
-                ..Attributes::default()
-            },
-        };
-        Fact::Filter(FilterFact {
-            name: name.into(),
-            rules: rules.into_iter().map(rule).collect(),
-            malformed: Vec::new(),
-        })
-    })
-}
-
-fn an_advertisement() -> impl Strategy<Value = Fact> {
-    let tier = option::of(prop_oneof![Just("front"), Just("back")]);
-    let rest = (
-        any::<bool>(),
-        option::of(0u32..3),
-        option::weighted(0.3, Just("a")),
-    );
-    let length = option::weighted(0.2, Just(28u8));
-    (
-        prop_oneof![Just("pods"), Just("services")],
-        tier,
-        rest,
-        length,
-    )
-        .prop_map(|(name, tier, (announces, med, rack), length)| {
-            let services = (name == "services").then(|| ServicesFact {
-                addresses: vec![ServiceAddressKind::LoadBalancerIp],
-                selector: tier.map(|tier| label("tier", tier)),
-                namespace_selector: None,
-            });
-            let mut fact = AdvertisementFact {
-                name: name.into(),
-                pod_cidrs: name == "pods" && announces,
-                aggregation_length_ipv4: length.filter(|_| services.is_some()),
-                services,
-                node_selector: rack.map(|rack| label("rack", rack)),
-                ..AdvertisementFact::default()
-            };
-            fact.attributes.med = med;
-            Fact::Advertisement(fact)
-        })
-}
-
-fn a_service() -> impl Strategy<Value = Fact> {
-    let tier = prop_oneof![Just("front"), Just("back")];
-    let name = prop_oneof![Just(("web", 1)), Just(("mail", 2))];
-    let range = Just(Fact::ServiceCidr(ServiceCidrFact {
-        name: "lb".into(),
-        cidrs: vec!["198.51.100.0/24".parse().unwrap()],
-        ..ServiceCidrFact::default()
-    }));
-    prop_oneof![
-        4 => (name.clone(), tier, 1u32..4)
-            .prop_map(|((name, _), tier, number)| service(name, tier, number)),
-        3 => (name, 0u8..2).prop_map(|((name, _), ready)| slice(name, ready)),
-        1 => range,
-    ]
-}
-
-fn a_fact() -> impl Strategy<Value = Fact> {
-    let secret = Just(Fact::Secret(SecretFact {
-        at: at(),
-        password: Some(Secret::new(b"hush".as_slice())),
-    }));
-    prop_oneof![
-        2 => a_node(),
-        1 => a_configuration(),
-        4 => a_peer(),
-        2 => a_filter(),
-        2 => an_advertisement(),
-        2 => a_service(),
-        1 => secret,
-    ]
-}
-
-fn a_step() -> impl Strategy<Value = PlanStep> {
-    let gone = prop_oneof![
-        (2u8..5).prop_map(|number| Key::Node(format!("n{number}"))),
-        (1u8..4).prop_map(|number| Key::Peer(format!("tor-{number}"))),
-        prop_oneof![Just("pods"), Just("services")].prop_map(|n| Key::Advertisement(n.into())),
-        prop_oneof![Just("all"), Just("some")].prop_map(|name| Key::Filter(name.into())),
-        Just(Key::Configuration("default".into())),
-        Just(Key::Secret(at())),
-        Just(Key::Service(NamespacedName::new("shop", "web"))),
-        Just(Key::ServiceCidr("lb".into())),
-    ];
-    prop_oneof![3 => a_fact().prop_map(applies), 1 => gone.prop_map(deletes)]
-}
+type Hops = BTreeMap<(String, IpNet), Vec<IpAddr>>;
 
 /// A node among others that heard something from everybody, with these facts besides.
 fn world(facts: Vec<Fact>) -> Bench {
@@ -322,16 +130,43 @@ fn sessions_agree(
     assert_eq!(&named(plan, SessionEffect::Resets), reset);
 }
 
+/// What a peer would be told otherwise.
+fn planned_for(plan: &Plan, peer: &str) -> PlannedPrefixes {
+    let mut groups = plan.exports.items.iter();
+    let group = groups.find(|group| group.peers.items.iter().any(|name| name == peer));
+    let mut planned = group.map_or_else(PlannedPrefixes::default, |group| group.prefixes.clone());
+    // Nobody is told what comes from itself.
+    let lists = [&mut planned.appear, &mut planned.go, &mut planned.change];
+    for listed in lists {
+        listed
+            .items
+            .retain(|one| one.origin.as_deref() != Some(peer));
+    }
+    planned
+}
+
 fn exports_agree(plan: &Plan, before: &Told, after: &Told) {
     let nobody = BTreeSet::new();
-    let idle = PlannedPrefixes::default();
     for peer in names(before).union(&names(after)) {
         let told = |told: &Told| told.get(peer).unwrap_or(&nobody).clone();
-        let mut groups = plan.exports.items.iter();
-        let group = groups.find(|group| group.peers.items.contains(peer));
-        let planned = group.map_or(&idle, |group| &group.prefixes);
-        let expected = with(&told(before), planned, peer);
+        let expected = with(&told(before), &planned_for(plan, peer), peer);
         assert_eq!(expected, told(after), "told to {peer}");
+    }
+}
+
+/// Next hops change where the plan says that something does, and where it says that paths or next hops do.
+fn hops_agree(plan: &Plan, before: &Hops, after: &Hops) {
+    for ((peer, net), hops) in before {
+        let Some(then) = after.get(&(peer.clone(), *net)) else {
+            continue;
+        };
+        let planned = planned_for(plan, peer).change.items;
+        let planned = planned.iter().find(|one| one.prefix == *net);
+        let what = || format!("{net} told to {peer}: {hops:?}, then {then:?}, but {planned:?}");
+        assert!(hops == then || planned.is_some(), "{}", what());
+        let changes = planned.into_iter().flat_map(|one| &one.changes);
+        let mut of_hops = changes.filter(|change| change.field == "next hop");
+        assert!(of_hops.next().is_none() || hops != then, "{}", what());
     }
 }
 
@@ -356,32 +191,97 @@ proptest! {
         facts in prop::collection::vec(a_fact(), 0..6),
         steps in prop::collection::vec(a_step(), 1..5),
     ) {
-        let mut bench = world(facts);
-        bench.until(Instant::from_micros(60_000_000));
-        let (told, used, wrong) = (bench.told_to(), bench.used(), problems(&mut bench));
-        let before = names(&bench.peers());
-        let held = bench.held();
-        let plan = bench.plan(steps.clone());
-        prop_assert_eq!(held, bench.held());
-
-        let reset = bench.undergoes(steps);
-        for name in &reset {
-            announce(&mut bench, name);
-        }
-        bench.until(Instant::from_micros(120_000_000));
-        sessions_agree(&plan, &before, &names(&bench.peers()), &reset);
-        exports_agree(&plan, &told, &bench.told_to());
-        imports_agree(&plan, &used, &bench.used());
-        let of = |listed: &Listed<dunlin_api::ObjectProblem>| -> BTreeSet<(String, String)> {
-            let problems = listed.items.iter();
-            let real = problems.filter(|problem| problem.reason != "NotFound");
-            real.map(|p| (format!("{}/{}", p.kind, p.name), p.reason.clone())).collect()
-        };
-        let now = problems(&mut bench);
-        prop_assert!(of(&plan.problems).is_subset(&now), "{:?} of {now:?}", plan.problems);
-        let left: BTreeSet<_> = wrong.difference(&of(&plan.solved)).cloned().collect();
-        let expected: BTreeSet<_> = left.union(&of(&plan.problems)).cloned().collect();
-        prop_assert!(now.is_subset(&expected.union(&wrong).cloned().collect()), "{now:?}");
-        prop_assert!(left.is_subset(&now), "{left:?} of {now:?}");
+        comes(world(facts), steps);
     }
+
+    #[test]
+    fn what_is_passed_on_comes(
+        relays in (a_relay(1), a_relay(2), a_relay(3)),
+        filter in a_filter(),
+        reflectors in any::<bool>(),
+        steps in prop::collection::vec(a_turn(), 1..4),
+    ) {
+        let relays = [relays.0, relays.1, relays.2].map(Fact::Peer);
+        let pods = Fact::Advertisement(AdvertisementFact {
+            name: "pods".into(),
+            pod_cidrs: true,
+            ..AdvertisementFact::default()
+        });
+        let topology = reflectors.then_some(TopologyMode::Reflectors);
+        let configuration = Fact::Configuration(ConfigurationFact {
+            name: "default".into(),
+            topology,
+            ..ConfigurationFact::default()
+        });
+        let facts = [configuration, filter, pods].into_iter().chain(relays);
+        comes(world(facts.collect()), steps);
+    }
+}
+
+/// What is planned in this world is what comes of it.
+fn comes(mut bench: Bench, steps: Vec<PlanStep>) {
+    bench.until(Instant::from_micros(60_000_000));
+    let (told, used, wrong) = (bench.told_to(), bench.used(), problems(&mut bench));
+    let (hops, peers) = (bench.told_by(), bench.peers());
+    let before = names(&peers);
+    let held = bench.held();
+    let plan = bench.plan(steps.clone());
+    assert_eq!(held, bench.held());
+
+    let reset = bench.undergoes(steps);
+    for name in &reset {
+        announce(&mut bench, name);
+    }
+    // Who was reflected for and is no more asks for all again once it has it elsewhere: only then that stops.
+    for name in bench
+        .peers()
+        .into_keys()
+        .filter(|name| name.starts_with('n'))
+    {
+        bench.asks_again(&name);
+    }
+    bench.until(Instant::from_micros(120_000_000));
+    sessions_agree(&plan, &before, &names(&bench.peers()), &reset);
+    exports_agree(&plan, &told, &bench.told_to());
+    // Nobody knows what paths somebody will tell that is to tell more, or fewer, or by which next hops one that is elsewhere.
+    let tells = |peers: &Peers, name: &str| {
+        let config = peers.get(name)?;
+        Some((config.remote, agreed(config).receives_paths()))
+    };
+    let now = bench.peers();
+    let stays = |name: &String| tells(&peers, name) == tells(&now, name);
+    if before
+        .iter()
+        .filter(|name| now.contains_key(*name))
+        .all(stays)
+    {
+        hops_agree(&plan, &hops, &bench.told_by());
+    }
+    imports_agree(&plan, &used, &bench.used());
+    problems_agree(&plan, &wrong, &problems(&mut bench));
+}
+
+fn problems_agree(
+    plan: &Plan,
+    before: &BTreeSet<(String, String)>,
+    after: &BTreeSet<(String, String)>,
+) {
+    let of = |listed: &Listed<dunlin_api::ObjectProblem>| -> BTreeSet<(String, String)> {
+        let problems = listed.items.iter();
+        let real = problems.filter(|problem| problem.reason != "NotFound");
+        real.map(|p| (format!("{}/{}", p.kind, p.name), p.reason.clone()))
+            .collect()
+    };
+    assert!(
+        of(&plan.problems).is_subset(after),
+        "{:?} of {after:?}",
+        plan.problems
+    );
+    let left: BTreeSet<_> = before.difference(&of(&plan.solved)).cloned().collect();
+    let expected: BTreeSet<_> = left.union(&of(&plan.problems)).cloned().collect();
+    assert!(
+        after.is_subset(&expected.union(before).cloned().collect()),
+        "{after:?}"
+    );
+    assert!(left.is_subset(after), "{left:?} of {after:?}");
 }

@@ -5,7 +5,7 @@ mod support;
 
 use dunlin_bgp::policy::Role;
 use dunlin_core::PlanStep;
-use dunlin_intent::{Fact, PeerFact};
+use dunlin_intent::{AddPathFact, Fact, Key, PeerAsn, PeerFact};
 use support::many::*;
 use support::plans::*;
 use support::*;
@@ -113,4 +113,105 @@ fn what_a_role_withholds_of_relayed_routes_is_foreseen() {
         told(&plan(&bench, nothing)),
         [(strings(FROM_ABOVE), none(), none())]
     );
+}
+
+/// A router within our AS that we reflect for, told the best path of each prefix alone.
+fn client(number: u8) -> PeerFact {
+    PeerFact {
+        peer_asn: Some(PeerAsn::Internal),
+        reflector_client: Some(true),
+        add_path: AddPathFact {
+            send: Some(false),
+            receive: Some(false),
+        },
+        ..router(number)
+    }
+}
+
+/// The prefixes from above in what a peer would be told: those that appear, go and change.
+fn from_above(plan: &dunlin_api::Plan, peer: &str) -> [Vec<String>; 3] {
+    let all = exports(plan).into_iter();
+    let mut own = all.filter(|(peers, ..)| peers.iter().any(|name| name == peer));
+    let (_, appear, go, change) = own.next().unwrap_or_default();
+    let above = |mut nets: Vec<String>| {
+        nets.retain(|net| FROM_ABOVE.contains(&net.as_str()));
+        nets
+    };
+    assert!(own.next().is_none(), "{peer} stands in one list");
+    [appear, go, change].map(above)
+}
+
+#[test]
+fn what_a_reflector_passes_on_is_foreseen() {
+    let mut bench = world();
+    let told = |plan: &dunlin_api::Plan, peer: &str| from_above(plan, peer);
+    let (all, none) = (strings(FROM_ABOVE), Vec::new());
+
+    // From an external router to a client goes what a filter lets go, and there is none.
+    let second = vec![applies(Fact::Peer(client(2)))];
+    let planned = plan(&bench, second.clone());
+    assert_eq!(
+        told(&planned, "tor-2"),
+        [none.clone(), none.clone(), none.clone()]
+    );
+    comes(&mut bench, second);
+
+    // From one client to another, and to who is no client.
+    let first = vec![applies(Fact::Peer(client(1)))];
+    let planned = plan(&bench, first.clone());
+    for peer in ["tor-2", "n2", "n3"] {
+        assert_eq!(
+            told(&planned, peer),
+            [all.clone(), none.clone(), none.clone()],
+            "{peer}"
+        );
+    }
+    assert_eq!(
+        told(&planned, "tor-1"),
+        [none.clone(), none.clone(), none.clone()]
+    );
+    comes(&mut bench, first);
+
+    // And no more, when there is no client.
+    let mut plain = client(1);
+    plain.reflector_client = None;
+    let planned = plan(
+        &bench,
+        vec![
+            applies(Fact::Peer(plain)),
+            deletes(Key::Peer("tor-2".into())),
+        ],
+    );
+    assert_eq!(told(&planned, "n2"), [none.clone(), all, none]);
+}
+
+/// Three that are told the same but what comes from themselves: another one's path is the best for the first from now on.
+#[test]
+fn who_tells_the_best_path_is_told_another() {
+    let mut bench = world();
+    let clients = [1, 2, 3].map(|number| applies(Fact::Peer(client(number))));
+    comes(&mut bench, clients.to_vec());
+    bench.hears("tor-2", &FROM_ABOVE);
+    let mut ignored = client(1);
+    ignored.import_filter = None;
+    let planned = plan(&bench, vec![applies(Fact::Peer(ignored))]);
+    let (all, none) = (strings(FROM_ABOVE), Vec::new);
+    assert_eq!(from_above(&planned, "tor-1"), [all.clone(), none(), none()]);
+    assert_eq!(from_above(&planned, "tor-2"), [none(), all.clone(), none()]);
+    assert_eq!(from_above(&planned, "tor-3"), [none(), none(), all]);
+}
+
+#[test]
+fn a_second_path_that_goes_is_foreseen() {
+    let mut bench = world();
+    let clients = [1, 2].map(|number| applies(Fact::Peer(client(number))));
+    comes(&mut bench, clients.to_vec());
+    bench.hears("tor-2", &FROM_ABOVE);
+    let planned = plan(&bench, vec![deletes(Key::Peer("tor-2".into()))]);
+    let (all, none) = (strings(FROM_ABOVE), Vec::new);
+    // Nodes take several paths, whoever is told one has the best already, and it was the only one for who tells it.
+    assert_eq!(from_above(&planned, "n2"), [none(), none(), all]);
+    assert_eq!(from_above(&planned, "tor-1"), [none(), none(), none()]);
+    let paths = strings(["paths: tor-1, tor-2 to tor-1"]);
+    assert_eq!(changed(&planned, FROM_ABOVE[0]), paths);
 }

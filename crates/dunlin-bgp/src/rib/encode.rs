@@ -3,30 +3,21 @@
 use dunlin_net::{Afi, Family};
 
 use super::Store;
-use super::attrset::DecisionKey;
-use super::group::{Group, GroupKey, KEEP_MED, OWN_NEXT_HOP, set_of};
+use super::group::{Group, GroupKey, KEEP_MED, set_of};
 use super::table::Table;
 use crate::attrs::{AttrBuilder, Attrs};
 use crate::batch::NextHop;
-use crate::policy::{PeerType, Role};
+use crate::policy::PeerType;
 use crate::wire::{Outgoing, Reflection, UpdateWriter, encode_attrs};
 
 impl Store {
     /// The next hop told with a set, or none if the peer could not use it.
     #[inline]
     pub(super) fn next_hop_told(&self, key: &GroupKey, afi: Afi, out: u32) -> Option<NextHop> {
-        if out & OWN_NEXT_HOP != 0 {
-            return *key.own_next_hop.get(afi);
-        }
-        let set = self.attrs.get(set_of(out));
-        let next_hop = self.hops.get(set.hop).next_hop;
-        let usable = match Afi::of(next_hop.addr) {
-            // It says nothing to anybody on another link (RFC 2545 2).
-            _ if next_hop.interface != 0 => false,
-            Afi::Ipv6 if afi == Afi::Ipv4 => key.encoding.extended_next_hop,
-            of => of == afi,
-        };
-        usable.then_some(next_hop)
+        key.next_hop(afi, out, || {
+            let set = self.attrs.get(set_of(out));
+            self.hops.get(set.hop).next_hop
+        })
     }
 
     /// Encodes attributes as a group is told them; `None` if no prefix would fit beside them.
@@ -45,9 +36,7 @@ impl Store {
             && key.encoding.peer_type == internal
             && !source.is_local();
         let marked;
-        let marks = key.role.is_some_and(Role::marks_told)
-            && set.key.flags & DecisionKey::ONLY_TO_CUSTOMER == 0;
-        let attrs = if marks {
+        let attrs = if key.adds_only_to_customer(set.key.flags) {
             let builder = AttrBuilder::from_attrs(Attrs::new(&set.bytes));
             marked = builder.only_to_customer(key.encoding.local_asn).build();
             Attrs::new(&marked)

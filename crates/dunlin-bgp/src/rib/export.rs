@@ -7,16 +7,17 @@ use smallvec::SmallVec;
 
 use super::attrset::{AttrId, DecisionKey};
 use super::decide::by_preference;
-use super::group::{Group, GroupKey, KEEP_MED, Member, OWN_NEXT_HOP, set_of};
+use super::group::{Group, GroupKey, Member, set_of};
 use super::source::SourceInfo;
 use super::table::{NetId, Path, RibFamily, Table};
+use super::telling::{Tellable, several};
 use super::{Rib, Store};
 use crate::attrs::Attrs;
 use crate::batch::NextHop;
 use crate::policy::{AttrEdits, CommunityValue, PeerType, RejectReason, Role};
 
 /// The community of what is long-lived stale (RFC 9494 3.2).
-const LLGR_STALE: u32 = 0xffff_0006;
+pub(super) const LLGR_STALE: u32 = 0xffff_0006;
 
 /// What the core says of routes told to peers. Asked again whenever the best path or the facts may have changed
 /// ([`Rib::reexport`]).
@@ -97,23 +98,16 @@ impl Store {
         last: &mut LastExport<'p>,
     ) -> SmallVec<[(u32, u32); 4]> {
         let candidates = self.candidates(table, id);
-        let mut told: SmallVec<[(u32, u32); 4]> = SmallVec::new();
-        let mut ways: SmallVec<[(u32, u32); 4]> = SmallVec::new();
-        for at in by_preference(&candidates) {
-            let candidate = &candidates[at];
-            if told.len() == MAX_PATHS_TOLD {
-                break;
-            }
-            if ways.contains(&candidate.way()) {
-                continue;
-            }
-            let path = table.path(candidate.number);
-            if let Ok(Some(out)) = self.export_path(policy, key, (table, id), path, last) {
-                told.push((candidate.number + 1, out));
-                ways.push(candidate.way());
-            }
-        }
-        told
+        let ranked = by_preference(&candidates).into_iter();
+        several(
+            ranked.map(|at| &candidates[at]),
+            |candidate| candidate.way(),
+            |candidate| {
+                let path = table.path(candidate.number);
+                let out = self.export_path(policy, key, (table, id), path, last);
+                Some((candidate.number + 1, out.ok()??))
+            },
+        )
     }
 
     fn export_path<'p, F: RibFamily, P: ExportPolicy>(
@@ -128,29 +122,19 @@ impl Store {
             return Ok(None);
         };
         let from = self.sources.get(path.source);
-        let (source, stale) = (&from.info, from.is_long_lived(F::AFI, path.epoch));
-        let flags = self.attrs.get(used).key.flags;
-        let to = key.toward();
-        to.may_be_told(F::AFI, flags, source)?;
-        to.may_be_told_long_lived(flags, stale)?;
-        if self.is_not_to_linger(F::AFI, path) {
-            return Err(RejectReason::LongLivedStale);
-        }
-        let marked = stale && flags & DecisionKey::LLGR_STALE == 0;
-        let attrs = self.attrs.attrs(used);
-        let action = policy.export::<F>(key, table.net(id), attrs, source)?;
-        let mut flag = 0;
-        if action.next_hop == ExportNextHop::Own || source.is_local() {
-            flag |= OWN_NEXT_HOP;
-        }
-        // RFC 4271 5.1.4: a neighbour's MULTI_EXIT_DISC is not passed on, one set here is.
-        if source.is_local() || action.edits.is_some_and(|edits| edits.med.is_some()) {
-            flag |= KEEP_MED;
-        }
+        let tellable = Tellable {
+            attrs: self.attrs.attrs(used),
+            flags: self.attrs.get(used).key.flags,
+            source: &from.info,
+            stale: from.is_long_lived(F::AFI, path.epoch),
+            is_not_to_linger: self.is_not_to_linger(F::AFI, path),
+        };
+        let telling = key.tell::<F, P>(policy, table.net(id), &tellable)?;
+        let flag = telling.flag;
         if self.next_hop_told(key, F::AFI, used | flag).is_none() {
             return Err(RejectReason::NoNextHop);
         }
-        let set = match action.edits.filter(|edits| !edits.is_empty()) {
+        let set = match telling.edits {
             None => {
                 self.attrs.retain(used);
                 used
@@ -167,7 +151,7 @@ impl Store {
                 }
             },
         };
-        Ok(Some(self.with_mark(set, marked) | flag))
+        Ok(Some(self.with_mark(set, telling.marked) | flag))
     }
 
     /// The set with LLGR_STALE beside it, if it is to be marked.

@@ -1,17 +1,21 @@
 //! What another import policy would make of the table, without changing anything.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
-use dunlin_net::{Afi, Family};
+use dunlin_net::Family;
 use smallvec::SmallVec;
 
 use super::attrset::DecisionKey;
-use super::decide::{Candidate, Candidates, rank, shares_traffic};
-use super::export::Toward;
+use super::decide::{Candidate, Candidates, by_preference, rank, shares_traffic};
+use super::export::ExportPolicy;
+use super::foretold::{Said, Told};
+use super::group::GroupKey;
 use super::input::{ImportPolicy, LAST_CHOICE};
 use super::roles::marked_anew;
 use super::source::SourceInfo;
 use super::table::{NetId, Path, RibFamily, Table};
+use super::telling::{Tellable, several};
 use super::{Rib, Store};
 use crate::attrs::{self, Attrs};
 use crate::batch::NextHop;
@@ -30,8 +34,16 @@ pub trait OtherPolicy: ImportPolicy {
     fn marks_itself(&self, source: &SourceInfo) -> bool;
 }
 
+/// Now, or under the other policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Now.
+    Before,
+    /// Then.
+    After,
+}
+
 /// A prefix now and under another import policy.
-#[derive(Clone, Debug)]
 pub struct Foresight<'a, F: Family> {
     /// The prefix.
     pub net: F::Net,
@@ -43,7 +55,17 @@ pub struct Foresight<'a, F: Family> {
     pub after: Option<Chosen<'a>>,
     /// Whether any path is judged otherwise or gets other attributes.
     pub changed: bool,
+    /// Whether it is originated here now.
+    pub is_ours: bool,
+    store: &'a Store,
+    table: &'a Table<F>,
+    id: NetId,
+    judged: SmallVec<[Judged<'a>; 4]>,
+    /// What takes part in the decision, the best path first: now and then, once somebody asked for it.
+    ranked: [OnceCell<Ranked<'a>>; 2],
 }
+
+type Ranked<'a> = SmallVec<[Chosen<'a>; 4]>;
 
 /// A path now and under another import policy.
 #[derive(Clone, Copy, Debug)]
@@ -69,18 +91,28 @@ pub struct Chosen<'a> {
     pub next_hop: NextHop,
     /// The next hops that share its traffic, in order; given only where [`Foresight::changed`].
     pub hops: SmallVec<[NextHop; 1]>,
+    number: u32,
+    way: (u32, u32),
     flags: u16,
     long_lived: bool,
+    is_not_to_linger: bool,
 }
 
 impl Chosen<'_> {
-    /// Whether the rules of BGP let a peer be told of it.
-    ///
-    /// # Errors
-    /// Why they do not.
-    pub fn may_be_told(&self, afi: Afi, to: &Toward) -> Result<(), RejectReason> {
-        to.may_be_told(afi, self.flags, self.info)?;
-        to.may_be_told_long_lived(self.flags, self.long_lived)
+    fn told<'s, F: RibFamily, P: ExportPolicy>(
+        &'s self,
+        net: F::Net,
+        key: &GroupKey,
+        policy: &'s P,
+    ) -> Option<Told<'s>> {
+        let tellable = Tellable {
+            attrs: Attrs::new(&self.attrs),
+            flags: self.flags,
+            source: self.info,
+            stale: self.long_lived,
+            is_not_to_linger: self.is_not_to_linger,
+        };
+        Told::of::<F, P>((net, self.number), &tellable, self.next_hop, key, policy)
     }
 }
 
@@ -155,23 +187,31 @@ impl Store {
         }
     }
 
-    /// The best path now.
-    fn chosen<F: RibFamily>(&self, table: &Table<F>, id: NetId) -> Option<Chosen<'_>> {
-        let best = table.best(id)?;
-        let set = self.attrs.get(best.used()?);
-        let source = self.sources.get(best.source);
+    /// A path as it is used now; `way` counts only where paths are compared.
+    fn used<F: Family>(&self, (number, path): (u32, &Path), way: (u32, u32)) -> Option<Chosen<'_>> {
+        let set = self.attrs.get(path.used()?);
+        let source = self.sources.get(path.source);
         Some(Chosen {
             info: &source.info,
             attrs: Cow::Borrowed(&set.bytes),
             next_hop: self.hops.get(set.hop).next_hop,
             hops: SmallVec::new(),
+            number,
+            way,
             flags: set.key.flags,
-            long_lived: source.is_long_lived(F::AFI, best.epoch),
+            long_lived: source.is_long_lived(F::AFI, path.epoch),
+            is_not_to_linger: self.is_not_to_linger(F::AFI, path),
         })
     }
 
-    /// The best path of those judged anew.
-    fn choose<'a, F: Family>(&'a self, judged: &[Judged<'a>]) -> Option<Chosen<'a>> {
+    /// The best path now.
+    fn chosen<F: RibFamily>(&self, table: &Table<F>, id: NetId) -> Option<Chosen<'_>> {
+        let number = table.best_number(id)?;
+        self.used::<F>((number, table.path(number)), (0, 0))
+    }
+
+    /// Those judged anew that take part in the decision.
+    fn running<F: Family>(&self, judged: &[Judged<'_>]) -> Candidates {
         let candidate = |one: &Judged<'_>| {
             let (_, key) = one.verdict.as_ref().ok()?;
             let hop = self.attrs.get(one.path.attrs).hop;
@@ -181,20 +221,38 @@ impl Store {
             compared.linger(source.is_long_lived(F::AFI, path.epoch));
             Some(compared)
         };
-        let candidates: Candidates = judged.iter().filter_map(candidate).collect();
-        let ranking = rank(&candidates);
-        let lead = candidates.get(ranking.best?)?;
-        let best = judged.iter().find(|one| one.number == lead.number)?;
-        let (bytes, key) = best.verdict.as_ref().ok()?;
-        let source = self.sources.get(best.path.source);
+        judged.iter().filter_map(candidate).collect()
+    }
+
+    /// One of those judged anew, as it would be used.
+    fn would_be<'a, F: Family>(
+        &'a self,
+        judged: &[Judged<'a>],
+        candidate: &Candidate,
+    ) -> Option<Chosen<'a>> {
+        let one = judged.iter().find(|one| one.number == candidate.number)?;
+        let (bytes, key) = one.verdict.as_ref().ok()?;
+        let source = self.sources.get(one.path.source);
         Some(Chosen {
-            info: best.info,
+            info: one.info,
             attrs: bytes.clone(),
-            next_hop: self.hops.get(lead.hop).next_hop,
-            hops: self.sharing(&candidates),
+            next_hop: self.hops.get(candidate.hop).next_hop,
+            hops: SmallVec::new(),
+            number: one.number,
+            way: candidate.way(),
             flags: key.flags,
-            long_lived: source.is_long_lived(F::AFI, best.path.epoch),
+            long_lived: source.is_long_lived(F::AFI, one.path.epoch),
+            is_not_to_linger: self.is_not_to_linger(F::AFI, one.path),
         })
+    }
+
+    /// The best path of those judged anew.
+    fn choose<'a, F: Family>(&'a self, judged: &[Judged<'a>]) -> Option<Chosen<'a>> {
+        let candidates = self.running::<F>(judged);
+        let lead = candidates.get(rank(&candidates).best?)?;
+        let hops = self.sharing(&candidates);
+        let chosen = self.would_be::<F>(judged, lead)?;
+        Some(Chosen { hops, ..chosen })
     }
 
     fn sharing(&self, candidates: &[Candidate]) -> SmallVec<[NextHop; 1]> {
@@ -207,6 +265,58 @@ impl Store {
         hops.sort_unstable();
         hops.dedup();
         hops
+    }
+}
+
+impl<'a, F: RibFamily> Foresight<'a, F> {
+    /// What peers with this key are told of the prefix at a moment, the best path first, by the same rules that
+    /// [`Rib::poll_output`] goes by. Nobody is told what it told itself: that is not looked at here.
+    pub fn told<'s, P: ExportPolicy>(
+        &'s self,
+        moment: Moment,
+        key: &GroupKey,
+        policy: &'s P,
+    ) -> Said<'s> {
+        let tell = |chosen: &'s Chosen<'a>| chosen.told::<F, P>(self.net, key, policy);
+        if *key.encoding.add_path.get(F::AFI) {
+            return several(self.ranked(moment).iter(), |chosen| chosen.way, tell);
+        }
+        let best = match moment {
+            Moment::Before => &self.before,
+            Moment::After => &self.after,
+        };
+        best.as_ref().and_then(tell).into_iter().collect()
+    }
+
+    /// How many paths [`told`](Foresight::told) looks at.
+    pub fn paths_told(&self, key: &GroupKey) -> usize {
+        match *key.encoding.add_path.get(F::AFI) {
+            true => self.judged.len().max(1),
+            false => 1,
+        }
+    }
+
+    fn ranked(&self, moment: Moment) -> &[Chosen<'a>] {
+        let (store, judged) = (self.store, &self.judged);
+        let [before, after] = &self.ranked;
+        if moment == Moment::Before || !self.changed {
+            return before.get_or_init(|| {
+                let candidates = store.candidates(self.table, self.id);
+                let ranked = by_preference(&candidates).into_iter();
+                let used = |at: usize| {
+                    let one: &Candidate = &candidates[at];
+                    let path = self.table.path(one.number);
+                    store.used::<F>((one.number, path), one.way())
+                };
+                ranked.filter_map(used).collect()
+            });
+        }
+        after.get_or_init(|| {
+            let candidates = store.running::<F>(judged);
+            let ranked = by_preference(&candidates).into_iter();
+            let would_be = |at: usize| store.would_be::<F>(judged, &candidates[at]);
+            ranked.filter_map(would_be).collect()
+        })
     }
 }
 
@@ -281,6 +391,12 @@ impl Rib {
             before,
             after,
             changed,
+            is_ours: judged.iter().any(|one| one.info.is_local()),
+            store,
+            table,
+            id,
+            judged,
+            ranked: Default::default(),
         }
     }
 }

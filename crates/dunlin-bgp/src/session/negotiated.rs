@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use dunlin_net::{Asn, PerFamily, RouterId};
+use dunlin_net::{Afi, Asn, PerFamily, RouterId};
 
 use super::config::AddPath;
 use crate::policy::PeerType;
-use crate::wire::Capability;
+use crate::wire::{AddPathMode, AfiSafi, Capability};
 
 /// What both sides agreed on, fixed for the life of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,18 @@ impl Negotiated {
         PerFamily {
             v4: self.add_path.v4.send,
             v6: self.add_path.v6.send,
+        }
+    }
+
+    /// Families that the peer has said it takes several paths of, whether or not we offer to send them.
+    pub fn takes_paths(&self) -> PerFamily<bool> {
+        let takes = |afi| {
+            let offer = Capability::add_path(&self.capabilities, AfiSafi::unicast(afi));
+            offer.is_some_and(AddPathMode::receives)
+        };
+        PerFamily {
+            v4: takes(Afi::Ipv4),
+            v6: takes(Afi::Ipv6),
         }
     }
 

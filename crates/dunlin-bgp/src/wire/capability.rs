@@ -186,6 +186,16 @@ const FORWARDING: u8 = 0x80;
 const STALE_TIME_MASK: u32 = 0x00ff_ffff;
 
 impl Capability {
+    /// What who offers these can do with several paths for one prefix of a family (RFC 7911 4): the first word counts.
+    pub fn add_path(offered: &[Capability], family: AfiSafi) -> Option<AddPathMode> {
+        let families = offered.iter().filter_map(|one| match one {
+            Capability::AddPath(families) => Some(families),
+            _ => None,
+        });
+        let mut of_family = families.flatten().filter(|one| one.family == family);
+        Some(of_family.next()?.mode)
+    }
+
     /// The code it goes by.
     pub fn code(&self) -> u8 {
         match self {

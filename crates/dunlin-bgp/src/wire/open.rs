@@ -187,12 +187,7 @@ impl Open {
 
     /// What the sender can do with several paths for one prefix of a family (RFC 7911 4): its first word counts.
     pub fn add_path(&self, family: AfiSafi) -> Option<AddPathMode> {
-        let families = self.capabilities.iter().filter_map(|one| match one {
-            Capability::AddPath(families) => Some(families),
-            _ => None,
-        });
-        let mut of_family = families.flatten().filter(|one| one.family == family);
-        Some(of_family.next()?.mode)
+        Capability::add_path(&self.capabilities, family)
     }
 
     /// The families of the long-lived graceful restart capability; of the last, should there be several (RFC 9494 3.1).

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use dunlin_api::{FieldChange, Listed, PlannedPrefix, PlannedPrefixes};
 use dunlin_bgp::policy::RejectReason;
+use dunlin_bgp::rib::Moment;
 use dunlin_net::{IpNet, PeerId};
 
 /// What is kept of a prefix until it is known whether it is shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kept {
     /// Whom it was learned from; none for what this node originates.
     pub(super) from: Option<PeerId>,
@@ -26,7 +27,7 @@ impl Kept {
 }
 
 /// The first prefixes of those added.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Bounded {
     items: BTreeMap<IpNet, Kept>,
     more: u64,
@@ -51,6 +52,30 @@ impl Bounded {
         self.items.is_empty() && self.more == 0
     }
 
+    /// How many were added.
+    pub(super) fn total(&self) -> u64 {
+        self.items.len() as u64 + self.more
+    }
+
+    /// All but `out` of them, among which are those that `keep` says no to; and what is in `own`.
+    pub(super) fn without(
+        &self,
+        out: u64,
+        keep: impl Fn(IpNet, &Kept) -> bool,
+        own: &Bounded,
+        limit: usize,
+    ) -> Bounded {
+        let stay = self.items.iter().filter(|(net, kept)| keep(**net, kept));
+        let items = stay.chain(&own.items);
+        let mut items: BTreeMap<IpNet, Kept> = items.map(|(n, k)| (*n, k.clone())).collect();
+        while items.len() > limit {
+            items.pop_last();
+        }
+        let total = self.total().saturating_sub(out) + own.total();
+        let more = total.saturating_sub(items.len() as u64);
+        Bounded { items, more }
+    }
+
     fn shown(&self, show: impl Fn(IpNet, &Kept) -> PlannedPrefix) -> Listed<PlannedPrefix> {
         Listed {
             items: self.items.iter().map(|(net, k)| show(*net, k)).collect(),
@@ -60,7 +85,7 @@ impl Bounded {
 }
 
 /// Prefixes that come, go and change.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Shift {
     pub(super) appear: Bounded,
     pub(super) go: Bounded,
@@ -68,32 +93,6 @@ pub(super) struct Shift {
 }
 
 impl Shift {
-    /// What goes as the one and comes as the other, originated and learned, stays and changes.
-    pub(super) fn reconcile(&mut self) {
-        let (appear, go) = (&mut self.appear.items, &mut self.go.items);
-        let both: Vec<IpNet> = appear
-            .keys()
-            .filter(|net| go.contains_key(net))
-            .copied()
-            .collect();
-        for net in both {
-            go.remove(&net);
-            if let Some(mut kept) = appear.remove(&net) {
-                let (learned, ours) = (Some("learned".to_owned()), Some("ours".to_owned()));
-                let (before, after) = match kept.from {
-                    Some(_) => (ours, learned),
-                    None => (learned, ours),
-                };
-                kept.changes = vec![FieldChange {
-                    field: "origin".to_owned(),
-                    before,
-                    after,
-                }];
-                self.change.items.insert(net, kept);
-            }
-        }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.appear.is_empty() && self.go.is_empty() && self.change.is_empty()
     }
@@ -101,7 +100,7 @@ impl Shift {
     /// In words. `origin` says where a prefix comes from, and whether that is to be looked up in what is now or what would be.
     pub(super) fn shown(
         &self,
-        origin: impl Fn(IpNet, Option<PeerId>, Time) -> Option<String>,
+        origin: impl Fn(IpNet, Option<PeerId>, Moment) -> Option<String>,
     ) -> PlannedPrefixes {
         let show = |time| {
             let origin = &origin;
@@ -113,16 +112,9 @@ impl Shift {
             }
         };
         PlannedPrefixes {
-            appear: self.appear.shown(show(Time::After)),
-            go: self.go.shown(show(Time::Before)),
-            change: self.change.shown(show(Time::After)),
+            appear: self.appear.shown(show(Moment::After)),
+            go: self.go.shown(show(Moment::Before)),
+            change: self.change.shown(show(Moment::After)),
         }
     }
-}
-
-/// Now, or with the change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Time {
-    Before,
-    After,
 }

@@ -1,14 +1,17 @@
 //! One pass over the table: imports, routes in the kernel, and what is passed on.
 
+use std::collections::BTreeSet;
+
 use dunlin_api::{Plan, PlannedPrefixes};
-use dunlin_bgp::rib::{Chosen, Foresight, RibFamily};
+use dunlin_bgp::rib::{Chosen, Foresight, Moment, RibFamily};
 use dunlin_intent::OriginKind;
 use dunlin_net::{IpNet, PeerId, V4, V6};
 
-use super::bounded::{Kept, Shift, Time};
-use super::exports::Class;
+use super::bounded::{Kept, Shift};
+use super::classes::Class;
 use super::fields::Fields;
 use super::imports::{Imports, Learned};
+use super::relays::Ours;
 use super::{Budget, Draft, PREFIXES_MAX, Party};
 use crate::peers::Peer;
 use crate::view::announced_for;
@@ -18,27 +21,29 @@ use crate::view::announced_for;
 struct Found {
     learned: Learned,
     kernel: Shift,
+    /// Of what is or would be originated here, what was among the routes.
+    passed: BTreeSet<IpNet>,
 }
 
 impl Draft<'_> {
     pub(super) fn routes(&self, parties: &[Party<'_>], budget: &mut Budget, plan: &mut Plan) {
-        let moved = self.originations_moved();
+        let ours = Ours::new(self.originations_moved());
         let mut classes = self.classes(parties);
-        for class in &mut classes {
-            self.originated(class, &moved, budget);
-        }
         let imports = self.imports(parties);
         let mut found = Found::default();
-        let relays = |class: &Class<'_>| class.relay.is_some() && class.sides[0] != class.sides[1];
         let is_needed = imports.differ
             || self.moved.judged_by
             || self.moved.service_ranges
-            || !moved.is_empty()
+            || !ours.moved.is_empty()
             || self.before.local != self.after.local
-            || classes.iter().any(relays);
+            || classes.iter().any(|class| class.relays && !class.stays());
         if is_needed {
-            self.scan::<V4>(&imports, &mut found, &mut classes, budget);
-            self.scan::<V6>(&imports, &mut found, &mut classes, budget);
+            let of = (&imports, &ours);
+            self.scan::<V4>(of, &mut found, &mut classes, budget);
+            self.scan::<V6>(of, &mut found, &mut classes, budget);
+        }
+        for class in &mut classes {
+            self.originated(class, &ours, &found.passed, budget);
         }
         plan.exports = self.exports(classes);
         plan.imports = found.learned.shown(parties, self.limit);
@@ -47,7 +52,7 @@ impl Draft<'_> {
 
     fn scan<F: RibFamily>(
         &self,
-        imports: &Imports<'_>,
+        (imports, ours): (&Imports<'_>, &Ours),
         found: &mut Found,
         classes: &mut [Class<'_>],
         budget: &mut Budget,
@@ -56,11 +61,16 @@ impl Draft<'_> {
             return;
         };
         let visit = |prefix: Foresight<'_, F>| {
-            // An export filter judges what was learned whether import changes it or not.
-            for class in classes.iter_mut().filter(|class| class.relay.is_some()) {
-                if budget.spend() {
-                    self.relayed(class, &prefix);
+            let net: IpNet = prefix.net.into();
+            let concerns_all = prefix.changed || ours.moved.contains(&net);
+            // What was learned is told on whether import changes it or not.
+            for class in classes.iter_mut().filter(|class| class.relays) {
+                if (concerns_all || !class.stays()) && !budget.cut {
+                    self.relayed(class, &prefix, ours, budget);
                 }
+            }
+            if prefix.is_ours || ours.moved.contains(&net) {
+                found.passed.insert(net);
             }
             self.installed(&mut found.kernel, &prefix);
             if prefix.changed {
@@ -110,14 +120,14 @@ impl Draft<'_> {
         shift.shown(|net, from, time| Some(self.origin(net, from, time)))
     }
 
-    fn origin(&self, net: IpNet, from: Option<PeerId>, time: Time) -> String {
+    fn origin(&self, net: IpNet, from: Option<PeerId>, time: Moment) -> String {
         if let Some(from) = from {
             let peer = self.core.peers.get(from);
             return peer.map_or_else(String::new, Peer::name);
         }
         let (wanted, cluster) = match time {
-            Time::Before => (&self.before, &self.core.cluster),
-            Time::After => (&self.after, &self.cluster),
+            Moment::Before => (&self.before, &self.core.cluster),
+            Moment::After => (&self.after, &self.cluster),
         };
         match wanted
             .originations

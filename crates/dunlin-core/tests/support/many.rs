@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin_api::{Answer, Plan, Query, RouteFilter};
 use dunlin_bgp::attrs::{AttrBuilder, Origin};
+use dunlin_bgp::batch::RouteBatch;
 use dunlin_bgp::policy::Role;
 use dunlin_bgp::session::{Remote, RemoteAsn};
-use dunlin_bgp::wire::Capability;
+use dunlin_bgp::wire::{AddPathFamily, AddPathMode, AfiSafi, Capability};
 use dunlin_core::{PlanStep, PlannedChange};
 use dunlin_intent::FilterFact;
 use dunlin_intent::FilterRuleFact;
@@ -72,6 +73,10 @@ impl Bench {
     ) {
         let nets: Vec<Ipv4Net> = nets.iter().map(|net| net.parse().unwrap()).collect();
         let batch = update::announce_with(SEED, nets, next_hop, attrs);
+        self.hands_over(peer, batch);
+    }
+
+    fn hands_over(&mut self, peer: PeerId, batch: RouteBatch) {
         let conn = CONN;
         self.session(SessionEvent::Routes { peer, conn, batch });
     }
@@ -121,7 +126,22 @@ impl Bench {
         let IpAddr::V4(next_hop) = remote.ip() else {
             panic!("{name} has no IPv4 address");
         };
-        self.announced_with(peer, nets, next_hop, attrs);
+        if !agreed(&self.configs[&peer]).receives_paths().v4 {
+            return self.announced_with(peer, nets, next_hop, attrs);
+        }
+        // Who may tells a second path; that of a router leads elsewhere.
+        let nets: Vec<Ipv4Net> = nets.iter().map(|net| net.parse().unwrap()).collect();
+        let [a, b, c, host] = next_hop.octets();
+        let elsewhere = match name.starts_with("tor-") {
+            true => Ipv4Addr::new(a, b, c, host + 50),
+            false => next_hop,
+        };
+        for (path_id, next_hop, med) in [(1, next_hop, 0), (2, elsewhere, 7)] {
+            let attrs = attrs.clone().med(med);
+            let mut batch = update::announce_with(SEED, nets.clone(), next_hop, &attrs);
+            batch.path_ids.v4 = vec![path_id; nets.len()];
+            self.hands_over(peer, batch);
+        }
     }
 
     /// Takes in a whole change before any conclusion is drawn, and does what sessions do about it: those that stand on
@@ -159,6 +179,12 @@ impl Bench {
             }
         }
         reset
+    }
+
+    /// A peer asks for everything again.
+    pub(crate) fn asks_again(&mut self, name: &str) {
+        let (peer, conn, afi) = (self.peer(name), CONN, Afi::Ipv4);
+        self.session(SessionEvent::RefreshRequested { peer, conn, afi });
     }
 
     fn goes_down(&mut self, peer: PeerId) {
@@ -200,6 +226,26 @@ impl Bench {
         told
     }
 
+    /// By which next hops each peer is told each prefix, or about to be told.
+    pub(crate) fn told_by(&mut self) -> BTreeMap<(String, IpNet), Vec<IpAddr>> {
+        let Answer::Advertisements(view) = self.ask(&Query::Advertisements(RouteFilter::default()))
+        else {
+            panic!("advertisements were asked for");
+        };
+        let mut told = BTreeMap::new();
+        for item in view.items {
+            for to in item.to.into_iter().filter(|to| to.next_hop.is_some()) {
+                let mut hops: Vec<IpAddr> = match to.paths.is_empty() {
+                    true => to.next_hop.into_iter().collect(),
+                    false => to.paths.iter().filter_map(|path| path.next_hop).collect(),
+                };
+                hops.sort_unstable();
+                told.insert((to.name, item.prefix), hops);
+            }
+        }
+        told
+    }
+
     /// The prefixes that are accepted of what each peer announces.
     pub(crate) fn used(&mut self) -> BTreeMap<String, BTreeSet<IpNet>> {
         let mut used: BTreeMap<String, BTreeSet<IpNet>> = BTreeMap::new();
@@ -221,6 +267,9 @@ impl Bench {
 /// The router that says what it is to us (RFC 9234 4).
 pub(crate) const SAYS_ROLE: &str = "tor-3";
 
+/// The one that knows nothing of several paths (RFC 7911).
+pub(crate) const ONE_PATH: &str = "tor-2";
+
 /// A router has its identifier wherever it is; a node's is its address.
 fn router_id(name: &str, address: Ipv4Addr) -> RouterId {
     let number = name.strip_prefix("tor-").and_then(|n| n.parse().ok());
@@ -237,11 +286,23 @@ pub(crate) fn agreed(config: &PeerConfig) -> Negotiated {
         panic!("{} has no IPv4 address", config.name);
     };
     let says_role = config.name == SAYS_ROLE;
+    let several = Afi::ALL.map(|afi| AddPathFamily {
+        family: AfiSafi::unicast(afi),
+        mode: AddPathMode::Both,
+    });
+    let takes_several = config.name != ONE_PATH;
     let theirs = config.role.map_or(Role::Provider, Role::counterpart);
     Negotiated {
-        capabilities: match says_role {
-            true => vec![Capability::Role(theirs.number())],
-            false => Vec::new(),
+        capabilities: [
+            says_role.then(|| Capability::Role(theirs.number())),
+            takes_several.then(|| Capability::AddPath(several.to_vec())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+        add_path: match takes_several {
+            true => config.add_path,
+            false => PerFamily::default(),
         },
         remote_asn: match config.remote_asn {
             RemoteAsn::Exact(asn) => asn,

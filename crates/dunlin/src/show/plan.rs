@@ -1,6 +1,6 @@
 use dunlin_api::{
-    FieldChange, Listed, ObjectChange, ObjectProblem, Plan, PlanFault, PlannedPrefix,
-    PlannedPrefixes, PlannedSessions, SessionEffect,
+    FieldChange, Listed, ObjectChange, ObjectProblem, Plan, PlanFault, PlannedExports,
+    PlannedPrefix, PlannedPrefixes, PlannedSessions, SessionEffect,
 };
 
 use super::wrap;
@@ -39,8 +39,11 @@ pub(crate) fn plan(plan: &Plan, style: Style) -> String {
     }
     page.sessions(&plan.sessions);
     for exports in &plan.exports.items {
-        let peers = names(&exports.peers);
-        page.prefixes(&format!("TOLD TO {peers}"), &exports.prefixes, " (");
+        let mut title = format!("TOLD TO {}", names(&exports.peers));
+        if tells_itself(exports) {
+            title.push_str(" (each but what comes from itself)");
+        }
+        page.prefixes(&title, &exports.prefixes, " (");
     }
     page.more(&plan.exports, "groups of peers would be told otherwise");
     for imports in &plan.imports.items {
@@ -61,6 +64,15 @@ pub(crate) fn plan(plan: &Plan, style: Style) -> String {
         page.line("No session, route or announcement of this node would change.");
     }
     page.text
+}
+
+/// Whether some of what several peers are told comes from one of them, to which it is not told.
+fn tells_itself(exports: &PlannedExports) -> bool {
+    let (peers, prefixes) = (&exports.peers, &exports.prefixes);
+    let lists = [&prefixes.appear, &prefixes.go, &prefixes.change];
+    let origins = lists.into_iter().flat_map(|list| &list.items);
+    let mut origin = origins.filter_map(|one| one.origin.as_ref());
+    origin.any(|origin| peers.items.contains(origin))
 }
 
 struct Page {

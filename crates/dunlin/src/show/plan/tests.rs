@@ -110,6 +110,16 @@ LEARNED FROM tor-1
 }
 
 #[test]
+fn nobody_is_said_to_be_told_what_comes_from_itself() {
+    let mut reflected = sample();
+    let prefixes = &mut reflected.exports.items[0].prefixes;
+    prefixes.go = listed(vec![prefix("10.244.2.0/24", "tor-2")], 0);
+    let text = plan(&reflected, Style::new(Color::Never, false));
+    let title = "TOLD TO tor-1, tor-2 and 7 more (each but what comes from itself)";
+    assert!(text.contains(title), "{text}");
+}
+
+#[test]
 fn no_line_is_too_wide_and_nothing_moves_the_cursor() {
     let mut wide = sample();
     let long = "a-rather-long-name-of-a-router-in-some-rack";
