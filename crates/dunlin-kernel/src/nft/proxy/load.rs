@@ -121,8 +121,8 @@ impl Load {
         for afi in Afi::ALL {
             let table = shape::table(afi);
             transaction.add_set(table, &shape::frontend_set(afi, set));
-            let (chain, rules) = rules::demanded(afi, set);
-            if let Some(chain) = chain {
+            let (chains, rules) = rules::demanded(afi, set);
+            for chain in chains {
                 transaction.add_chain(table, &chain);
             }
             for rule in rules {

@@ -3,7 +3,8 @@ use dunlin_net::Afi;
 use dunlin_net::service::{Protocol, View};
 
 use super::shape::{
-    AFFINITY, ALLOWED, HAIRPIN, NEAR, Rule, choose, plain_chain, rule, set_name, slots, view_name,
+    AFFINITY, ALLOWED, HAIRPIN, NEAR, Rule, choose, plain_chain, remembering_chains, rule,
+    set_name, slots, view_name,
 };
 use crate::nft::{Chain, Cmp, CtKey, Direction, Expr, Register, Reject, Verdict, ct, reg};
 
@@ -46,12 +47,6 @@ pub(super) fn fixed_rules(afi: Afi) -> Vec<Rule> {
         let what = format!("through {protocol}");
         rules.push(rule("translated", &what, through(afi, protocol)));
     }
-    for chain in ["remember_leaving", "remember_local"] {
-        let mut exprs = ct_any(CtKey::State, ct::NEW);
-        exprs.extend(ct_any(CtKey::Status, ct::DST_NAT));
-        exprs.push(Expr::Verdict(goto("remember")));
-        rules.push(rule(chain, "new", exprs));
-    }
     for chain in ["refuse_input", "refuse_forward", "refuse_output"] {
         let mut exprs = ct_any(CtKey::State, ct::NEW);
         exprs.extend(ct_none(CtKey::Status, ct::DST_NAT));
@@ -62,8 +57,8 @@ pub(super) fn fixed_rules(afi: Afi) -> Vec<Rule> {
     rules
 }
 
-/// What a set needs that is made on demand: a chain, perhaps, and rules.
-pub(super) fn demanded(afi: Afi, set: FrontendSet) -> (Option<Chain>, Vec<Rule>) {
+/// What a set needs that is made on demand: chains, which may be there for another set, and rules.
+pub(super) fn demanded(afi: Afi, set: FrontendSet) -> (Vec<Chain>, Vec<Rule>) {
     let key = Packet::new(afi).key();
     let name = set_name(set);
     match set {
@@ -75,44 +70,46 @@ pub(super) fn demanded(afi: Afi, set: FrontendSet) -> (Option<Chain>, Vec<Rule>)
                 let what = format!("throw {at}");
                 rules.push(rule(&chain, &what, pick_random(afi, view, modulus)));
             }
-            (Some(plain_chain(chain)), rules)
+            (vec![plain_chain(chain)], rules)
         }
         FrontendSet::Hashed { view, slots } => {
             let exprs = in_set(&key, set, pick_hashed(afi, view, slots));
-            (None, vec![rule(choose(view), &name, exprs)])
+            (Vec::new(), vec![rule(choose(view), &name, exprs)])
         }
         FrontendSet::Sticky { secs } => {
-            let of = |protocol: Protocol| {
-                let what = format!("{name} {protocol}");
-                rule("remember", &what, remember(afi, protocol, &name, secs))
-            };
             let come_back = |view| rule(choose(view), &name, come_back(afi, set)).first();
-            let remember = Protocol::ALL.map(of);
-            (
-                None,
-                View::ALL
-                    .map(come_back)
-                    .into_iter()
-                    .chain(remember)
-                    .collect(),
-            )
+            let mut rules: Vec<Rule> = View::ALL.map(come_back).into();
+            let chain = format!("remember_{secs}");
+            let mut chains = vec![plain_chain(chain.clone())];
+            for base in remembering_chains() {
+                let mut exprs = ct_any(CtKey::State, ct::NEW);
+                exprs.extend(ct_any(CtKey::Status, ct::DST_NAT));
+                exprs.push(Expr::Verdict(Verdict::Jump(chain.clone())));
+                rules.push(rule(&base.name, &name, exprs));
+                chains.push(base);
+            }
+            rules.extend(Protocol::ALL.map(|protocol| {
+                let exprs = remember(afi, protocol, &name, secs);
+                rule(&chain, &format!("through {protocol}"), exprs)
+            }));
+            (chains, rules)
         }
         FrontendSet::Dropped { view } => {
             let drop = in_set(&key, set, vec![Expr::Verdict(Verdict::Drop)]);
-            (None, vec![rule(view_name(view), &name, drop).first()])
+            (Vec::new(), vec![rule(view_name(view), &name, drop).first()])
         }
         FrontendSet::Masqueraded => {
             let of = |protocol: Protocol| {
                 let what = format!("{name} {protocol}");
                 rule("translated", &what, always_masquerade(afi, protocol))
             };
-            (None, Protocol::ALL.map(of).into())
+            (Vec::new(), Protocol::ALL.map(of).into())
         }
         FrontendSet::Counted => {
             let rule = |chain| rule(chain, COUNTED, in_set(&key, set, Vec::new())).first();
-            (None, ["prerouting", "output"].map(rule).into())
+            (Vec::new(), ["prerouting", "output"].map(rule).into())
         }
-        FrontendSet::Known | FrontendSet::Refused | FrontendSet::Guarded => (None, Vec::new()),
+        FrontendSet::Known | FrontendSet::Refused | FrontendSet::Guarded => <_>::default(),
     }
 }
 

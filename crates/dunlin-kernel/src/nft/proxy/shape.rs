@@ -2,7 +2,7 @@
 //!
 //! A packet that begins a connection to a known frontend goes from `prerouting` by `arriving`, or from `output`, to
 //! `inside`; where it comes from elsewhere, through `outside` before. Both drop what no endpoint is for, and go on to
-//! `choose_…`, where one is chosen. What has been translated meets `translated` and `remember` on its way out; what has not,
+//! `choose_…`, where one is chosen. What has been translated meets `translated` and `remember_…` on its way out; what has not,
 //! `refuse`. What few clusters need costs nothing where it is not: its rules come with its first element.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,7 +19,7 @@ use super::typeof_data;
 use crate::nft::{Chain, ChainBase, DataType, Expr, Family, MapData, Set, Table};
 
 /// Changes when sets, chains or rules do: a table with another number is made anew.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// At most so many clients are remembered, of all frontends of a family; those beyond are not.
 pub(super) const AFFINITY_SIZE: u32 = 262_144;
@@ -214,15 +214,21 @@ const SOURCE_NAT: i32 = 100;
 const DESTINATION_NAT: i32 = -100;
 
 /// Name, kind, hook (`NF_INET_…`) and priority of the chains where packets come in.
-const BASES: [(&str, &str, u32, i32); 8] = [
+type Base = (&'static str, &'static str, u32, i32);
+
+const BASES: [Base; 6] = [
     ("prerouting", "nat", 0, DESTINATION_NAT),
     ("output", "nat", 3, DESTINATION_NAT),
     ("postrouting", "nat", 4, SOURCE_NAT),
-    ("remember_leaving", "filter", 4, REMEMBER_PRIORITY),
-    ("remember_local", "filter", 1, REMEMBER_PRIORITY),
     ("refuse_input", "filter", 1, REFUSE_PRIORITY),
     ("refuse_forward", "filter", 2, REFUSE_PRIORITY),
     ("refuse_output", "filter", 3, REFUSE_PRIORITY),
+];
+
+/// Those that come with the first service that has clients come back: each packet goes through them.
+const REMEMBERING: [Base; 2] = [
+    ("remember_leaving", "filter", 4, REMEMBER_PRIORITY),
+    ("remember_local", "filter", 1, REMEMBER_PRIORITY),
 ];
 
 /// The chains that are always there; those that others lead to come first.
@@ -234,20 +240,27 @@ pub(super) fn fixed_chains() -> Vec<Chain> {
         "outside",
         "arriving",
         "translated",
-        "remember",
         "answer",
         "refuse",
     ];
     let inner = inner.into_iter().map(plain_chain);
-    let bases = BASES.map(|(name, kind, hook, priority)| Chain {
+    inner.chain(BASES.map(base_chain)).collect()
+}
+
+/// The chains that lead to those which remember clients.
+pub(super) fn remembering_chains() -> [Chain; 2] {
+    REMEMBERING.map(base_chain)
+}
+
+fn base_chain((name, kind, hook, priority): Base) -> Chain {
+    Chain {
         name: name.to_owned(),
         base: Some(ChainBase {
             kind,
             hook,
             priority,
         }),
-    });
-    inner.chain(bases).collect()
+    }
 }
 
 pub(super) fn plain_chain(name: impl Into<String>) -> Chain {
