@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use crate::bed::Bed;
 use crate::dump;
-use crate::scenario::{Gateways, Session, Step, Told, Who};
+use crate::scenario::{Attributes, Gateways, Session, Step, Told, Who};
 
 /// A machine that also compiles is slow, and OpenBGPD takes nobody in for up to a minute and more after failures in a row; what
 /// fails here fails for another reason.
@@ -90,6 +90,7 @@ impl Bed {
                 Ok(())
             }
             Step::Learned(wanted) => self.learned(wanted),
+            Step::Attributes(wanted) => self.attributes(wanted),
             Step::Kept(wanted) => self.kept(wanted),
             Step::Explained(wanted) => {
                 let said = self.agent.explained(self.daemon.address())?;
@@ -205,6 +206,20 @@ impl Bed {
             let route = routes.iter().find(|route| route.prefix == *prefix);
             let route = route.with_context(|| format!("{prefix} is not known"))?;
             let found = route.paths.iter().any(|path| path.as_path == *as_path);
+            ensure!(found, "{:?}", route.paths);
+        }
+        Ok(())
+    }
+
+    fn attributes(&self, wanted: &BTreeMap<IpNet, Attributes>) -> Result<()> {
+        let routes = self.agent.routes()?;
+        for (prefix, attributes) in wanted {
+            let route = routes.iter().find(|route| route.prefix == *prefix);
+            let route = route.with_context(|| format!("{prefix} is not known"))?;
+            let found = route.paths.iter().any(|path| {
+                let communities: BTreeSet<String> = path.communities.iter().cloned().collect();
+                communities == attributes.communities && path.med == attributes.med
+            });
             ensure!(found, "{:?}", route.paths);
         }
         Ok(())

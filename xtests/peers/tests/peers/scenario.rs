@@ -131,7 +131,7 @@ fn hold_secs() -> u16 {
 }
 
 /// A route that the daemon originates.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Announce {
     /// The prefix.
@@ -142,6 +142,11 @@ pub(crate) struct Announce {
     pub(crate) prepend: Option<u32>,
     /// The AS of Only to Customer (RFC 9234); BIRD and ExaBGP alone can be told to add it.
     pub(crate) only_to_customer: Option<u32>,
+    /// Communities (two numbers) and large communities (three).
+    #[serde(default)]
+    pub(crate) communities: Vec<String>,
+    /// MULTI_EXIT_DISC.
+    pub(crate) med: Option<u32>,
 }
 
 impl Announce {
@@ -149,15 +154,22 @@ impl Announce {
     pub(crate) fn plain(prefix: IpNet) -> Announce {
         Announce {
             prefix,
-            next_hop: None,
-            prepend: None,
-            only_to_customer: None,
+            ..Announce::default()
         }
+    }
+
+    /// Its communities, and its large communities.
+    pub(crate) fn communities(&self) -> [Vec<&str>; 2] {
+        [2, 3].map(|numbers| {
+            let all = self.communities.iter().map(String::as_str);
+            all.filter(|text| text.split(':').count() == numbers)
+                .collect()
+        })
     }
 
     /// Whether it says more than its prefix.
     pub(crate) fn is_special(&self) -> bool {
-        self.next_hop.is_some() || self.prepend.is_some() || self.only_to_customer.is_some()
+        *self != Announce::plain(self.prefix)
     }
 }
 
@@ -267,6 +279,8 @@ pub(crate) enum Step {
     InstalledCount(usize),
     /// The daemon's route is known to the agent with this AS path.
     Learned(BTreeMap<IpNet, String>),
+    /// The daemon's route is known to the agent with exactly these communities of both kinds, and this MED.
+    Attributes(BTreeMap<IpNet, Attributes>),
     /// The daemon's route is known, not used, for a reason with these words.
     Kept(BTreeMap<IpNet, String>),
     /// The daemon's route is known to the agent with this AS in Only to Customer, or without it.
@@ -318,6 +332,16 @@ pub(crate) enum Happening {
     Notification,
     /// The daemon's own kernel lost a route that it learned (only BIRD and FRR install any).
     PeerKernelDelete,
+}
+
+/// What a route was learned with.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Attributes {
+    /// Communities and large communities.
+    pub(crate) communities: BTreeSet<String>,
+    /// MULTI_EXIT_DISC.
+    pub(crate) med: Option<u32>,
 }
 
 /// What is expected of the session; what is not given may be anything.

@@ -165,6 +165,15 @@ fn attributes(route: &Announce) -> String {
     if let Some(asn) = route.prepend {
         let _ = writeln!(text, "    bgp_path.prepend({asn});");
     }
+    if let Some(med) = route.med {
+        let _ = writeln!(text, "    bgp_med = {med};");
+    }
+    let names = ["bgp_community", "bgp_large_community"];
+    for (name, all) in names.into_iter().zip(route.communities()) {
+        for one in all {
+            let _ = writeln!(text, "    {name}.add(({}));", one.replace(':', ","));
+        }
+    }
     if let Some(asn) = route.only_to_customer {
         let _ = writeln!(text, "    bgp_otc = {asn};");
     }

@@ -123,9 +123,14 @@ fn config(daemon: &Daemon) -> String {
         (false, false) => {}
     }
     text += "  }\n  api { processes [ heard ]; neighbor-changes; receive { parsed; update; } }\n  static {\n";
-    for route in &speaker.announce {
+    for (at, route) in speaker.announce.iter().enumerate() {
         let attributes = attributes(daemon, route);
-        let _ = writeln!(text, "    route {} {attributes};", route.prefix);
+        // Several of one prefix differ in this.
+        let path = speaker
+            .sends_paths
+            .then(|| format!(" path-information 0.0.0.{}", at + 1));
+        let path = path.unwrap_or_default();
+        let _ = writeln!(text, "    route {}{path} {attributes};", route.prefix);
     }
     text + "  }\n}\n"
 }
@@ -144,6 +149,15 @@ fn attributes(daemon: &Daemon, route: &Announce) -> String {
     if let Some(asn) = route.prepend {
         // The whole path: it puts nothing before one that it is given.
         let _ = write!(text, " as-path [ {} {asn} ]", speaker.asn);
+    }
+    if let Some(med) = route.med {
+        let _ = write!(text, " med {med}");
+    }
+    let names = ["community", "large-community"];
+    for (name, all) in names.into_iter().zip(route.communities()) {
+        if !all.is_empty() {
+            let _ = write!(text, " {name} [ {} ]", all.join(" "));
+        }
     }
     if let Some(asn) = route.only_to_customer {
         let _ = write!(text, " attribute [ {SEND_ONLY_TO_CUSTOMER} 0x{asn:08x} ]");

@@ -192,6 +192,15 @@ fn route_map(route: &Announce) -> String {
     if let Some(asn) = route.prepend {
         let _ = writeln!(text, " set as-path prepend {asn}");
     }
+    if let Some(med) = route.med {
+        let _ = writeln!(text, " set metric {med}");
+    }
+    let names = ["community", "large-community"];
+    for (name, all) in names.into_iter().zip(route.communities()) {
+        if !all.is_empty() {
+            let _ = writeln!(text, " set {name} {}", all.join(" "));
+        }
+    }
     text + "exit\n"
 }
 
@@ -221,6 +230,10 @@ pub(super) fn change(daemon: &Daemon, old: &[Announce]) -> Result<()> {
             }
         }
         text += "exit-address-family\n";
+    }
+    text += "exit\n";
+    for route in gone.iter().filter(|route| route.is_special()) {
+        let _ = writeln!(text, "no route-map {}", map_name(route));
     }
     let file = daemon.write("change.conf", &text)?;
     let said = daemon.text(vtysh(daemon).arg("-f").arg(file))?;

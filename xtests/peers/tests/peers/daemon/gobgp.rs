@@ -187,6 +187,15 @@ pub(super) fn change(daemon: &Daemon, old: &[Announce], new: &[Announce]) -> Res
             if let Some(asn) = route.prepend {
                 command.args(["aspath", &asn.to_string()]);
             }
+            if let Some(med) = route.med {
+                command.args(["med", &med.to_string()]);
+            }
+            let names = ["community", "large-community"];
+            for (name, all) in names.into_iter().zip(route.communities()) {
+                if !all.is_empty() {
+                    command.args([name, &all.join(",")]);
+                }
+            }
             daemon.text(&mut command)?;
         }
     }

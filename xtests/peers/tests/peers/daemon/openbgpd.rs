@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use dunlin_lab::plan::Plan;
 use dunlin_lab::process::ProcessId;
 use dunlin_net::Afi;
@@ -31,7 +31,17 @@ fn config(daemon: &Daemon) -> String {
     for route in &speaker.announce {
         let afi = afi_of(&route.prefix);
         let hop = route.next_hop.unwrap_or(Daemon::own(afi));
-        let _ = writeln!(text, "network {} set nexthop {hop}", route.prefix);
+        let mut set = format!("nexthop {hop}");
+        if let Some(med) = route.med {
+            let _ = write!(set, " metric {med}");
+        }
+        let names = ["community", "large-community"];
+        for (name, all) in names.into_iter().zip(route.communities()) {
+            for one in all {
+                let _ = write!(set, " {name} {one}");
+            }
+        }
+        let _ = writeln!(text, "network {} set {{ {set} }}", route.prefix);
     }
     let _ = write!(
         text,
@@ -99,7 +109,12 @@ fn bgpctl(daemon: &Daemon) -> Command {
 pub(super) fn reload(daemon: &Daemon) -> Result<()> {
     daemon.write("bgpd.conf", &config(daemon))?;
     // It refuses one while it is still busy with the last.
-    until_ok(|| daemon.text(bgpctl(daemon).arg("reload")).map(|_| ()))
+    until_ok(|| {
+        // It says so, and calls it no failure.
+        let said = daemon.text(bgpctl(daemon).arg("reload"))?;
+        ensure!(said.contains("request processed"), "{said}");
+        Ok(())
+    })
 }
 
 pub(super) fn refresh(daemon: &Daemon) -> Result<()> {
