@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::{DefaultMessageFormatter, MessageFormatter};
 
-use crate::object::{Header, Readable, Resource, fact, resource};
+use crate::object::{Header, Readable, Resource, fact, printable, resource};
 
 pub use sift::{Ignored, Sifted, sift};
 
@@ -162,7 +162,7 @@ impl Document<'_> {
         Fault {
             line: self.first_line + line.saturating_sub(1),
             column,
-            message,
+            message: printable(&message),
         }
     }
 }
@@ -181,11 +181,7 @@ impl Readable for Document<'_> {
                         at.as_ref().map_or(0, part).try_into().unwrap_or(0)
                     };
                     let message = DefaultMessageFormatter.format_message(&error);
-                    self.fault(
-                        at(|l| l.line()),
-                        at(|l| l.column()),
-                        message.escape_debug().to_string(),
-                    )
+                    self.fault(at(|l| l.line()), at(|l| l.column()), message.into_owned())
                 })
             }
             Format::Json => serde_json::from_str(self.text).map_err(|error| {
@@ -201,7 +197,7 @@ impl Readable for Document<'_> {
         Fault {
             line: self.line,
             column: 0,
-            message,
+            message: printable(&message),
         }
     }
 
@@ -231,7 +227,7 @@ impl Readable for Item {
         Fault {
             line: self.line,
             column: 0,
-            message: format!("items[{}]: {message}", self.at),
+            message: format!("items[{}]: {}", self.at, printable(&message)),
         }
     }
 

@@ -53,6 +53,18 @@ pub(crate) trait Readable {
     fn redact(error: Self::Error) -> Self::Error;
 }
 
+/// What is told of an input may hold what the input said: nothing of it reaches a terminal that would act on it. Quotes stay.
+pub(crate) fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => printable.push(c),
+            _ => printable.extend(c.escape_debug()),
+        }
+    }
+    printable
+}
+
 /// An object of one of our kinds: unknown fields are errors.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

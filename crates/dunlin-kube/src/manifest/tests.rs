@@ -473,3 +473,23 @@ proptest::proptest! {
         }
     }
 }
+
+/// DEL, an escape sequence, and a mark that turns the direction of writing.
+const HOSTILE: &str = r"no\u007fde\u001b[2JSelec\u202etor";
+
+#[test]
+fn nothing_of_an_input_that_is_told_acts_on_a_terminal() {
+    let object = format!(
+        r#"{{"apiVersion": "dunlin.dev/v1alpha1", "kind": "BGPPeer", "metadata": {{"name": "a"}}, "spec": {{"{HOSTILE}": 1}}}}"#
+    );
+    let list = format!(r#"{{"apiVersion": "v1", "kind": "List", "items": [{object}]}}"#);
+    for text in [object, list] {
+        for format in [Format::Json, Format::Yaml] {
+            let message = read(&text, format).unwrap_err().message;
+            let acts = |c: char| c.is_control() || c == '\u{202e}';
+            assert!(!message.contains(acts), "{format:?}: {message:?}");
+            let shown = r"no\u{7f}de\u{1b}[2JSelec\u{202e}tor";
+            assert!(message.contains(shown), "{format:?}: {message}");
+        }
+    }
+}

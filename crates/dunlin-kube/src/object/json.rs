@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::meta::Place;
 use super::resource::Resource;
-use super::{Readable, fact};
+use super::{Readable, fact, printable};
 
 /// Why an object cannot be read, although the text of it is JSON or not even that.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,8 +130,8 @@ impl Object<'_> {
         let key = place.and_then(|placed| self.resource.key(placed.metadata));
         ObjectFault {
             key,
-            field,
-            message,
+            field: field.as_deref().map(printable),
+            message: printable(&message),
         }
     }
 }
@@ -148,7 +148,7 @@ impl Readable for Object<'_> {
             // The text came over a connection: its lines say nothing to anybody.
             let message = message.split(" at line ").next().unwrap_or_default();
             let field = (path != ".").then_some(path);
-            self.fault(field, message.escape_debug().to_string())
+            self.fault(field, message.to_owned())
         })
     }
 
