@@ -32,6 +32,8 @@ pub struct Metrics {
     pub rejected_by_reason: BTreeMap<String, u64>,
     /// Connections to the listening port that were refused since start, by reason.
     pub refused_connections: BTreeMap<String, u64>,
+    /// Requests of peers to be told everything again that came while one of theirs waited already.
+    pub refreshes_melted: u64,
     /// What sources said of objects, by kind.
     pub source_events: BTreeMap<String, u64>,
     /// From a change of a Service or its endpoints to the UPDATEs written that follow from it.

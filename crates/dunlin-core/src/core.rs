@@ -136,6 +136,8 @@ pub struct Core {
     pub(crate) waiting: BTreeSet<PeerKey>,
     /// Deadlines of peers; entries whose peer has another deadline by now mean nothing.
     pub(crate) timers: BTreeSet<(Instant, PeerId)>,
+    /// Requests to tell everything again that came while one waited already.
+    pub(crate) melted_refreshes: u64,
     /// Prefixes whose facts changed: routes around them are judged again.
     pub(crate) rejudge: BTreeSet<IpNet>,
     pub(crate) actions: VecDeque<Action>,
@@ -196,6 +198,7 @@ impl Core {
             read_back: false,
             waiting: BTreeSet::new(),
             timers: BTreeSet::new(),
+            melted_refreshes: 0,
             rejudge: BTreeSet::new(),
             actions: VecDeque::new(),
             listening: None,

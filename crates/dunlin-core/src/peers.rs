@@ -15,7 +15,7 @@ use crate::handover::Parting;
 use crate::kept::Kept;
 use crate::peer_config::NotTried;
 use crate::received::Announced;
-use crate::refreshed::Refreshing;
+use crate::refreshed::{Asked, Refreshing};
 
 /// A peer: a node, a configured router, a range, or somebody who came from a range.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub(crate) struct Peer {
     pub(crate) kept: Kept,
     /// What it tells again (RFC 7313).
     pub(crate) refreshing: Refreshing,
+    /// What it asks to be told again (RFC 2918).
+    pub(crate) asked: Asked,
     /// When it is no longer waited for though no End-of-RIB came: it cannot send one.
     pub(crate) complete_at: Option<Instant>,
     pub(crate) announced: Announced,
@@ -106,6 +108,7 @@ impl Peer {
             source: None,
             kept: Kept::default(),
             refreshing: Refreshing::default(),
+            asked: Asked::default(),
             complete_at: None,
             announced: Announced::default(),
             client: false,

@@ -1,4 +1,5 @@
-//! A peer tells everything of a family again between two marks (RFC 7313): what it does not tell in between is no more.
+//! A peer tells everything of a family again between two marks (RFC 7313): what it does not tell in between is no more. And
+//! one that asks us for that (RFC 2918) is answered, but not as often as it likes: each answer costs a walk of all it was told.
 
 use std::time::Duration;
 
@@ -9,6 +10,65 @@ use crate::core::Core;
 
 /// How long the second mark is waited for. What has not been told again by then goes, as if it had come.
 const END_PATIENCE: Duration = Duration::from_secs(360);
+
+/// How far apart answers to one peer about one family begin. Whoever asks sooner waits, and is answered once for all that was
+/// asked meanwhile.
+const ANSWERS_APART: Duration = Duration::from_secs(5);
+
+/// What a peer has asked for in its present session.
+#[derive(Debug, Default)]
+pub(crate) struct Asked(PerFamily<Option<Answer>>);
+
+/// The last answer about a family.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    /// When the next may begin.
+    next: Instant,
+    /// It was asked for already.
+    is_due: bool,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    /// It is answered.
+    Now,
+    /// It is answered then.
+    At(Instant),
+    /// It is one with another that waits.
+    Melts,
+}
+
+impl Asked {
+    fn ask(&mut self, now: Instant, afi: Afi) -> Ask {
+        match self.0.get_mut(afi) {
+            Some(Answer { is_due: true, .. }) => Ask::Melts,
+            Some(last) if now < last.next => {
+                last.is_due = true;
+                Ask::At(last.next)
+            }
+            last => {
+                let (next, is_due) = (now + ANSWERS_APART, false);
+                *last = Some(Answer { next, is_due });
+                Ask::Now
+            }
+        }
+    }
+
+    /// The families to answer about now, if this is the deadline.
+    fn due(&mut self, now: Instant, at: Instant) -> Vec<Afi> {
+        let mut due = Vec::new();
+        for afi in Afi::ALL {
+            let waiting = self.0.get_mut(afi).as_mut();
+            if let Some(last) = waiting.filter(|last| last.is_due && last.next <= at) {
+                let (next, is_due) = (now + ANSWERS_APART, false);
+                *last = Answer { next, is_due };
+                due.push(afi);
+            }
+        }
+        due
+    }
+}
 
 /// What a peer tells again in its present session.
 #[derive(Debug, Default)]
@@ -54,10 +114,26 @@ impl Refreshing {
 
 impl Core {
     /// The peer asks for everything of a family again, which it may do to have us stop reflecting.
-    pub(crate) fn on_refresh_requested(&mut self, id: PeerId, conn: ConnId, afi: Afi) {
+    pub(crate) fn on_refresh_requested(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        conn: ConnId,
+        afi: Afi,
+    ) {
         if self.peers.established(id, conn).is_none() || self.stops_reflecting(id) {
             return;
         }
+        let asked = self.peers.get_mut(id).map(|peer| peer.asked.ask(now, afi));
+        match asked {
+            Some(Ask::Now) => self.answer_refresh(id, afi),
+            Some(Ask::At(at)) => _ = self.timers.insert((at, id)),
+            Some(Ask::Melts) => self.melted_refreshes += 1,
+            None => {}
+        }
+    }
+
+    fn answer_refresh(&mut self, id: PeerId, afi: Afi) {
         let up = self.peers.get(id).and_then(|peer| peer.up.as_ref());
         if let (Some(routing), Some(up)) = (&mut self.routing, up) {
             let marks = up.negotiated.enhanced_route_refresh;
@@ -91,7 +167,13 @@ impl Core {
     }
 
     /// A deadline of a peer may be one of these.
-    pub(crate) fn on_refresh_timer(&mut self, at: Instant, id: PeerId) {
+    pub(crate) fn on_refresh_timer(&mut self, now: Instant, at: Instant, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        for afi in peer.asked.due(now, at) {
+            self.answer_refresh(id, afi);
+        }
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };

@@ -15,7 +15,7 @@ use crate::established::{group_key, source_info};
 use crate::kept::Kept;
 use crate::peer_config::peer_config;
 use crate::peers::{Peer, Refused, Up};
-use crate::refreshed::Refreshing;
+use crate::refreshed::{Asked, Refreshing};
 
 /// The most octets of UPDATEs that wait in a session to be written.
 const CREDIT_BYTES: usize = 1 << 20;
@@ -168,6 +168,7 @@ impl Core {
         }
         peer.kept = Kept::default();
         peer.refreshing = Refreshing::default();
+        peer.asked = Asked::default();
         peer.state = FsmState::Idle;
         peer.since = now;
         if peer.dynamic.is_some() {
@@ -251,7 +252,7 @@ impl Core {
             } => self.on_up(now, peer, conn, negotiated),
             SessionEvent::Routes { peer, conn, batch } => self.on_routes(now, peer, conn, &batch),
             SessionEvent::RefreshRequested { peer, conn, afi } => {
-                self.on_refresh_requested(peer, conn, afi);
+                self.on_refresh_requested(now, peer, conn, afi);
             }
             SessionEvent::RefreshBegins { peer, conn, afi } => {
                 self.on_refresh_begins(now, peer, conn, afi);
@@ -307,6 +308,7 @@ impl Core {
         };
         peer.state = FsmState::Established;
         peer.refreshing = Refreshing::default();
+        peer.asked = Asked::default();
         peer.since = now;
         peer.turned = now;
         peer.up = Some(Up {
@@ -418,17 +420,17 @@ impl Core {
                 break;
             }
             self.timers.pop_first();
-            self.on_peer_timer(at, id);
+            self.on_peer_timer(now, at, id);
         }
     }
 
-    fn on_peer_timer(&mut self, at: Instant, id: PeerId) {
+    fn on_peer_timer(&mut self, now: Instant, at: Instant, id: PeerId) {
         let kept = self.peers.get(id).filter(|peer| peer.gone);
         if kept.is_some_and(|peer| peer.kept.ends_at(at)) {
             return self.forget_peer(id);
         }
         self.on_kept_timer(at, id);
-        self.on_refresh_timer(at, id);
+        self.on_refresh_timer(now, at, id);
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };

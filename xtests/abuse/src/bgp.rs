@@ -136,6 +136,17 @@ pub fn good_attributes(asn: u32, next_hop: Ipv4Addr) -> Vec<Vec<u8>> {
     ]
 }
 
+/// How many IPv4 prefixes an UPDATE announces in the old form, all of 32 bits.
+///
+/// # Panics
+/// If it is no UPDATE.
+pub fn host_prefixes(body: &[u8]) -> u32 {
+    let length = |at: usize| usize::from(u16::from_be_bytes([body[at], body[at + 1]]));
+    let attributes = 2 + length(0);
+    let rest = body.len() - attributes - 2 - length(attributes);
+    u32::try_from(rest / 5).expect("few")
+}
+
 /// A NOTIFICATION as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {

@@ -8,7 +8,9 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use dunlin_abuse::agent::Agent;
-use dunlin_abuse::bgp::{Connection, Open, attribute, good_attributes, kind, try_dial, update};
+use dunlin_abuse::bgp::{
+    Connection, Open, attribute, good_attributes, host_prefixes, kind, try_dial, update,
+};
 use dunlin_abuse::cluster::{Cluster, PEER_ASN, STRANGER, await_rest, peer_address};
 use dunlin_abuse::witness::Witness;
 use dunlin_abuse::{PATIENCE, can_run, http, wait_for};
@@ -118,19 +120,11 @@ fn read_routes(stream: &mut Connection) {
     let mut seen = 0;
     while seen < ROUTES {
         match stream.receive(deadline) {
-            Ok((kind::UPDATE, body)) => seen += prefixes(&body),
+            Ok((kind::UPDATE, body)) => seen += host_prefixes(&body),
             Ok(_) => {}
             Err(end) => panic!("{end:?} after {seen} prefixes"),
         }
     }
-}
-
-/// How many IPv4 prefixes an UPDATE announces in the old form. All are of 32 bits here.
-fn prefixes(body: &[u8]) -> u32 {
-    let length = |at: usize| usize::from(u16::from_be_bytes([body[at], body[at + 1]]));
-    let attributes = 2 + length(0);
-    let rest = body.len() - attributes - 2 - length(attributes);
-    u32::try_from(rest / 5).expect("few")
 }
 
 #[test]
@@ -212,7 +206,7 @@ fn next_message(stream: &mut TcpStream) -> Option<Message> {
 
 /// The rounds and numbers of the routes in an UPDATE of [`flood_of_routes`], body only.
 fn rounds(body: &[u8]) -> Vec<(u32, u16)> {
-    let count = prefixes(body) as usize;
+    let count = host_prefixes(body) as usize;
     let mut at = 4;
     let mut round = None;
     while round.is_none() && count > 0 {

@@ -228,6 +228,11 @@ impl<'a> Out<'a> {
             "BGP connections refused, by reason",
             refused,
         )?;
+        self.counter(
+            "dunlin_refreshes_melted",
+            "Requests to be told everything again that became one with another that waited",
+            metrics.refreshes_melted,
+        )?;
         let heard = metrics.router_discovery.iter();
         let heard = heard.map(|(result, n)| (vec![("result", result.as_str())], *n));
         self.counters(

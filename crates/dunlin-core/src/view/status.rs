@@ -288,6 +288,7 @@ impl Core {
             refused_connections: seen.outside.refused_connections.clone(),
             rejected_by_reason: self.rejected_by_reason(),
             source_events: self.source_events(),
+            refreshes_melted: self.melted_refreshes,
             bfd: seen.outside.bfd.as_ref().map(super::bfd::figures),
             router_discovery: seen.outside.router_discovery.clone(),
             service_announce: self.announcing.histogram.shown(),

@@ -37,6 +37,10 @@ pub(super) fn attributes(mut octets: &[u8]) -> BTreeMap<u8, Vec<u8>> {
 
 impl Told {
     pub(super) fn read(&mut self, message: &[u8]) {
+        // The marks around what is told again say nothing of routes.
+        if message[18] == 5 {
+            return;
+        }
         assert_eq!(message[18], 2, "an UPDATE");
         let body = &message[19..];
         let number = |at: &[u8]| usize::from(u16::from_be_bytes([at[0], at[1]]));

@@ -129,6 +129,14 @@ impl World {
         });
     }
 
+    /// The router asks for everything again.
+    pub(crate) fn asks(&mut self, afi: Afi) {
+        let peer = self.0.router.expect("the router is wanted");
+        let conn = CONN;
+        self.0
+            .session(SessionEvent::RefreshRequested { peer, conn, afi });
+    }
+
     /// How each prefix is kept, which metrics count.
     pub(crate) fn routes(&mut self) -> Vec<&'static str> {
         let states = self.states();

@@ -280,6 +280,18 @@ impl Peer {
             return Ok(());
         };
         let peer = self.id;
+        let waits = |action: &Action| match action {
+            Action::Event(SessionEvent::RefreshRequested {
+                conn: on, afi: of, ..
+            }) => (*on, *of) == (conn, afi),
+            _ => false,
+        };
+        // One that waits to be taken stands for those that come at once after it.
+        if message.subtype == RefreshSubtype::Request
+            && self.actions.iter().rev().take(4).any(waits)
+        {
+            return Ok(());
+        }
         let event = match message.subtype {
             RefreshSubtype::Request => SessionEvent::RefreshRequested { peer, conn, afi },
             RefreshSubtype::Begin if enhanced => SessionEvent::RefreshBegins { peer, conn, afi },

@@ -136,3 +136,18 @@ fn marks_are_offered_with_route_refresh_alone_and_counted_as_what_they_are() {
     let sent = &bench.peer.stats().sent;
     assert_eq!((sent.updates, sent.refreshes), (before, 1));
 }
+
+#[test]
+fn requests_that_come_at_once_are_one_of_each_family() {
+    let (mut bench, conn) = established(true);
+    let both: Vec<u8> = Afi::ALL
+        .iter()
+        .flat_map(|&afi| refresh(AfiSafi::unicast(afi)))
+        .collect();
+    bench.bytes(conn, &both.repeat(100));
+    let each = [Did::Refresh(conn, Afi::Ipv4), Did::Refresh(conn, Afi::Ipv6)];
+    assert_eq!(bench.did(), each);
+    // What was taken stands for nothing that comes after it.
+    bench.bytes(conn, &both);
+    assert_eq!(bench.did(), each);
+}
