@@ -260,22 +260,25 @@ impl Core {
     }
 
     /// Draws the conclusions that connections wait for, ahead of [`Core::settle`]: the kernel can begin while the rest is
-    /// decided.
-    pub fn hasten(&mut self, now: Instant) {
+    /// decided. What is dead is led past before all else; returns whether there was such, and nothing more was done.
+    pub fn hasten(&mut self, now: Instant) -> bool {
+        if self.begin_failover(now) {
+            return true;
+        }
         while let Some(change) = self.cluster.poll_change() {
             self.on_change(now, change);
         }
         self.announcing.begin(self.gate.is_synced());
         // Without our own Node nobody is wanted, which must not look as if nobody could announce anything.
         self.settle_delivery(now);
+        false
     }
 
     /// Draws the conclusions from everything taken in so far. Returns whether there is more to do at once: call again.
     pub fn settle(&mut self, now: Instant) -> bool {
-        if self.begin_failover(now) {
+        if self.hasten(now) {
             return true;
         }
-        self.hasten(now);
         let known = self.synced && self.read_back && self.local.is_some();
         if known && self.delivery.has_begun() && !self.gate.is_synced() {
             self.on_synced(now);
