@@ -179,6 +179,15 @@ impl Cluster {
         self.put("peers.yaml", text);
     }
 
+    /// Has `n1` pass on to so many external peers what each of them announces, and no pod subnet of its own.
+    pub fn write_relay(&self, peers: u8) {
+        self.put(
+            "none.yaml",
+            "apiVersion: dunlin.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: {name: pods}\nspec: {podCIDRs: {}}\n",
+        );
+        self.write_peers(peers, "  peerASN: 65010\n  exportFilter: all\n");
+    }
+
     /// Where a node's agent is.
     ///
     /// # Panics

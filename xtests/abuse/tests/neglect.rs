@@ -133,11 +133,7 @@ fn a_peer_that_never_reads_holds_nobody_else_up() {
         return;
     }
     let cluster = Cluster::new(2);
-    cluster.put(
-        "none.yaml",
-        "apiVersion: dunlin.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: {name: pods}\nspec: {podCIDRs: {}}\n",
-    );
-    cluster.write_peers(3, "  peerASN: 65010\n  exportFilter: all\n");
+    cluster.write_relay(3);
     let (n1, n2) = cluster.start_pair();
     // n1 hears of more changes than a witness could.
     let mut witness = Witness::new(&[&n2]);

@@ -59,11 +59,7 @@ fn a_peer_that_asks_without_end_is_answered_now_and_then() {
         return;
     }
     let cluster = Cluster::new(2);
-    cluster.put(
-        "none.yaml",
-        "apiVersion: dunlin.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: {name: pods}\nspec: {podCIDRs: {}}\n",
-    );
-    cluster.write_peers(2, "  peerASN: 65010\n  exportFilter: all\n");
+    cluster.write_relay(2);
     let (n1, n2) = cluster.start_pair();
     // n1 hears of more routes than a witness could.
     let mut witness = Witness::new(&[&n2]);
