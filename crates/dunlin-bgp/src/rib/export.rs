@@ -17,7 +17,15 @@ use crate::batch::NextHop;
 use crate::policy::{AttrEdits, CommunityValue, PeerType, RejectReason, Role};
 
 /// The community of what is long-lived stale (RFC 9494 3.2).
-pub(super) const LLGR_STALE: u32 = 0xffff_0006;
+const LLGR_STALE: u32 = 0xffff_0006;
+
+/// What is added to what is long-lived stale here (RFC 9494 4.3).
+pub(super) fn long_lived_mark() -> AttrEdits {
+    AttrEdits {
+        add_communities: vec![CommunityValue::Standard(LLGR_STALE)],
+        ..AttrEdits::default()
+    }
+}
 
 /// What the core says of routes told to peers. Asked again whenever the best path or the facts may have changed
 /// ([`Rib::reexport`]).
@@ -159,11 +167,7 @@ impl Store {
         if !marked {
             return set;
         }
-        let edits = AttrEdits {
-            add_communities: vec![CommunityValue::Standard(LLGR_STALE)],
-            ..AttrEdits::default()
-        };
-        let made = self.edited(set, &edits);
+        let made = self.edited(set, &long_lived_mark());
         self.attrs.release(&mut self.hops, set);
         made
     }

@@ -3,14 +3,14 @@
 use dunlin_net::{Asn, PeerId};
 use smallvec::SmallVec;
 
-use super::export::{ExportPolicy, LLGR_STALE};
+use super::export::{ExportPolicy, long_lived_mark};
 use super::group::GroupKey;
 use super::source::SourceInfo;
 use super::table::RibFamily;
 use super::telling::Tellable;
 use crate::attrs::{self, AttrBuilder, Attrs};
 use crate::batch::NextHop;
-use crate::policy::{AttrEdits, CommunityValue};
+use crate::policy::AttrEdits;
 
 /// A path as a peer is told it. Equal ones are told with the same attributes and next hop.
 #[derive(Clone, Copy, Debug)]
@@ -94,11 +94,7 @@ impl<'s> Told<'s> {
             None => self.attrs.to_vec(),
         };
         if self.marked {
-            let edits = AttrEdits {
-                add_communities: vec![CommunityValue::Standard(LLGR_STALE)],
-                ..AttrEdits::default()
-            };
-            bytes = attrs::apply_edits(Attrs::new(&bytes), &edits);
+            bytes = attrs::apply_edits(Attrs::new(&bytes), &long_lived_mark());
         }
         if let Some(asn) = self.only_to_customer {
             let builder = AttrBuilder::from_attrs(Attrs::new(&bytes));

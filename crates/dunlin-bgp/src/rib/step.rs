@@ -44,6 +44,12 @@ impl Block {
     }
 }
 
+/// To be kept until all have read it: without room for more.
+fn sealed(mut bytes: Vec<u8>) -> Bytes {
+    bytes.shrink_to_fit();
+    bytes.into()
+}
+
 /// What is left of a block without these octets, which ascend. It shares the block's, unless it would keep much more of it
 /// in memory than there is to send.
 fn without(block: &Bytes, own: &[(PeerId, Range<usize>)]) -> SmallVec<[Bytes; 2]> {
@@ -236,9 +242,8 @@ impl<F: RibFamily> Step<'_, F> {
 
     /// To all members that keep pace; to those whose routes are in it, what is left without them.
     fn send_block(&mut self, block: Block) {
-        let Block { mut bytes, mut own } = block;
-        bytes.shrink_to_fit();
-        let bytes = Bytes::from(bytes);
+        let Block { bytes, mut own } = block;
+        let bytes = sealed(bytes);
         own.sort_by_key(|own| own.0);
         let to = self.group.in_sync();
         let of_members = own.chunk_by(|a, b| a.0 == b.0);
@@ -362,7 +367,7 @@ impl<F: RibFamily> Step<'_, F> {
             let mut bytes = Vec::new();
             let ids = run.iter().map(|&(_, id)| id);
             Store::withdraw(self.group, self.table, ids, &mut bytes);
-            self.send_to(run[0].0, bytes.into());
+            self.send_to(run[0].0, sealed(bytes));
         }
     }
 
@@ -436,9 +441,7 @@ impl<F: RibFamily> Step<'_, F> {
             self.store
                 .announce(group, run[0].0, self.table, ids, buffers);
         }
-        if !bytes.is_empty() {
-            self.send_to(peer, bytes.into());
-        }
+        self.send_to(peer, sealed(bytes));
     }
 }
 

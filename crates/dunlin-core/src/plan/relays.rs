@@ -12,7 +12,6 @@ use super::bounded::Kept;
 use super::classes::{Becomes, Class, Teller};
 use super::fields::{self, Fields};
 use super::{Budget, Draft};
-use crate::peers::Peer;
 
 /// What this node originates, as the RIB holds it.
 pub(super) struct Ours {
@@ -165,11 +164,10 @@ impl Draft<'_> {
     }
 
     fn from(&self, peer: Option<PeerId>) -> String {
-        let Some(peer) = peer else {
-            return "this node".to_owned();
-        };
-        let peer = self.core.peers.get(peer);
-        peer.map_or_else(String::new, Peer::name)
+        match peer {
+            Some(peer) => self.core.peer_name(peer).unwrap_or_default(),
+            None => "this node".to_owned(),
+        }
     }
 }
 

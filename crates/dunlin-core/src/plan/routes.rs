@@ -13,7 +13,6 @@ use super::fields::Fields;
 use super::imports::{Imports, Learned};
 use super::relays::Ours;
 use super::{Budget, Draft, PREFIXES_MAX, Party};
-use crate::peers::Peer;
 use crate::view::announced_for;
 
 /// What the pass over the table found.
@@ -122,8 +121,7 @@ impl Draft<'_> {
 
     fn origin(&self, net: IpNet, from: Option<PeerId>, time: Moment) -> String {
         if let Some(from) = from {
-            let peer = self.core.peers.get(from);
-            return peer.map_or_else(String::new, Peer::name);
+            return self.core.peer_name(from).unwrap_or_default();
         }
         let (wanted, cluster) = match time {
             Moment::Before => (&self.before, &self.core.cluster),

@@ -213,9 +213,10 @@ const REMEMBER_PRIORITY: i32 = 90;
 const SOURCE_NAT: i32 = 100;
 const DESTINATION_NAT: i32 = -100;
 
-/// Name, kind, hook (`NF_INET_…`) and priority of the chains where packets come in.
+/// Name, kind, hook (`NF_INET_…`) and priority of a chain where packets come in.
 type Base = (&'static str, &'static str, u32, i32);
 
+/// Those that are always there.
 const BASES: [Base; 6] = [
     ("prerouting", "nat", 0, DESTINATION_NAT),
     ("output", "nat", 3, DESTINATION_NAT),
