@@ -11,7 +11,11 @@ use dunlin_net::Afi;
 use super::{Daemon, add, afi_of, u32_of};
 use crate::check::{Seen, Table, until_ok};
 
+/// Its processes shut themselves in there. Who starts it makes it: `/run` is empty after a boot.
+const HOME: &str = "/run/openbgpd";
+
 pub(super) fn start(daemon: &Daemon) -> Result<ProcessId> {
+    std::fs::create_dir_all(HOME).with_context(|| format!("cannot make {HOME}"))?;
     let file = daemon.write("bgpd.conf", &config(daemon))?;
     let mut command = daemon.netns.command("/usr/sbin/bgpd");
     command.arg("-d").arg("-f").arg(file);
