@@ -1,11 +1,11 @@
 //! What the kernel holds of services on this machine, read from it: an agent need not run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use dunlin_dataplane::mark::NFT_PROXY_TABLE;
-use dunlin_dataplane::proxy::{Element, Found, FrontendSet, names};
+use dunlin_dataplane::proxy::{Element, Found, FrontendSet, block, names};
 use dunlin_kernel::nft::proxy::ProxyTables;
 use dunlin_net::IpNet;
 use dunlin_net::service::{Frontend, View};
@@ -26,6 +26,8 @@ pub struct ServiceTables {
     pub elements: usize,
     /// Where what is inside comes from: this node and its pods.
     pub near: Vec<IpNet>,
+    /// The blocks of addresses in which there are frontends; destinations elsewhere are looked at no further.
+    pub served: BTreeSet<IpNet>,
     /// How many pods of this node are endpoints, and may reach themselves.
     pub hairpins: usize,
     /// By address, protocol and port.
@@ -132,6 +134,10 @@ fn grouped(found: Found) -> ServiceTables {
                 tables.near.push(net);
                 continue;
             }
+            Element::Served(block) => {
+                tables.served.insert(block);
+                continue;
+            }
             Element::Hairpin(_) => {
                 tables.hairpins += 1;
                 continue;
@@ -151,12 +157,20 @@ fn grouped(found: Found) -> ServiceTables {
                 };
                 *slots.entry(to).or_default() += 1;
             }
-            Element::Near(_) | Element::Hairpin(_) => {}
+            Element::Near(_) | Element::Served(_) | Element::Hairpin(_) => {}
         }
         of.elements.push(text);
     }
-    let frontends = parts.into_iter();
-    tables.frontends = frontends.map(|(at, of)| (at, of.summed_up())).collect();
+    for (at, mut of) in parts {
+        let block = block(at.addr);
+        let served = tables.served.contains(&block);
+        if served {
+            let family = names::family(at.afi());
+            let text = format!("{family} {NFT_PROXY_TABLE} {}", Element::Served(block));
+            of.elements.insert(0, text);
+        }
+        tables.frontends.insert(at, of.summed_up(served));
+    }
     tables
 }
 
@@ -165,10 +179,11 @@ impl Parts {
         self.sets.contains(&set)
     }
 
-    fn summed_up(self) -> TableFrontend {
+    fn summed_up(self, served: bool) -> TableFrontend {
         let mut faults = Vec::new();
-        if !self.has(FrontendSet::Known) {
-            faults.push("not among the known: it is not looked up".to_owned());
+        if !served {
+            let fault = "its block of addresses is not among the served: it is not looked up";
+            faults.push(fault.to_owned());
         }
         let refused = self.has(FrontendSet::Refused);
         let inside = self.treatment(View::Inside, &mut faults);
@@ -200,8 +215,8 @@ impl Parts {
             return Some(TableTreatment::Drop);
         }
         let (set, slots, hashed) = self.sets.iter().find_map(|set| match *set {
-            FrontendSet::Random { view: of, exponent } if of == view => {
-                Some((set.to_string(), 1u32.checked_shl(exponent.into())?, false))
+            FrontendSet::Random { view: of, slots } if of == view => {
+                Some((set.to_string(), slots, false))
             }
             FrontendSet::Hashed { view: of, slots } if of == view => {
                 Some((set.to_string(), slots, true))

@@ -24,6 +24,7 @@ mod retry;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod uses;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +39,9 @@ use foldhash::fast::FixedState;
 use crate::KernelError;
 use batch::Sent;
 use common::Common;
-pub use element::{Batch, BatchDone, Element, Forget, Found, FrontendSet, MAX_EXPONENT, Op};
+pub use element::{
+    Batch, BatchDone, Element, Forget, Found, FrontendSet, MAX_ENDPOINTS, Op, block, random_slots,
+};
 use flows::Flows;
 pub use flows::MAX_FLOWS;
 use frontends::Frontends;
@@ -96,6 +99,8 @@ pub struct Proxy {
     last_read: Option<Instant>,
     /// Somebody else changed the tables since they were last read.
     meddled: bool,
+    /// Frontends were found, it may be in blocks that were not.
+    adopted: bool,
     last_repair: Option<Instant>,
     /// Nothing is submitted before.
     pause_until: Option<Instant>,
@@ -171,6 +176,7 @@ impl Proxy {
             read_gap: READ_GAP,
             last_read: None,
             meddled: false,
+            adopted: false,
             last_repair: None,
             pause_until: None,
             refusals: 0,
@@ -192,9 +198,11 @@ impl Proxy {
         let (frontends, common) = (&mut self.frontends, &mut self.common);
         frontends.set(service, rules, |at, old, new| {
             if let Some(rule) = new {
+                common.count_frontend(&rule.frontend, true);
                 common.count_endpoints(rule, true);
             }
             if let Some(rule) = old {
+                common.count_frontend(&rule.frontend, false);
                 common.count_endpoints(rule, false);
             }
             self.retries.clear(at);

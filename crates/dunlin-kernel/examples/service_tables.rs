@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use dunlin_dataplane::proxy::{Batch, Element, FrontendSet, Op};
+use dunlin_dataplane::proxy::{Batch, Element, FrontendSet, Op, random_slots};
 use dunlin_kernel::{KernelCommand, KernelEvent, KernelHandle, KernelThread, Options};
 use dunlin_net::service::{Frontend, Protocol, View};
 
@@ -116,20 +116,16 @@ fn slot(service: u32, slot: u32, port: u16) -> Element {
 }
 
 fn elements(service: u32, endpoints: u32) -> impl Iterator<Item = Op> {
-    let exponent = endpoints.next_power_of_two().ilog2() as u8;
     let member = move |set| Element::Member {
         set,
         frontend: frontend(service),
     };
-    let sets = [
-        FrontendSet::Known,
-        FrontendSet::Random {
-            view: VIEW,
-            exponent,
-        },
-    ];
+    let set = FrontendSet::Random {
+        view: VIEW,
+        slots: random_slots(endpoints as usize),
+    };
     let slots = (0..endpoints).map(move |at| slot(service, at, 8080));
-    sets.into_iter().map(member).chain(slots).map(Op::Add)
+    std::iter::once(member(set)).chain(slots).map(Op::Add)
 }
 
 /// Gives the node, loaded.

@@ -6,7 +6,7 @@ use dunlin_dataplane::proxy::{Batch, Element, Found, FrontendSet, Op};
 use dunlin_kernel::nft::proxy::ProxyTables;
 use dunlin_kernel::{KernelCommand, KernelEvent};
 use dunlin_net::service::{Frontend, Protocol, View};
-use support::services::{Balanced, add, change, difference, frontend, remove};
+use support::services::{Balanced, add, blocks, change, difference, frontend, remove};
 use support::*;
 
 /// Something of each kind, in both families.
@@ -65,6 +65,7 @@ fn some_of_each() -> Vec<Element> {
         elements.push(Element::Near(near.parse().unwrap()));
         elements.push(Element::Hairpin(pod.parse().unwrap()));
     }
+    elements.extend(blocks(&elements));
     elements.sort();
     elements.dedup();
     elements
@@ -251,7 +252,7 @@ fn a_refused_batch_does_nothing_and_says_where_it_failed() {
             ..refused
         });
         assert_eq!(done.result, Ok(()));
-        assert!(run("nft list ruleset").contains("random_inside_0"));
+        assert!(run("nft list ruleset").contains("random_inside_1"));
     });
 }
 
@@ -266,7 +267,7 @@ fn tables_of_another_shape_are_not_taken_for_ours() {
             "nft flush chain ip6 dunlin_services refuse",
             "nft add set ip dunlin_services other { type mark; }",
             "nft insert rule ip dunlin_services inside drop",
-            "nft flush chain ip dunlin_services pick_inside_2",
+            "nft flush chain ip dunlin_services pick_inside_3",
         ] {
             assert_eq!(tables.apply(&rebuild(&elements)).result, Ok(()));
             assert!(tables.read().unwrap().intact);

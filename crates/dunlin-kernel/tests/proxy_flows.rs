@@ -95,7 +95,8 @@ fn a_flow_from_before_its_service_is_translated_once_it_is_forgotten() {
             let mut client = Client::open(outside, Protocol::Udp, None, itself).unwrap();
             assert_eq!(client.ask().by, itself);
             let service = frontend(addrs.node[2], Protocol::Udp, 5300);
-            let elements = Balanced::new(service, &[endpoint]).elements();
+            let mut elements = Balanced::new(service, &[endpoint]).elements();
+            elements.extend(blocks(&elements));
             change(&mut tables, false, add(&elements), &[]);
             assert_eq!(client.ask().by, itself);
             let forget = [Forget::Untranslated { frontend: service }];

@@ -89,7 +89,7 @@ fn a_service_without_endpoints_refuses_at_once() {
                 .into_iter()
                 .flat_map(|addr| PROTOCOLS.map(|protocol| (addr, protocol)))
             {
-                let sets = [FrontendSet::Known, FrontendSet::Refused];
+                let sets = [FrontendSet::Refused];
                 elements.extend(members(frontend(addr, protocol, 80), &sets));
             }
         }
@@ -144,7 +144,7 @@ fn what_a_policy_allows_nowhere_here_is_dropped_for_those_outside_only() {
                 elements.extend(members(service, &[outside]));
                 let nowhere = frontend(addrs.service, protocol, 81);
                 let inside = FrontendSet::Dropped { view: View::Inside };
-                elements.extend(members(nowhere, &[FrontendSet::Known, inside]));
+                elements.extend(members(nowhere, &[inside]));
             }
         }
         let _tables = tables(&elements);

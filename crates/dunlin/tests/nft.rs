@@ -79,7 +79,7 @@ const SCRIPT: &str = r#"
     echo == services; "$DUNLIN" get services -o wide
     echo == explain; "$DUNLIN" explain shop/web | tee "$HOME_DIR/explained"
     "$DUNLIN" status >"$HOME_DIR/status"
-    grep -o "\(known\|random\|sticky\|slots\|guarded\|allowed\|refused\|dropped\)[a-z_0-9]* { .* }" "$HOME_DIR/explained" |
+    grep -o "\(random\|sticky\|slots\|guarded\|allowed\|refused\|dropped\)[a-z_0-9]* { .* }" "$HOME_DIR/explained" |
         while read -r element; do
             nft get element ip dunlin_services $element >/dev/null || echo "nft does not find $element"
         done
@@ -89,7 +89,7 @@ const SCRIPT: &str = r#"
     "$DUNLIN" nft --service shop/web 2>&1; echo "rc $?"
     "$DUNLIN" nft --limit 1 2>&1 >/dev/null
     echo == faulty
-    nft delete element ip dunlin_services known '{ 10.96.0.10 . tcp . 80 }'
+    nft delete element ip dunlin_services served '{ 10.96.0.0 }'
     "$DUNLIN" nft --address 10.96.0.10; echo "rc $?"
     echo == spoilt
     nft flush chain ip dunlin_services prerouting
@@ -180,7 +180,7 @@ fn what_is_programmed_is_shown_with_and_without_an_agent() {
             "there are 3 more",
         ],
     );
-    holds(faulty, &["not among the known", "rc 1"]);
+    holds(faulty, &["not among the served", "rc 1"]);
     holds(
         spoilt,
         &["not as this version of dunlin makes them", "rc 1"],

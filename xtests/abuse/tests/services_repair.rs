@@ -71,7 +71,11 @@ fn what_others_change_is_as_it_was_within_a_second() {
         ),
         (
             "a service that is none",
-            elements("add", "known", "10.96.9.9 . tcp . 80"),
+            elements("add", "refused", "10.96.9.9 . tcp . 80"),
+        ),
+        (
+            "what is served is looked at no more",
+            "flush set ip dunlin_services served".to_owned(),
         ),
         (
             "all that is near is gone",
@@ -175,7 +179,7 @@ fn what_it_could_not_hear_it_reads_back() {
         || bed.tables(),
         || {
             bed.nft("flush map ip dunlin_services slots_inside");
-            bed.nft("delete element ip6 dunlin_services known { fd96::7 . tcp . 80 }");
+            bed.nft("delete element ip6 dunlin_services served { fd96:: }");
             agent.signal(Signal::CONT);
         },
     );

@@ -30,9 +30,9 @@ pub(super) struct Size {
 }
 
 impl Size {
-    /// What they come to in Dunlin's tables, at least: each service is known, is in a set and has its slots.
+    /// What they come to in Dunlin's tables, at least: each service is in a set and has its slots.
     pub(super) fn elements(self) -> u64 {
-        u64::from(self.services) * (u64::from(self.endpoints) + 2)
+        u64::from(self.services) * (u64::from(self.endpoints) + 1)
     }
 
     pub(super) fn fill(self) -> FakeApi {

@@ -30,14 +30,13 @@ fn elements_are_put_together_to_what_they_do() {
         slot,
         to: to.parse().unwrap(),
     };
-    let exponent = 1;
     let view = View::Inside;
     let tables = grouped(found(vec![
         Element::Near("10.244.1.0/24".parse().unwrap()),
+        Element::Served("10.96.0.0/20".parse().unwrap()),
         slot(1, "10.244.1.3:8080"),
         slot(0, "10.244.1.2:8080"),
-        member(random, FrontendSet::Known),
-        member(random, FrontendSet::Random { view, exponent }),
+        member(random, FrontendSet::Random { view, slots: 2 }),
         member(random, FrontendSet::Sticky { secs: 60 }),
         member(
             random,
@@ -45,7 +44,6 @@ fn elements_are_put_together_to_what_they_do() {
                 view: View::Outside,
             },
         ),
-        member(refused, FrontendSet::Known),
         member(refused, FrontendSet::Refused),
     ]));
     assert_eq!(tables.near, ["10.244.1.0/24".parse().unwrap()]);
@@ -71,11 +69,11 @@ fn what_does_not_fit_together_is_said() {
     let lost = frontend("10.96.0.10");
     let view = View::Inside;
     let tables = grouped(found(vec![Element::Member {
-        set: FrontendSet::Random { view, exponent: 0 },
+        set: FrontendSet::Random { view, slots: 1 },
         frontend: lost,
     }]));
     let faults = tables.frontends[&lost].faults.join("; ");
-    for part in ["not among the known", "has no slot"] {
+    for part in ["not among the served", "has no slot"] {
         assert!(faults.contains(part), "{part}: {faults}");
     }
 }

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use dunlin_net::Instant;
-use dunlin_net::service::Frontend;
+use dunlin_net::service::{Frontend, Protocol};
 
 use super::common::{self, CommonSent};
 use super::element::{Batch, BatchDone, Forget, Op};
+use super::frontends::Entry;
 use super::programmed::{Programmed, difference, forgets, target};
 use super::{MAX_OPS, MAX_OWED, Outstanding, Proxy, REFUSALS, Tables, retry};
 use crate::KernelError;
@@ -85,6 +86,7 @@ impl Proxy {
                 self.plan_frontend(at, &mut ops, &mut sent);
             }
         }
+        self.forget_unserved(&mut sent);
         let room = !sent.common.is_empty() || sent.units.len() < self.most;
         if self.synced && !common_waits && room && self.frontends.queue.is_empty() {
             self.common.plan_last(&mut sent.common, &mut ops);
@@ -108,6 +110,28 @@ impl Proxy {
         Some(batch)
     }
 
+    /// Flows to frontends that are there, in a block that was not served, go past the translation.
+    fn forget_unserved(&self, sent: &mut Sent) {
+        if !self.adopted || !sent.common.serves_more() {
+            return;
+        }
+        let mut untranslated = Vec::new();
+        for at in self.frontends.all() {
+            let Entry {
+                frontend, believed, ..
+            } = self.frontends.entry(at);
+            let afi = frontend.afi();
+            if frontend.protocol == Protocol::Udp
+                && sent.common.serves(frontend)
+                && !believed.reach_of_all(afi).is_empty()
+            {
+                let frontend = *frontend;
+                untranslated.push(Forget::Untranslated { frontend });
+            }
+        }
+        sent.forget.extend(untranslated);
+    }
+
     fn plan_frontend(&mut self, at: u32, ops: &mut Vec<Op>, sent: &mut Sent) {
         let entry = self.frontends.entry(at);
         let target = entry
@@ -121,6 +145,11 @@ impl Proxy {
             // It comes again once that is allowed.
             ops.truncate(from);
             return;
+        }
+        if let (true, Err(element)) = (entry.is_wanted(), self.common.served(&entry.frontend))
+            && sent.common.serve(&entry.frontend)
+        {
+            ops.push(Op::Add(element));
         }
         let (frontend, known) = (entry.frontend, sent.forget.len());
         let serving = entry.serving();
@@ -217,8 +246,9 @@ impl Proxy {
         }
         if !sent.common.is_empty() {
             self.retries.clear(common::UNIT);
-            self.common.done(sent.common);
         }
+        self.common.done(sent.common);
+        self.adopted &= !self.frontends.queue.is_empty() || !self.common.is_settled();
         for (frontend, others) in sent.flows {
             self.flows.set(frontend, others);
         }

@@ -1,12 +1,14 @@
-//! Elements that are of no frontend: what is near, pods that may reach themselves, and what nothing of ours is like.
+//! Elements that are of no one frontend: what is near, where frontends are, pods that may reach themselves, and what nothing
+//! of ours is like.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use dunlin_net::IpNet;
-use dunlin_net::service::{FrontendRule, Treatment};
+use dunlin_net::service::{Frontend, FrontendRule, Treatment};
 
-use super::element::{Element, Op};
+use super::element::{Element, Op, block};
+use super::uses::Uses;
 
 /// What stands for these elements where others are frontends.
 pub(super) const UNIT: u32 = u32::MAX;
@@ -17,19 +19,12 @@ pub(super) struct Common {
     near: Vec<IpNet>,
     near_has: Vec<IpNet>,
     pods: Vec<IpNet>,
-    /// Those of this node's pods that are endpoints: bounded by its pods.
-    hairpins: BTreeMap<IpAddr, Hairpin>,
-    /// Those whose element may not be as it should.
-    stirred: BTreeSet<IpAddr>,
+    /// Those of this node's pods that are endpoints, by the treatments of frontends that have them: bounded by its pods.
+    hairpins: Uses<IpAddr>,
+    /// By the frontends in them.
+    served: Uses<IpNet>,
     /// To be removed.
     odd: Vec<Element>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Hairpin {
-    /// By so many treatments of frontends.
-    uses: u32,
-    has: bool,
 }
 
 /// What a batch changes of it.
@@ -37,12 +32,33 @@ struct Hairpin {
 pub(super) struct CommonSent {
     near: Option<Vec<IpNet>>,
     hairpins: Vec<(IpAddr, bool)>,
+    /// They come with the first of their frontends, and go after the last.
+    served: BTreeMap<IpNet, bool>,
     odd: usize,
 }
 
 impl CommonSent {
+    /// But for what comes with frontends.
     pub(super) fn is_empty(&self) -> bool {
-        self.near.is_none() && self.hairpins.is_empty() && self.odd == 0
+        let goes = |has: &bool| !has;
+        self.near.is_none()
+            && self.hairpins.is_empty()
+            && !self.served.values().any(goes)
+            && self.odd == 0
+    }
+
+    pub(super) fn serves_more(&self) -> bool {
+        self.served.values().any(|has| *has)
+    }
+
+    /// Whether it makes that packets to a frontend are looked at.
+    pub(super) fn serves(&self, frontend: &Frontend) -> bool {
+        self.served.get(&block(frontend.addr)) == Some(&true)
+    }
+
+    /// A block comes with it. False if it did before.
+    pub(super) fn serve(&mut self, frontend: &Frontend) -> bool {
+        self.served.insert(block(frontend.addr), true).is_none()
     }
 }
 
@@ -64,18 +80,26 @@ impl Common {
         }
         self.near = near;
         self.pods = pods;
-        for hairpin in self.hairpins.values_mut() {
-            hairpin.uses = 0;
-        }
+        self.hairpins.count_anew();
         true
     }
 
     pub(super) fn recounted(&mut self) {
-        self.hairpins
-            .retain(|_, hairpin| hairpin.uses > 0 || hairpin.has);
-        let stirred = self.hairpins.iter();
-        let stirred = stirred.filter(|(_, hairpin)| (hairpin.uses > 0) != hairpin.has);
-        self.stirred = stirred.map(|(addr, _)| *addr).collect();
+        self.hairpins.settle_all();
+    }
+
+    /// One frontend more is wanted, or one less.
+    pub(super) fn count_frontend(&mut self, frontend: &Frontend, more: bool) {
+        self.served.count(block(frontend.addr), more);
+    }
+
+    /// The element without which no packet to a frontend is looked at; `Err`: it is not there.
+    pub(super) fn served(&self, frontend: &Frontend) -> Result<Element, Element> {
+        let block = block(frontend.addr);
+        match self.served.has(&block) {
+            true => Ok(Element::Served(block)),
+            false => Err(Element::Served(block)),
+        }
     }
 
     /// One rule more, or one less, has its endpoints.
@@ -88,20 +112,10 @@ impl Common {
             for endpoint in balance.endpoints.iter() {
                 let addr = endpoint.ip();
                 if self.pods.iter().any(|pods| pods.contains(&addr)) {
-                    self.count(addr, more);
+                    self.hairpins.count(addr, more);
                 }
             }
         }
-    }
-
-    fn count(&mut self, addr: IpAddr, more: bool) {
-        let hairpin = self.hairpins.entry(addr).or_default();
-        hairpin.uses = if more {
-            hairpin.uses.saturating_add(1)
-        } else {
-            hairpin.uses.saturating_sub(1)
-        };
-        self.settle(addr);
     }
 
     /// What must be there before frontends are, and what may go when nothing that they do waits.
@@ -120,12 +134,9 @@ impl Common {
                 sent.near = Some(self.near.clone());
             }
         }
-        for addr in &self.stirred {
-            let hairpin = self.hairpins.get(addr).copied().unwrap_or_default();
-            if hairpin.uses > 0 && !hairpin.has {
-                ops.push(Op::Add(Element::Hairpin(*addr)));
-                sent.hairpins.push((*addr, true));
-            }
+        for addr in self.hairpins.lacking() {
+            ops.push(Op::Add(Element::Hairpin(addr)));
+            sent.hairpins.push((addr, true));
         }
         if may_remove {
             ops.extend(self.odd.iter().copied().map(Op::Remove));
@@ -134,14 +145,15 @@ impl Common {
         sent
     }
 
-    /// Pods that are no endpoint any more, when no frontend has them.
+    /// Pods that are no endpoint any more, and blocks without a frontend, when no frontend has them.
     pub(super) fn plan_last(&self, sent: &mut CommonSent, ops: &mut Vec<Op>) {
-        for addr in &self.stirred {
-            let hairpin = self.hairpins.get(addr).copied().unwrap_or_default();
-            if hairpin.uses == 0 && hairpin.has {
-                ops.push(Op::Remove(Element::Hairpin(*addr)));
-                sent.hairpins.push((*addr, false));
-            }
+        for addr in self.hairpins.idle() {
+            ops.push(Op::Remove(Element::Hairpin(addr)));
+            sent.hairpins.push((addr, false));
+        }
+        for block in self.served.idle() {
+            ops.push(Op::Remove(Element::Served(block)));
+            sent.served.insert(block, false);
         }
     }
 
@@ -152,20 +164,10 @@ impl Common {
         }
         self.odd.drain(..sent.odd.min(self.odd.len()));
         for (addr, has) in sent.hairpins {
-            self.hairpins.entry(addr).or_default().has = has;
-            self.settle(addr);
+            self.hairpins.set(addr, has);
         }
-    }
-
-    fn settle(&mut self, addr: IpAddr) {
-        let hairpin = self.hairpins.get(&addr).copied().unwrap_or_default();
-        if (hairpin.uses > 0) == hairpin.has {
-            self.stirred.remove(&addr);
-        } else {
-            self.stirred.insert(addr);
-        }
-        if hairpin.uses == 0 && !hairpin.has {
-            self.hairpins.remove(&addr);
+        for (block, has) in sent.served {
+            self.served.set(block, has);
         }
     }
 
@@ -173,17 +175,16 @@ impl Common {
     pub(super) fn believe_nothing(&mut self) {
         self.near_has.clear();
         self.odd.clear();
-        for hairpin in self.hairpins.values_mut() {
-            hairpin.has = false;
-        }
-        self.recounted();
+        self.hairpins.has_nothing();
+        self.served.has_nothing();
     }
 
     /// A read-back saw one; [`Common::believe_nothing`] goes before, [`Common::found_all`] after.
     pub(super) fn found(&mut self, element: Element) {
         match element {
             Element::Near(net) => self.near_has.push(net),
-            Element::Hairpin(addr) => self.hairpins.entry(addr).or_default().has = true,
+            Element::Hairpin(addr) => self.hairpins.set(addr, true),
+            Element::Served(block) => self.served.set(block, true),
             _ => self.odd.push(element),
         }
     }
@@ -191,19 +192,21 @@ impl Common {
     pub(super) fn found_all(&mut self) {
         self.near_has.sort_unstable();
         self.near_has.dedup();
-        self.recounted();
     }
 
     /// Whether all is there that should be, and nothing else.
     pub(super) fn is_settled(&self) -> bool {
-        self.near == self.near_has && self.stirred.is_empty() && self.odd.is_empty()
+        self.near == self.near_has
+            && self.hairpins.is_settled()
+            && self.served.is_settled()
+            && self.odd.is_empty()
     }
 
     /// The elements that are believed to be there.
     pub(super) fn elements(&self) -> impl Iterator<Item = Element> + '_ {
         let near = self.near_has.iter().map(|net| Element::Near(*net));
-        let hairpins = self.hairpins.iter().filter(|(_, hairpin)| hairpin.has);
-        near.chain(hairpins.map(|(addr, _)| Element::Hairpin(*addr)))
+        near.chain(self.hairpins.all().map(Element::Hairpin))
+            .chain(self.served.all().map(Element::Served))
             .chain(self.odd.iter().copied())
     }
 }

@@ -1,10 +1,10 @@
 //! What the kernel's tables of services consist of.
 //!
 //! Each family has a table of its own, with the same few sets, maps and rules; a service is elements, never rules. A packet
-//! that begins a connection meets them in this order: `guarded` and `allowed`, `dropped`, `affinity`, then the set that
-//! has its frontend among those with so many slots, and by a random number or a hash one of the slots. A slot that is
-//! empty means another throw: a frontend with n endpoints stands in the set of the next power of two, so that half of all
-//! throws hit at least, and each endpoint has the same chance.
+//! that begins a connection meets them in this order: `served`, `guarded` and `allowed`, `dropped`, `affinity`, then the set
+//! that has its frontend among those with so many slots, and by a random number or a hash one of the slots. A slot that is
+//! empty means another throw: a frontend with n endpoints stands in the set of the next size ([`random_slots`]), so that
+//! two of three throws hit at least, and each endpoint has the same chance.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -45,19 +45,19 @@ pub enum Element {
     /// Addresses of this node and of its pods: what comes from there is inside, and answers from there come back this way.
     /// They do not overlap.
     Near(IpNet),
+    /// A block of addresses ([`block`]) with a frontend in it: packets to elsewhere are looked at no further.
+    Served(IpNet),
 }
 
 /// A set of frontends, by what it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FrontendSet {
-    /// All that the tables know. Nothing else is looked up for other destinations.
-    Known,
-    /// Those that choose at random out of `1 << exponent` slots.
+    /// Those that choose at random out of so many slots.
     Random {
         /// For whom.
         view: View,
-        /// At most [`MAX_EXPONENT`].
-        exponent: u8,
+        /// As [`random_slots`] gives it.
+        slots: u32,
     },
     /// Those that choose by hash out of a full table.
     Hashed {
@@ -86,8 +86,42 @@ pub enum FrontendSet {
     Counted,
 }
 
-/// A frontend has at most `1 << MAX_EXPONENT` endpoints.
-pub const MAX_EXPONENT: u8 = 14;
+/// A frontend has at most so many endpoints.
+pub const MAX_ENDPOINTS: usize = 1 << 14;
+
+/// Out of how many slots to choose at random where there are so many endpoints: 1, 2, 3, 4, 6, 8, 12, 16, 24…, so that there
+/// are few sets, and few empty slots.
+pub fn random_slots(endpoints: usize) -> u32 {
+    let endpoints = u32::try_from(endpoints.clamp(1, MAX_ENDPOINTS)).unwrap_or(u32::MAX);
+    let power = endpoints.next_power_of_two();
+    let between = power / 4 * 3;
+    if between >= endpoints { between } else { power }
+}
+
+/// The block that an address is in: those that differ in their last 12 bits only. That is coarse enough for all services of
+/// a cluster to be in a few hundred blocks, and fine enough that little else is in them.
+pub fn block(addr: IpAddr) -> IpNet {
+    let prefix_len = Afi::of(addr).bits() - BLOCK_BITS;
+    IpNet::new(addr, prefix_len).map_or(IpNet::from(addr), |net| net.trunc())
+}
+
+const BLOCK_BITS: u8 = 12;
+
+impl FrontendSet {
+    /// Whether it says where connections go, or that they go nowhere. A frontend that is in none of these is left alone.
+    pub fn decides(self) -> bool {
+        match self {
+            FrontendSet::Random { .. }
+            | FrontendSet::Hashed { .. }
+            | FrontendSet::Refused
+            | FrontendSet::Dropped { .. } => true,
+            FrontendSet::Sticky { .. }
+            | FrontendSet::Guarded
+            | FrontendSet::Masqueraded
+            | FrontendSet::Counted => false,
+        }
+    }
+}
 
 impl Element {
     /// The family whose table it stands in.
@@ -97,7 +131,7 @@ impl Element {
             | Element::Slot { frontend, .. }
             | Element::Allowed { frontend, .. } => frontend.afi(),
             Element::Hairpin(addr) => Afi::of(*addr),
-            Element::Near(net) => Afi::of_net(*net),
+            Element::Near(net) | Element::Served(net) => Afi::of_net(*net),
         }
     }
 }

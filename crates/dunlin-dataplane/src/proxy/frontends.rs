@@ -11,7 +11,6 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use super::element::FrontendSet;
 use super::kept::Kept;
 use super::programmed::{Fate, Programmed};
 
@@ -412,9 +411,9 @@ fn push<T>(list: &mut Vec<T>, one: T) {
     list.push(one);
 }
 
-/// Where clients should find endpoints they do, and otherwise it is known.
+/// Where clients should find endpoints they do, and otherwise something is said of them.
 fn is_in_force(wanted: &Kept, believed: &Programmed) -> bool {
-    believed.has(FrontendSet::Known)
+    believed.sets.iter().any(|set| set.decides())
         && View::ALL.into_iter().all(|view| {
             let has = believed.fate(view).map(|(_, fate)| fate);
             wanted.fate(view) != Fate::Balance || has == Some(Fate::Balance)

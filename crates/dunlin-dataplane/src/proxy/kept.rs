@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use dunlin_net::service::{Balance, Choice, Frontend, FrontendRule, Treatment, View};
 
-use super::programmed::{Fate, MAX_ENDPOINTS, wanted_fate};
+use super::element::MAX_ENDPOINTS;
+use super::programmed::{Fate, wanted_fate};
 use super::slots::{Slots, is_usable};
 
 /// A rule as it is kept, without its frontend. Of most there is nothing to say but their endpoints, and there may be tens

@@ -16,6 +16,9 @@ pub const HAIRPIN: &str = "hairpin";
 /// The set of [`Element::Near`].
 pub const NEAR: &str = "near";
 
+/// The set of [`Element::Served`].
+pub const SERVED: &str = "served";
+
 /// A view, in the names of sets and chains.
 pub const fn view_name(view: View) -> &'static str {
     match view {
@@ -43,10 +46,7 @@ pub const fn family(afi: Afi) -> &'static str {
 impl fmt::Display for FrontendSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            FrontendSet::Known => f.write_str("known"),
-            FrontendSet::Random { view, exponent } => {
-                write!(f, "random_{}_{exponent}", view_name(view))
-            }
+            FrontendSet::Random { view, slots } => write!(f, "random_{}_{slots}", view_name(view)),
             FrontendSet::Hashed { view, slots } => write!(f, "hashed_{}_{slots}", view_name(view)),
             FrontendSet::Sticky { secs } => write!(f, "sticky_{secs}"),
             FrontendSet::Refused => f.write_str("refused"),
@@ -67,6 +67,7 @@ impl Element {
             Element::Allowed { .. } => ALLOWED.to_owned(),
             Element::Hairpin(_) => HAIRPIN.to_owned(),
             Element::Near(_) => NEAR.to_owned(),
+            Element::Served(_) => SERVED.to_owned(),
         }
     }
 }
@@ -90,6 +91,7 @@ impl fmt::Display for Element {
             }
             Element::Hairpin(addr) => write!(f, "{addr} . {addr}")?,
             Element::Near(net) => range(f, net)?,
+            Element::Served(net) => write!(f, "{}", net.addr())?,
         }
         f.write_str(" }")
     }
@@ -130,11 +132,11 @@ mod tests {
         let view = View::Outside;
         let cases = [
             (
-                member(FrontendSet::Known),
-                "known { 10.96.0.10 . tcp . 80 }",
+                member(FrontendSet::Refused),
+                "refused { 10.96.0.10 . tcp . 80 }",
             ),
             (
-                member(FrontendSet::Random { view, exponent: 2 }),
+                member(FrontendSet::Random { view, slots: 2 }),
                 "random_outside_2 { 10.96.0.10 . tcp . 80 }",
             ),
             (

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use dunlin_net::service::{Choice, FrontendRule, Treatment, View};
 
+use super::element::MAX_ENDPOINTS;
 use super::maglev;
-use super::programmed::{MAX_ENDPOINTS, Plan, plan};
+use super::programmed::{Plan, plan};
 use super::slots::is_usable;
 
 /// What must be known of a rule besides what it does.

@@ -7,7 +7,7 @@ use dunlin_net::service::{Balance, Choice, Frontend, FrontendRule, Protocol, Tre
 use dunlin_net::{Afi, IpNet};
 use smallvec::SmallVec;
 
-use super::element::{Element, Forget, FrontendSet, MAX_EXPONENT, Op};
+use super::element::{Element, Forget, FrontendSet, MAX_ENDPOINTS, Op, random_slots};
 use super::maglev;
 use super::slots::{Slots, is_usable};
 
@@ -160,13 +160,11 @@ impl Programmed {
 
     /// Whose slots connections from a view come to, and what becomes of them. `None`: the tables do not care for them.
     pub(super) fn fate(&self, view: View) -> Option<(View, Fate)> {
-        if !self.has(FrontendSet::Known) {
-            return None;
-        }
         let of = |view| Some((view, self.fate_in(view)?));
+        let refused = self.has(FrontendSet::Refused);
         of(view)
             .or_else(|| of(View::Inside))
-            .or(Some((View::Inside, Fate::Reject)))
+            .or_else(|| refused.then_some((View::Inside, Fate::Reject)))
     }
 
     /// Endpoints that connections from a view come to, ascending.
@@ -214,9 +212,6 @@ impl Plan<'_> {
         }
     }
 }
-
-/// How many endpoints a frontend may have.
-pub(super) const MAX_ENDPOINTS: usize = 1 << MAX_EXPONENT;
 
 pub(super) fn plan(treatment: &Treatment, afi: Afi) -> Plan<'_> {
     match treatment {
@@ -271,7 +266,6 @@ pub(super) fn wanted_fate(rule: &FrontendRule, view: View) -> Fate {
 /// What the tables should hold of a frontend. Where endpoints are chosen at random they keep the slots that they have.
 pub(super) fn target(rule: &FrontendRule, has: &Programmed, counted: bool) -> Programmed {
     let mut target = Programmed::default();
-    target.sets.push(FrontendSet::Known);
     if counted {
         target.sets.push(FrontendSet::Counted);
     }
@@ -308,9 +302,8 @@ fn place(frontend: Frontend, view: View, plan: &Plan<'_>, has: &Programmed, to: 
     };
     match balance.choice {
         Choice::Random => {
-            let slots = endpoints.len().next_power_of_two();
-            let exponent = u8::try_from(slots.trailing_zeros()).unwrap_or(MAX_EXPONENT);
-            to.sets.push(FrontendSet::Random { view, exponent });
+            let slots = random_slots(endpoints.len());
+            to.sets.push(FrontendSet::Random { view, slots });
             *to.slots_mut(view) = keep_places(afi, endpoints, has.slots(view));
         }
         Choice::Maglev { slots } => {

@@ -108,6 +108,7 @@ impl Proxy {
             self.frontends.entry_mut(at).believed.set_allowed(sources);
         }
         self.common.found_all();
+        self.adopted = true;
         (self.tally.elements, self.tally.endpoints) = (0, 0);
         let all: Vec<u32> = self.frontends.all().collect();
         for at in &all {
@@ -140,7 +141,9 @@ impl Proxy {
 
     fn believe_one(&mut self, element: Element, allowed: &mut BTreeMap<u32, Vec<IpNet>>) {
         match element {
-            Element::Hairpin(_) | Element::Near(_) => self.common.found(element),
+            Element::Hairpin(_) | Element::Near(_) | Element::Served(_) => {
+                self.common.found(element);
+            }
             Element::Member { set, frontend } => {
                 let at = self.frontends.ensure(frontend);
                 self.frontends.entry_mut(at).believed.sets.push(set);

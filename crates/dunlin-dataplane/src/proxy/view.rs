@@ -39,7 +39,7 @@ pub struct FrontendView {
     pub frontend: Frontend,
     /// How far it is.
     pub state: FrontendState,
-    /// How many elements the kernel has of it. [`Proxy::elements_of`] names them.
+    /// How many elements the kernel has of it alone. [`Proxy::elements_of`] names them.
     pub elements: usize,
 }
 
@@ -130,12 +130,17 @@ impl Proxy {
         Some((self.frontends.service_name(entry)?, entry.wanted()?))
     }
 
-    /// The elements that the kernel has of a frontend.
+    /// The elements that the kernel has of a frontend, first the one of its block of addresses, which it shares.
     pub fn elements_of(&self, frontend: &Frontend) -> Vec<Element> {
         let at = self.frontends.find(frontend);
         let entry = at.map(|at| self.frontends.entry(at));
         entry.map_or_else(Vec::new, |entry| {
-            entry.believed.elements(entry.frontend).collect()
+            let own = entry.believed.elements(entry.frontend);
+            self.common
+                .served(frontend)
+                .into_iter()
+                .chain(own)
+                .collect()
         })
     }
 

@@ -80,7 +80,12 @@ mod tests {
 
     #[test]
     fn sets_that_are_called_like_ours_and_cannot_be_are_looked_at_without_harm() {
-        for name in ["random_inside_15", "random_outside_200", "hashed_inside_0"] {
+        for name in [
+            "random_inside_0",
+            "random_inside_5",
+            "random_outside_32768",
+            "hashed_inside_0",
+        ] {
             let set = Set {
                 name: name.to_owned(),
                 ..Set::default()

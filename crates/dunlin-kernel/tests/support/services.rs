@@ -1,8 +1,9 @@
 //! Elements of services, as the machine of the data plane makes them.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use dunlin_dataplane::proxy::{Batch, Element, Forget, FrontendSet, Op};
+use dunlin_dataplane::proxy::{Batch, Element, Forget, FrontendSet, Op, block, random_slots};
 use dunlin_kernel::nft::proxy::ProxyTables;
 use dunlin_net::service::{Frontend, Protocol, View};
 
@@ -71,11 +72,11 @@ impl Balanced {
         let (set, slots) = match self.slots {
             Some(slots) => (FrontendSet::Hashed { view, slots }, slots),
             None => {
-                let exponent = u8::try_from(count.next_power_of_two().ilog2()).unwrap();
-                (FrontendSet::Random { view, exponent }, count)
+                let slots = random_slots(self.endpoints.len());
+                (FrontendSet::Random { view, slots }, count)
             }
         };
-        let mut sets = vec![FrontendSet::Known, set];
+        let mut sets = vec![set];
         sets.extend(self.secs.map(|secs| FrontendSet::Sticky { secs }));
         let member = |set| Element::Member { set, frontend };
         let endpoints = self.endpoints.iter().cycle();
@@ -96,10 +97,23 @@ pub fn at(addr: &str, port: u16) -> SocketAddr {
     SocketAddr::new(addr.parse().unwrap(), port)
 }
 
+/// The blocks of addresses that the elements' frontends are in.
+pub fn blocks(elements: &[Element]) -> Vec<Element> {
+    let of = |element: &Element| match element {
+        Element::Member { frontend, .. }
+        | Element::Slot { frontend, .. }
+        | Element::Allowed { frontend, .. } => Some(Element::Served(block(frontend.addr))),
+        Element::Hairpin(_) | Element::Near(_) | Element::Served(_) => None,
+    };
+    let blocks: BTreeSet<Element> = elements.iter().filter_map(of).collect();
+    blocks.into_iter().collect()
+}
+
 /// Tables that know what is near, and these elements.
 pub fn tables(elements: &[Element]) -> ProxyTables {
     let mut tables = ProxyTables::open().unwrap();
     let mut ops = add(&near());
+    ops.extend(add(&blocks(elements)));
     ops.extend(add(elements));
     change(&mut tables, true, ops, &[]);
     tables

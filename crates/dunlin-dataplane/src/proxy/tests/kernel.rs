@@ -7,7 +7,9 @@ use dunlin_net::service::{Frontend, View};
 use dunlin_net::{Instant, IpNet};
 
 use crate::KernelError;
-use crate::proxy::{Batch, BatchDone, Command, Element, Forget, Found, FrontendSet, Op, Proxy};
+use crate::proxy::{
+    Batch, BatchDone, Command, Element, Forget, Found, FrontendSet, Op, Proxy, block,
+};
 
 /// An element without what its key leads to.
 fn key(element: &Element) -> Element {
@@ -176,8 +178,8 @@ impl Kernel {
     /// What the rules of the tables do with a first packet, chain by chain, for a client without affinity; from `None`:
     /// for one from wherever is allowed.
     pub(super) fn walk(&self, frontend: Frontend, view: View, from: Option<IpNet>) -> Walk {
-        if !self.member(frontend, FrontendSet::Known) {
-            return Walk::Untouched;
+        if !self.has(&Element::Served(block(frontend.addr))) {
+            return self.refused(frontend);
         }
         let of = self.of(frontend);
         if let (View::Outside, Some(from)) = (view, from) {
@@ -194,17 +196,16 @@ impl Kernel {
             if self.member(frontend, FrontendSet::Dropped { view: *view }) {
                 return Walk::Dropped;
             }
-            let limit = of.iter().find_map(|element| match element {
-                Element::Member {
-                    set: FrontendSet::Random { view: v, exponent },
-                    ..
-                } if v == view => Some(1_u32 << exponent),
-                Element::Member {
-                    set: FrontendSet::Hashed { view: v, slots },
-                    ..
-                } if v == view => Some(*slots),
-                _ => None,
-            });
+            let limit =
+                of.iter().find_map(|element| match element {
+                    Element::Member {
+                        set:
+                            FrontendSet::Random { view: v, slots }
+                            | FrontendSet::Hashed { view: v, slots },
+                        ..
+                    } if v == view => Some(*slots),
+                    _ => None,
+                });
             let Some(limit) = limit else { continue };
             let reached = of.iter().filter_map(|element| match element {
                 Element::Slot {
@@ -214,6 +215,10 @@ impl Kernel {
             });
             return Walk::Reaches(reached.collect());
         }
+        self.refused(frontend)
+    }
+
+    fn refused(&self, frontend: Frontend) -> Walk {
         if self.member(frontend, FrontendSet::Refused) {
             Walk::Refused
         } else {

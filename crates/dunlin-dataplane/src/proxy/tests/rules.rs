@@ -58,6 +58,7 @@ fn words(op: &Op) -> String {
         Element::Allowed { source, .. } => format!("{sign}{source}"),
         Element::Hairpin(addr) => format!("{sign}hairpin {addr}"),
         Element::Near(net) => format!("{sign}near {net}"),
+        Element::Served(block) => format!("{sign}served {block}"),
     }
 }
 
@@ -116,20 +117,24 @@ fn slots_are_filled_without_holes_by_the_least_operations() {
     let abc = rule(AT, to(&["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]));
     let of = |texts: &[&str]| change(abc.clone(), Some(rule(AT, to(texts)))).0;
     assert_eq!(of(&["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]), [""; 0]);
-    // One more goes to the end, wherever it stands in order.
+    // One more goes to the end, wherever it stands in order, and there is one more to choose among.
     assert_eq!(
         of(&["10.0.0.0:1", "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]),
-        ["+Inside 3 10.0.0.0:1"]
+        [
+            "+Inside 3 10.0.0.0:1",
+            "+Random { view: Inside, slots: 4 }",
+            "-Random { view: Inside, slots: 3 }",
+        ]
     );
-    // The last moves into the hole, and two are chosen among by one bit.
+    // The last moves into the hole, and there is one less to choose among.
     assert_eq!(
         of(&["10.0.0.2:1", "10.0.0.3:1"]),
         [
             "+Inside 0 10.0.0.3:1",
-            "+Random { view: Inside, exponent: 1 }",
+            "+Random { view: Inside, slots: 2 }",
             "-Inside 0 10.0.0.1:1",
             "-Inside 2 10.0.0.3:1",
-            "-Random { view: Inside, exponent: 2 }",
+            "-Random { view: Inside, slots: 3 }",
         ]
     );
     assert_eq!(
@@ -152,10 +157,7 @@ fn slots_are_filled_without_holes_by_the_least_operations() {
 #[test]
 fn without_endpoints_connections_are_refused_or_dropped() {
     let one = rule(AT, to(&["10.0.0.1:1"]));
-    let slots = [
-        "-Inside 0 10.0.0.1:1",
-        "-Random { view: Inside, exponent: 0 }",
-    ];
+    let slots = ["-Inside 0 10.0.0.1:1", "-Random { view: Inside, slots: 1 }"];
     for treatment in [Treatment::Reject, to(&[]), to(&["[::1]:1"])] {
         let (ops, _) = change(one.clone(), Some(rule(AT, treatment)));
         assert_eq!(ops, [&["+Refused"], &slots[..]].concat());
@@ -180,7 +182,7 @@ fn outside_is_said_only_where_it_differs() {
         ops,
         [
             "+Outside 0 10.0.0.2:1",
-            "+Random { view: Outside, exponent: 0 }"
+            "+Random { view: Outside, slots: 1 }"
         ]
     );
     let (_, ops) = of(Treatment::Drop);

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use dunlin_dataplane::KernelError;
-use dunlin_dataplane::proxy::{Element, Forget, Found, FrontendSet, MAX_FLOWS};
+use dunlin_dataplane::proxy::{Element, Forget, Found, MAX_FLOWS};
 use dunlin_net::Afi;
 use dunlin_net::service::{Frontend, Protocol};
 
@@ -70,10 +70,9 @@ impl ProxyTables {
             return;
         }
         let known = found.elements.iter().filter_map(|element| match element {
-            Element::Member {
-                set: FrontendSet::Known,
-                frontend,
-            } if frontend.protocol == Protocol::Udp => {
+            Element::Member { set, frontend }
+                if set.decides() && frontend.protocol == Protocol::Udp =>
+            {
                 Some(SocketAddr::new(frontend.addr, frontend.port))
             }
             _ => None,

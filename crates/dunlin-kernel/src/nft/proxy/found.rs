@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use dunlin_dataplane::proxy::{Element, Found, FrontendSet, MAX_EXPONENT};
+use dunlin_dataplane::proxy::{Element, Found, FrontendSet};
 use dunlin_net::Afi;
 use dunlin_net::service::View;
 
@@ -121,6 +121,9 @@ impl ProxyTables {
         all.push(self.nft.read_elements(table, shape::HAIRPIN, |element| {
             Some(octets::hairpin(afi, element))
         })?);
+        all.push(self.nft.read_elements(table, shape::SERVED, |element| {
+            Some(octets::served(afi, element))
+        })?);
         let marks = self.nft.read_elements(table, shape::NEAR, |element| {
             let addr = Parts::new(afi, element.key).address();
             Some(addr.map(|addr| (addr, element.end)))
@@ -174,8 +177,9 @@ impl ProxyTables {
 /// The slots of a frontend in a set.
 fn slots_of(set: FrontendSet) -> Option<(View, u32)> {
     match set {
-        FrontendSet::Random { view, exponent } => Some((view, 1 << exponent.min(MAX_EXPONENT))),
-        FrontendSet::Hashed { view, slots } => Some((view, slots)),
+        FrontendSet::Random { view, slots } | FrontendSet::Hashed { view, slots } => {
+            Some((view, slots))
+        }
         _ => None,
     }
 }

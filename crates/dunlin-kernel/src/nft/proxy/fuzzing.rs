@@ -13,17 +13,18 @@ use crate::nft::set::ElementRef;
 
 /// Takes elements for those of each set in turn.
 pub(in crate::nft) fn elements(afi: Afi, all: &[ElementRef<'_>]) {
-    let known = |element: &ElementRef<'_>| {
-        let set = FrontendSet::Known;
+    let refused = |element: &ElementRef<'_>| {
+        let set = FrontendSet::Refused;
         octets::member(afi, element).map(|frontend| Element::Member { set, frontend })
     };
     for element in all {
-        survives(element, known);
+        survives(element, refused);
         for view in View::ALL {
             survives(element, |element| octets::slot(afi, view, element));
         }
         survives(element, |element| octets::allowed(afi, element));
         survives(element, |element| octets::hairpin(afi, element));
+        survives(element, |element| octets::served(afi, element));
     }
     if let Some(near) = near(afi, all) {
         let mut marks = Vec::new();
@@ -65,6 +66,8 @@ pub(in crate::nft) fn shape(afi: Afi, told: &[(String, String)]) {
 pub(in crate::nft) fn write(afi: Afi, transaction: &mut crate::nft::Transaction) {
     use dunlin_net::service::{Frontend, Protocol};
 
+    use dunlin_dataplane::proxy::block;
+
     use super::rules;
 
     let (addr, to, net) = match afi {
@@ -80,7 +83,7 @@ pub(in crate::nft) fn write(afi: Afi, transaction: &mut crate::nft::Transaction)
     let table = shape::table(afi);
     let set = FrontendSet::Random {
         view: View::Inside,
-        exponent: 3,
+        slots: 6,
     };
     for set in shape::fixed_sets(afi) {
         transaction.add_set(table, &set);
@@ -105,6 +108,7 @@ pub(in crate::nft) fn write(afi: Afi, transaction: &mut crate::nft::Transaction)
         slot,
         Element::Allowed { frontend, source },
         Element::Hairpin(frontend.addr),
+        Element::Served(block(frontend.addr)),
         Element::Near(net),
     ];
     for element in elements {

@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use dunlin_dataplane::KernelError;
@@ -17,29 +18,33 @@ use crate::nft::{Nft, Transaction};
 const CHUNK: usize = 5_000;
 const WHAT: &str = "writing the nf_tables tables of services";
 
-/// Where an element stands. Those that make the others count come last: what is not known is not looked up.
+/// Where an element stands. Those that make the others count come last: without them no endpoint is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Slots(View),
     Allowed,
     Hairpin,
     Near,
+    Served,
     Member(FrontendSet),
-    Known,
+    /// Those that lead to endpoints: for outside, inside counts where nothing else is said.
+    Decides(Reverse<FrontendSet>),
 }
 
 impl Place {
     fn of(element: &Element) -> Place {
         match *element {
-            Element::Member {
-                set: FrontendSet::Known,
-                ..
-            } => Place::Known,
-            Element::Member { set, .. } => Place::Member(set),
+            Element::Member { set, .. } => match set {
+                FrontendSet::Random { .. } | FrontendSet::Hashed { .. } => {
+                    Place::Decides(Reverse(set))
+                }
+                _ => Place::Member(set),
+            },
             Element::Slot { view, .. } => Place::Slots(view),
             Element::Allowed { .. } => Place::Allowed,
             Element::Hairpin(_) => Place::Hairpin,
             Element::Near(_) => Place::Near,
+            Element::Served(_) => Place::Served,
         }
     }
 
@@ -49,8 +54,8 @@ impl Place {
             Place::Allowed => shape::ALLOWED.to_owned(),
             Place::Hairpin => shape::HAIRPIN.to_owned(),
             Place::Near => shape::NEAR.to_owned(),
-            Place::Member(set) => shape::set_name(set),
-            Place::Known => shape::set_name(FrontendSet::Known),
+            Place::Served => shape::SERVED.to_owned(),
+            Place::Member(set) | Place::Decides(Reverse(set)) => shape::set_name(set),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use dunlin_dataplane::proxy::Element;
+use dunlin_dataplane::proxy::{Element, block};
 use dunlin_net::service::{Frontend, Protocol, View};
 use dunlin_net::{Afi, IpNet};
 
@@ -112,6 +112,7 @@ impl Encoded {
                 }
             }
             Element::Hairpin(addr) => Encoded::key(Octets::EMPTY.address(addr).address(addr)),
+            Element::Served(block) => Encoded::key(Octets::EMPTY.address(block.network())),
             Element::Near(net) => {
                 let (first, last) = ends(net);
                 Encoded {
@@ -217,6 +218,14 @@ pub(super) fn member(afi: Afi, element: &ElementRef<'_>) -> Option<Frontend> {
     let mut key = Parts::new(afi, element.key);
     let frontend = key.frontend()?;
     key.end(frontend)
+}
+
+/// An element of the blocks: the first address of one.
+pub(super) fn served(afi: Afi, element: &ElementRef<'_>) -> Option<Element> {
+    let mut key = Parts::new(afi, element.key);
+    let first = key.address()?;
+    let block = block(first);
+    key.end((block.network() == first).then_some(Element::Served(block)))?
 }
 
 /// An element of the slots.

@@ -1,30 +1,30 @@
-use dunlin_dataplane::proxy::FrontendSet;
+use std::net::IpAddr;
+
+use dunlin_dataplane::proxy::{FrontendSet, block};
 use dunlin_net::Afi;
 use dunlin_net::service::{Protocol, View};
 
 use super::shape::{
-    AFFINITY, ALLOWED, HAIRPIN, NEAR, Rule, choose, plain_chain, remembering_chains, rule,
-    set_name, slots, view_name,
+    AFFINITY, ALLOWED, HAIRPIN, NEAR, Rule, SERVED, choose, last_address, plain_chain,
+    remembering_chains, rule, set_name, slots, view_name,
 };
 use crate::nft::{Chain, Cmp, CtKey, Direction, Expr, Register, Reject, Verdict, ct, reg};
 
-/// How often a number is drawn out of all slots: as more than half are full, fewer than one connection in four thousand
-/// goes on to the smaller numbers, where the first slots have a chance more.
-const THROWS: usize = 12;
+/// How often a number is drawn out of all slots: as more than two of three are full, fewer than one connection in six
+/// thousand goes on to the smaller numbers, where the first slots have a chance more.
+const THROWS: usize = 8;
 /// Of the hash that chooses by client: the same on every node, so that a connection that comes in by another one goes on.
 const HASH_SEED: u32 = 0x6475_6E6C;
 
-/// Counts what comes first of a connection, and goes on: what is known leaves these chains next.
+/// Counts what comes first of a connection, and goes on: what is served leaves these chains next.
 const COUNTED: &str = "counted";
 
 /// The rules that are always there, chain by chain, in order.
 pub(super) fn fixed_rules(afi: Afi) -> Vec<Rule> {
-    let key = Packet::new(afi).key();
-    let known = |verdict| in_set(&key, FrontendSet::Known, vec![Expr::Verdict(verdict)]);
     let goto = |chain: &str| Verdict::Goto(chain.to_owned());
     let mut rules = vec![
-        rule("prerouting", "known", known(goto("arriving"))),
-        rule("output", "known", known(goto("inside"))),
+        rule("prerouting", "served", served(afi, goto("arriving"))),
+        rule("output", "served", served(afi, goto("inside"))),
         rule("arriving", "from elsewhere", from_elsewhere(afi)),
         rule("arriving", "all", vec![Expr::Verdict(goto("inside"))]),
         rule("outside", "allowed sources", allowed(afi)),
@@ -43,10 +43,7 @@ pub(super) fn fixed_rules(afi: Afi) -> Vec<Rule> {
         .concat(),
     ));
     rules.push(rule("translated", "to itself", hairpin(afi)));
-    for protocol in Protocol::ALL {
-        let what = format!("through {protocol}");
-        rules.push(rule("translated", &what, through(afi, protocol)));
-    }
+    rules.push(rule("translated", "through", through(afi)));
     for chain in ["refuse_input", "refuse_forward", "refuse_output"] {
         let mut exprs = ct_any(CtKey::State, ct::NEW);
         exprs.extend(ct_none(CtKey::Status, ct::DST_NAT));
@@ -61,12 +58,20 @@ pub(super) fn fixed_rules(afi: Afi) -> Vec<Rule> {
 pub(super) fn demanded(afi: Afi, set: FrontendSet) -> (Vec<Chain>, Vec<Rule>) {
     let key = Packet::new(afi).key();
     let name = set_name(set);
+    let masquerade = |chain: &str| {
+        let of = |protocol: Protocol| {
+            let what = format!("{name} {protocol}");
+            rule(chain, &what, masquerade(afi, protocol, set))
+        };
+        Protocol::ALL.map(of)
+    };
     match set {
-        FrontendSet::Random { view, exponent } => {
-            let chain = format!("pick_{}_{exponent}", view_name(view));
+        FrontendSet::Random { view, slots } => {
+            let chain = format!("pick_{}_{slots}", view_name(view));
             let goto = vec![Expr::Verdict(Verdict::Goto(chain.clone()))];
             let mut rules = vec![rule(choose(view), &name, in_set(&key, set, goto))];
-            for (at, modulus) in throws(exponent).into_iter().enumerate() {
+            rules.extend(masquerade("through"));
+            for (at, modulus) in throws(slots).into_iter().enumerate() {
                 let what = format!("throw {at}");
                 rules.push(rule(&chain, &what, pick_random(afi, view, modulus)));
             }
@@ -74,7 +79,9 @@ pub(super) fn demanded(afi: Afi, set: FrontendSet) -> (Vec<Chain>, Vec<Rule>) {
         }
         FrontendSet::Hashed { view, slots } => {
             let exprs = in_set(&key, set, pick_hashed(afi, view, slots));
-            (Vec::new(), vec![rule(choose(view), &name, exprs)])
+            let mut rules = vec![rule(choose(view), &name, exprs)];
+            rules.extend(masquerade("through"));
+            (Vec::new(), rules)
         }
         FrontendSet::Sticky { secs } => {
             let come_back = |view| rule(choose(view), &name, come_back(afi, set)).first();
@@ -98,27 +105,21 @@ pub(super) fn demanded(afi: Afi, set: FrontendSet) -> (Vec<Chain>, Vec<Rule>) {
             let drop = in_set(&key, set, vec![Expr::Verdict(Verdict::Drop)]);
             (Vec::new(), vec![rule(view_name(view), &name, drop).first()])
         }
-        FrontendSet::Masqueraded => {
-            let of = |protocol: Protocol| {
-                let what = format!("{name} {protocol}");
-                rule("translated", &what, always_masquerade(afi, protocol))
-            };
-            (Vec::new(), Protocol::ALL.map(of).into())
-        }
+        FrontendSet::Masqueraded => (Vec::new(), masquerade("translated").into()),
         FrontendSet::Counted => {
             let rule = |chain| rule(chain, COUNTED, in_set(&key, set, Vec::new())).first();
             (Vec::new(), ["prerouting", "output"].map(rule).into())
         }
-        FrontendSet::Known | FrontendSet::Refused | FrontendSet::Guarded => <_>::default(),
+        FrontendSet::Refused | FrontendSet::Guarded => <_>::default(),
     }
 }
 
 /// Out of how many slots to draw, one try after the other. The last one always hits.
-fn throws(exponent: u8) -> Vec<u32> {
-    let all = 1u32.checked_shl(exponent.into()).unwrap_or(1);
-    let smaller = (0..exponent).rev().map(|exponent| 1 << exponent);
-    let throws = if exponent == 0 { 1 } else { THROWS };
-    std::iter::repeat_n(all, throws).chain(smaller).collect()
+fn throws(slots: u32) -> Vec<u32> {
+    let powers = (0..u32::BITS).rev().map(|exponent| 1 << exponent);
+    let smaller = powers.filter(|power| *power < slots);
+    let throws = if slots == 1 { 1 } else { THROWS };
+    std::iter::repeat_n(slots, throws).chain(smaller).collect()
 }
 
 /// Registers of four octets in a row, for the parts of a key.
@@ -255,6 +256,24 @@ fn translate(afi: Afi, map: &str) -> [Expr; 2] {
     ]
 }
 
+/// `daddr & mask @served …`
+fn served(afi: Afi, verdict: Verdict) -> Vec<Expr> {
+    let packet = Packet::new(afi);
+    let mask = match block(last_address(afi)).network() {
+        IpAddr::V4(mask) => mask.octets().to_vec(),
+        IpAddr::V6(mask) => mask.octets().to_vec(),
+    };
+    vec![
+        packet.destination(0),
+        Expr::And {
+            register: FIRST,
+            mask,
+        },
+        lookup(SERVED, false),
+        Expr::Verdict(verdict),
+    ]
+}
+
 /// `saddr != @near jump outside`
 fn from_elsewhere(afi: Afi) -> Vec<Expr> {
     vec![
@@ -343,31 +362,23 @@ fn of_protocol(protocol: Protocol) -> [Expr; 2] {
     ]
 }
 
-/// `saddr != @near daddr != @near ORIGINAL-KEY @known masquerade`: answers would not come back by this node else. Most
-/// clients are near, and the set of these is small: it is looked at first.
-fn through(afi: Afi, protocol: Protocol) -> Vec<Expr> {
+/// `saddr != @near daddr != @near jump through`: answers would not come back by this node, if it was a frontend of ours that
+/// was translated.
+fn through(afi: Afi) -> Vec<Expr> {
     let packet = Packet::new(afi);
-    let mut exprs = of_protocol(protocol).to_vec();
+    let mut exprs = Vec::new();
     for address in [packet.source(0), packet.destination(0)] {
         exprs.extend([address, lookup(NEAR, true)]);
     }
-    exprs.extend(in_set(
-        &packet.original_key(),
-        FrontendSet::Known,
-        vec![Expr::Masquerade],
-    ));
+    exprs.push(Expr::Verdict(Verdict::Jump("through".to_owned())));
     exprs
 }
 
-/// `ORIGINAL-KEY @masqueraded masquerade`
-fn always_masquerade(afi: Afi, protocol: Protocol) -> Vec<Expr> {
+/// `ORIGINAL-KEY @set masquerade`
+fn masquerade(afi: Afi, protocol: Protocol, set: FrontendSet) -> Vec<Expr> {
     let mut exprs = of_protocol(protocol).to_vec();
     let key = Packet::new(afi).original_key();
-    exprs.extend(in_set(
-        &key,
-        FrontendSet::Masqueraded,
-        vec![Expr::Masquerade],
-    ));
+    exprs.extend(in_set(&key, set, vec![Expr::Masquerade]));
     exprs
 }
 

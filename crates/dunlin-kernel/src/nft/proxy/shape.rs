@@ -1,6 +1,6 @@
 //! The tables' shape: which sets, chains and rules there are. Constant, but for what sizes and times need.
 //!
-//! A packet that begins a connection to a known frontend goes from `prerouting` by `arriving`, or from `output`, to
+//! A packet that begins a connection to where frontends are goes from `prerouting` by `arriving`, or from `output`, to
 //! `inside`; where it comes from elsewhere, through `outside` before. Both drop what no endpoint is for, and go on to
 //! `choose_…`, where one is chosen. What has been translated meets `translated` and `remember_…` on its way out; what has not,
 //! `refuse`. What few clusters need costs nothing where it is not: its rules come with its first element.
@@ -9,9 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dunlin_dataplane::mark;
 pub(super) use dunlin_dataplane::proxy::names::{
-    AFFINITY, ALLOWED, HAIRPIN, NEAR, slots_map as slots, view_name,
+    AFFINITY, ALLOWED, HAIRPIN, NEAR, SERVED, slots_map as slots, view_name,
 };
-use dunlin_dataplane::proxy::{FrontendSet, MAX_EXPONENT};
+use dunlin_dataplane::proxy::{FrontendSet, random_slots};
 use dunlin_net::Afi;
 use dunlin_net::service::View;
 
@@ -19,7 +19,7 @@ use super::typeof_data;
 use crate::nft::{Chain, ChainBase, DataType, Expr, Family, MapData, Set, Table};
 
 /// Changes when sets, chains or rules do: a table with another number is made anew.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// At most so many clients are remembered, of all frontends of a family; those beyond are not.
 pub(super) const AFFINITY_SIZE: u32 = 262_144;
@@ -48,7 +48,6 @@ pub(super) fn set_name(set: FrontendSet) -> String {
 pub(super) fn set_of(name: &str) -> Option<FrontendSet> {
     let words: Vec<&str> = name.split('_').collect();
     let set = match words[..] {
-        ["known"] => FrontendSet::Known,
         ["refused"] => FrontendSet::Refused,
         ["guarded"] => FrontendSet::Guarded,
         ["masqueraded"] => FrontendSet::Masqueraded,
@@ -56,9 +55,9 @@ pub(super) fn set_of(name: &str) -> Option<FrontendSet> {
         ["dropped", view] => FrontendSet::Dropped {
             view: view_of(view)?,
         },
-        ["random", view, exponent] => FrontendSet::Random {
+        ["random", view, slots] => FrontendSet::Random {
             view: view_of(view)?,
-            exponent: exponent.parse().ok()?,
+            slots: slots.parse().ok()?,
         },
         ["hashed", view, slots] => FrontendSet::Hashed {
             view: view_of(view)?,
@@ -76,7 +75,7 @@ pub(super) fn set_of(name: &str) -> Option<FrontendSet> {
 /// Whether there can be a set of these numbers.
 pub(super) fn is_possible(set: FrontendSet) -> bool {
     match set {
-        FrontendSet::Random { exponent, .. } => exponent <= MAX_EXPONENT,
+        FrontendSet::Random { slots, .. } => random_slots(slots as usize) == slots,
         FrontendSet::Hashed { slots, .. } => slots > 0,
         FrontendSet::Sticky { secs } => secs > 0,
         _ => true,
@@ -92,16 +91,12 @@ pub(super) fn on_demand(set: FrontendSet) -> bool {
         | FrontendSet::Dropped { .. }
         | FrontendSet::Masqueraded
         | FrontendSet::Counted => true,
-        FrontendSet::Known | FrontendSet::Refused | FrontendSet::Guarded => false,
+        FrontendSet::Refused | FrontendSet::Guarded => false,
     }
 }
 
 /// The sets of frontends that are always there.
-pub(super) const FIXED: [FrontendSet; 3] = [
-    FrontendSet::Known,
-    FrontendSet::Refused,
-    FrontendSet::Guarded,
-];
+pub(super) const FIXED: [FrontendSet; 2] = [FrontendSet::Refused, FrontendSet::Guarded];
 
 /// A rule: where it stands and what it does.
 pub(super) struct Rule {
@@ -196,6 +191,11 @@ pub(super) fn fixed_sets(afi: Afi) -> Vec<Set> {
         ..Set::default()
     });
     sets.push(Set {
+        name: SERVED.to_owned(),
+        key: vec![address],
+        ..Set::default()
+    });
+    sets.push(Set {
         name: AFFINITY.to_owned(),
         key: key(afi, &[address]),
         data: endpoint,
@@ -240,6 +240,7 @@ pub(super) fn fixed_chains() -> Vec<Chain> {
         "inside",
         "outside",
         "arriving",
+        "through",
         "translated",
         "answer",
         "refuse",

@@ -72,7 +72,7 @@ fn frontends_are_shown_by_service_with_what_they_do() {
         outside: Some(TableTreatment::Drop),
         affinity_secs: Some(10_800),
         sources: Some(vec!["192.0.2.0/24".parse().unwrap()]),
-        elements: vec!["ip dunlin_services known { 10.96.0.10 . tcp . 80 }".into()],
+        elements: vec!["ip dunlin_services refused { 10.96.0.10 . tcp . 80 }".into()],
         ..TableFrontend::default()
     };
     let hashed = TableFrontend {
@@ -84,7 +84,7 @@ fn frontends_are_shown_by_service_with_what_they_do() {
     };
     let lost = TableFrontend {
         inside: Some(TableTreatment::Reject),
-        faults: vec!["not among the known: it is not looked up".into()],
+        faults: vec!["its block of addresses is not among the served: it is not looked up".into()],
         ..TableFrontend::default()
     };
     let shown = shown(vec![
@@ -115,7 +115,7 @@ shop/web  10.96.0.10:80/TCP  inside   random                      10.244.1.2:808
                                                                   10.244.2.2:8080 (25.0%)
 nobody's  10.96.0.12:80/TCP  all      refused                                              going
                                       see below
-10.96.0.12:80/TCP: not among the known: it is not looked up
+10.96.0.12:80/TCP: its block of addresses is not among the served: it is not looked up
 ";
     let text = nft(&shown, false, plain());
     let words = |text: &str| -> Vec<Vec<String>> {
@@ -128,7 +128,7 @@ nobody's  10.96.0.12:80/TCP  all      refused                                   
         "{text}"
     );
     let wide = nft(&shown, true, plain());
-    let command = "  nft get element ip dunlin_services known { 10.96.0.10 . tcp . 80 }";
+    let command = "  nft get element ip dunlin_services refused { 10.96.0.10 . tcp . 80 }";
     assert!(wide.lines().any(|line| line == command), "{wide}");
 }
 

@@ -8,7 +8,7 @@ use dunlin_net::{Afi, IpNet};
 
 use super::super::kernel::{Kernel, Walk};
 use super::{NEAR, World, all_frontends};
-use crate::proxy::{Batch, Counters, Element, Forget, FrontendSet, Op};
+use crate::proxy::{Batch, Counters, Element, Forget, FrontendSet, Op, block, random_slots};
 
 /// Somebody else put slots from here on, behind all that there may be: they go by themselves.
 const ODD: u32 = 1 << 20;
@@ -105,8 +105,8 @@ impl World {
             });
             let sizes: Vec<bool> = sets
                 .filter_map(|set| match set {
-                    FrontendSet::Random { view: v, exponent } if v == view => {
-                        Some(count.next_power_of_two() == 1 << exponent)
+                    FrontendSet::Random { view: v, slots } if v == view => {
+                        Some(random_slots(count as usize) == slots)
                     }
                     FrontendSet::Hashed { view: v, slots } if v == view => Some(slots == count),
                     _ => None,
@@ -131,10 +131,12 @@ impl World {
         }
         let mut near = BTreeSet::new();
         let mut hairpins = BTreeSet::new();
+        let mut served = BTreeSet::new();
         for element in &kernel {
             match element {
                 Element::Near(net) => drop(near.insert(net.to_string())),
                 Element::Hairpin(addr) => drop(hairpins.insert(*addr)),
+                Element::Served(block) => drop(served.insert(*block)),
                 _ => {}
             }
         }
@@ -142,10 +144,12 @@ impl World {
         assert_eq!(near, expected.iter().map(ToString::to_string).collect());
         let pods: Vec<IpNet> = pods.iter().map(|net| net.parse().unwrap()).collect();
         let mut expected = BTreeSet::new();
+        let mut blocks = BTreeSet::new();
         for at in all_frontends() {
             let Some(rule) = self.wanted(&at) else {
                 continue;
             };
+            blocks.insert(block(at.addr));
             for treatment in std::iter::once(&rule.inside).chain(&rule.outside) {
                 if let Treatment::Balance(balance) = treatment {
                     let addrs = balance.endpoints.iter().map(SocketAddr::ip);
@@ -155,6 +159,7 @@ impl World {
             self.check_frontend(rule);
         }
         assert_eq!(hairpins, expected);
+        assert_eq!(served, blocks);
         for (at, to) in &self.flows {
             let reached = reach(&self.kernel, *at);
             match to {

@@ -16,6 +16,7 @@ fn read(afi: Afi, element: &Element) -> Option<Element> {
             Element::Slot { view, .. } => slot(afi, *view, one),
             Element::Allowed { .. } => allowed(afi, one),
             Element::Hairpin(_) => hairpin(afi, one),
+            Element::Served(_) => served(afi, one),
             Element::Near(_) => None,
         });
     });
@@ -40,7 +41,7 @@ fn elements_survive_their_encoding() {
             let afi = frontend.afi();
             for element in [
                 Element::Member {
-                    set: dunlin_dataplane::proxy::FrontendSet::Known,
+                    set: dunlin_dataplane::proxy::FrontendSet::Refused,
                     frontend,
                 },
                 Element::Slot {
@@ -54,6 +55,7 @@ fn elements_survive_their_encoding() {
                     source: net_of(source),
                 },
                 Element::Hairpin(addr.parse().unwrap()),
+                Element::Served(block(addr.parse().unwrap())),
             ] {
                 assert_eq!(read(afi, &element), Some(element));
             }
