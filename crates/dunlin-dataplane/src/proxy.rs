@@ -99,7 +99,7 @@ pub struct Proxy {
     last_read: Option<Instant>,
     /// Somebody else changed the tables since they were last read.
     meddled: bool,
-    /// Frontends were found, it may be in blocks that were not.
+    /// A read-back found frontends, it may be in blocks that it did not find.
     adopted: bool,
     last_repair: Option<Instant>,
     /// Nothing is submitted before.

@@ -267,7 +267,7 @@ fn tables_of_another_shape_are_not_taken_for_ours() {
             "nft flush chain ip6 dunlin_services refuse",
             "nft add set ip dunlin_services other { type mark; }",
             "nft insert rule ip dunlin_services inside drop",
-            "nft flush chain ip dunlin_services pick_inside_3",
+            "nft flush chain ip dunlin_services pick_inside_4",
         ] {
             assert_eq!(tables.apply(&rebuild(&elements)).result, Ok(()));
             assert!(tables.read().unwrap().intact);

@@ -144,7 +144,7 @@ fn five_thousand_endpoints_have_the_same_chance() {
         assert_eq!(all.len(), 5_000);
         let set = FrontendSet::Random {
             view: View::Inside,
-            slots: 6_144,
+            slots: 8_192,
         };
         let member = Element::Member {
             set,

@@ -91,6 +91,9 @@ impl Proxy {
         if self.synced && !common_waits && room && self.frontends.queue.is_empty() {
             self.common.plan_last(&mut sent.common, &mut ops);
         }
+        if !common_waits && sent.common.is_empty() {
+            self.retries.clear(common::UNIT);
+        }
         if self.synced && self.frontends.queue.is_empty() {
             let frontends = &self.frontends;
             self.flows.gone_through(|at| frontends.find(at).is_some());
@@ -146,10 +149,13 @@ impl Proxy {
             ops.truncate(from);
             return;
         }
-        if let (true, Err(element)) = (entry.is_wanted(), self.common.served(&entry.frontend))
+        // Whoever lacks its block brings it, or waits for the one who does.
+        let lacking = self.common.served(&entry.frontend).err();
+        let lacking = lacking.filter(|_| entry.is_wanted());
+        if let Some(block) = lacking
             && sent.common.serve(&entry.frontend)
         {
-            ops.push(Op::Add(element));
+            ops.push(Op::Add(block));
         }
         let (frontend, known) = (entry.frontend, sent.forget.len());
         let serving = entry.serving();
@@ -174,13 +180,14 @@ impl Proxy {
             sent.forget.extend(also);
         }
         let flows = self.plan_flows(at, &target, &mut sent.forget);
-        if ops.len() == from && sent.forget.len() == known {
+        if ops.len() == from && sent.forget.len() == known && lacking.is_none() {
             // Nothing to do: a failure is over.
             if let Some(others) = flows {
                 self.flows.set(frontend, others);
             }
             self.retries.clear(at);
             self.lost.remove(&at);
+            self.frontends.entry_mut(at).served = self.common.served(&frontend).is_ok();
             self.frontends.refresh(at);
             return;
         }
@@ -248,7 +255,6 @@ impl Proxy {
             self.retries.clear(common::UNIT);
         }
         self.common.done(sent.common);
-        self.adopted &= !self.frontends.queue.is_empty() || !self.common.is_settled();
         for (frontend, others) in sent.flows {
             self.flows.set(frontend, others);
         }
@@ -263,6 +269,7 @@ impl Proxy {
             tally.elements = (tally.elements + has.len(afi)).saturating_sub(elements);
             tally.endpoints = (tally.endpoints + has.filled(afi)).saturating_sub(endpoints);
             entry.believed = has;
+            entry.served = true;
             self.frontends.refresh(at);
         }
     }

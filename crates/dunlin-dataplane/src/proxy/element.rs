@@ -3,8 +3,8 @@
 //! Each family has a table of its own, with the same few sets, maps and rules; a service is elements, never rules. A packet
 //! that begins a connection meets them in this order: `served`, `guarded` and `allowed`, `dropped`, `affinity`, then the set
 //! that has its frontend among those with so many slots, and by a random number or a hash one of the slots. A slot that is
-//! empty means another throw: a frontend with n endpoints stands in the set of the next size ([`random_slots`]), so that
-//! two of three throws hit at least, and each endpoint has the same chance.
+//! empty means another throw: a frontend with n endpoints stands in the set of the next power of two, so that
+//! half of all throws hit at least, and each endpoint has the same chance.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -89,13 +89,11 @@ pub enum FrontendSet {
 /// A frontend has at most so many endpoints.
 pub const MAX_ENDPOINTS: usize = 1 << 14;
 
-/// Out of how many slots to choose at random where there are so many endpoints: 1, 2, 3, 4, 6, 8, 12, 16, 24…, so that there
-/// are few sets, and few empty slots.
+/// Out of how many slots to choose at random where there are so many endpoints: the next power of two. With more sizes fewer
+/// slots would be empty, and a frontend would be looked for in more sets.
 pub fn random_slots(endpoints: usize) -> u32 {
-    let endpoints = u32::try_from(endpoints.clamp(1, MAX_ENDPOINTS)).unwrap_or(u32::MAX);
-    let power = endpoints.next_power_of_two();
-    let between = power / 4 * 3;
-    if between >= endpoints { between } else { power }
+    let endpoints = endpoints.clamp(1, MAX_ENDPOINTS);
+    u32::try_from(endpoints.next_power_of_two()).unwrap_or(u32::MAX)
 }
 
 /// The block that an address is in: those that differ in their last 12 bits only. That is coarse enough for all services of

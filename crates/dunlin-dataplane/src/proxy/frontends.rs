@@ -28,6 +28,8 @@ pub(super) struct Entry {
     pub(super) sent: bool,
     /// A read-back saw it.
     pub(super) found: bool,
+    /// So is its block.
+    pub(super) served: bool,
     programmed: bool,
     free: bool,
 }
@@ -116,6 +118,7 @@ impl Frontends {
             queued: false,
             sent: false,
             found: false,
+            served: false,
             programmed: false,
             free: false,
         };
@@ -351,10 +354,8 @@ impl Frontends {
     /// Sees again whether it is programmed, and forgets it if it is neither wanted nor there.
     pub(super) fn refresh(&mut self, at: u32) {
         let entry = &mut self.entries[at as usize];
-        let programmed = entry
-            .wanted
-            .as_ref()
-            .is_some_and(|wanted| is_in_force(wanted, &entry.believed));
+        let in_force = |wanted| is_in_force(wanted, &entry.believed);
+        let programmed = entry.served && entry.wanted.as_ref().is_some_and(in_force);
         let service = entry.service;
         if std::mem::replace(&mut entry.programmed, programmed) != programmed {
             self.note_change(service);

@@ -99,6 +99,7 @@ impl Proxy {
             };
             all.into_iter().map(take).collect()
         };
+        self.adopted = !elements.is_empty();
         self.common.believe_nothing();
         let mut allowed: BTreeMap<u32, Vec<IpNet>> = BTreeMap::new();
         for element in elements {
@@ -108,13 +109,13 @@ impl Proxy {
             self.frontends.entry_mut(at).believed.set_allowed(sources);
         }
         self.common.found_all();
-        self.adopted = true;
         (self.tally.elements, self.tally.endpoints) = (0, 0);
         let all: Vec<u32> = self.frontends.all().collect();
         for at in &all {
             let entry = self.frontends.entry_mut(*at);
             entry.believed.settle();
             entry.found = !entry.believed.is_empty();
+            entry.served = self.common.served(&entry.frontend).is_ok();
             let afi = entry.frontend.afi();
             self.tally.elements += entry.believed.len(afi);
             self.tally.endpoints += entry.believed.filled(afi);

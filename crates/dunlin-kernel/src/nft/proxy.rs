@@ -151,7 +151,7 @@ impl ProxyTables {
     }
 
     /// Whether nobody may meet half of a batch. Where nothing is yet, or things are only added, half of it is better than
-    /// none, as what makes a frontend known comes last.
+    /// none, as what leads to endpoints comes last.
     fn is_whole(&mut self, batch: &Batch) -> Result<bool, Failed> {
         let adds = batch.ops.iter().all(|op| matches!(op, Op::Add(_)));
         let mut replaces = false;

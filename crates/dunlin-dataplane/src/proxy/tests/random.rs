@@ -302,7 +302,7 @@ impl World {
             3 => {
                 let set = FrontendSet::Random {
                     view: View::Outside,
-                    slots: 96,
+                    slots: 128,
                 };
                 let frontend = frontend("10.97.0.1:1");
                 self.kernel.put(Element::Member { set, frontend });

@@ -83,7 +83,7 @@ pub(in crate::nft) fn write(afi: Afi, transaction: &mut crate::nft::Transaction)
     let table = shape::table(afi);
     let set = FrontendSet::Random {
         view: View::Inside,
-        slots: 6,
+        slots: 8,
     };
     for set in shape::fixed_sets(afi) {
         transaction.add_set(table, &set);

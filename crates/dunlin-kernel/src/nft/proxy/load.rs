@@ -25,18 +25,18 @@ enum Place {
     Allowed,
     Hairpin,
     Near,
-    Served,
     Member(FrontendSet),
-    /// Those that lead to endpoints: for outside, inside counts where nothing else is said.
-    Decides(Reverse<FrontendSet>),
+    /// Those that lead to endpoints: outside first, where inside counts if nothing else is said.
+    Decides(Reverse<View>, FrontendSet),
+    Served,
 }
 
 impl Place {
     fn of(element: &Element) -> Place {
         match *element {
             Element::Member { set, .. } => match set {
-                FrontendSet::Random { .. } | FrontendSet::Hashed { .. } => {
-                    Place::Decides(Reverse(set))
+                FrontendSet::Random { view, .. } | FrontendSet::Hashed { view, .. } => {
+                    Place::Decides(Reverse(view), set)
                 }
                 _ => Place::Member(set),
             },
@@ -55,7 +55,7 @@ impl Place {
             Place::Hairpin => shape::HAIRPIN.to_owned(),
             Place::Near => shape::NEAR.to_owned(),
             Place::Served => shape::SERVED.to_owned(),
-            Place::Member(set) | Place::Decides(Reverse(set)) => shape::set_name(set),
+            Place::Member(set) | Place::Decides(_, set) => shape::set_name(set),
         }
     }
 }

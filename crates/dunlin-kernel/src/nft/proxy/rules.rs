@@ -10,9 +10,9 @@ use super::shape::{
 };
 use crate::nft::{Chain, Cmp, CtKey, Direction, Expr, Register, Reject, Verdict, ct, reg};
 
-/// How often a number is drawn out of all slots: as more than two of three are full, fewer than one connection in six
-/// thousand goes on to the smaller numbers, where the first slots have a chance more.
-const THROWS: usize = 8;
+/// How often a number is drawn out of all slots: as more than half are full, fewer than one connection in four thousand
+/// goes on to the smaller numbers, where the first slots have a chance more.
+const THROWS: usize = 12;
 /// Of the hash that chooses by client: the same on every node, so that a connection that comes in by another one goes on.
 const HASH_SEED: u32 = 0x6475_6E6C;
 
