@@ -401,6 +401,21 @@ impl Agent {
                 / u32::try_from(rustix::param::clock_ticks_per_second()).expect("ticks"),
         }
     }
+
+    /// Waits until it holds no more open files than this. Count what it held before only once it is at rest:
+    /// it answers before all its own sockets are open.
+    ///
+    /// # Panics
+    /// If some stay.
+    #[track_caller]
+    pub fn await_files(&self, at_most: usize) {
+        wait_for("the connections are closed", PATIENCE, || {
+            let now = self.usage().files;
+            (now <= at_most)
+                .then_some(())
+                .ok_or(format!("{now} files, at most {at_most} wanted"))
+        });
+    }
 }
 
 fn count(dir: &Path) -> usize {

@@ -251,12 +251,7 @@ fn an_open_that_stops_half_way_holds_nothing_for_long() {
     silent.send(&open(1).encode()[..25]);
     assert_eq!(silent.end_within(Duration::from_secs(40)), told(4, 0, &[]));
     is_shown(&n1, "p1", peer_address(1), 4, 0);
-    wait_for("the connections are closed", PATIENCE, || {
-        let now = n1.usage().files;
-        (now <= files)
-            .then_some(())
-            .ok_or(format!("{now} files, {files} before"))
-    });
+    n1.await_files(files);
     // One octet at a time is as good as all at once.
     let mut slow = Connection::dial(&attacker, peer_address(2), N1);
     for octet in open(2).encode() {

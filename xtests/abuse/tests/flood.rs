@@ -137,13 +137,8 @@ fn survives(
         let enough = counted >= taken as f64 * share;
         enough.then_some(()).ok_or(format!("{counted} of {taken}"))
     });
-    wait_for("the connections are closed", PATIENCE, || {
-        let files = n1.usage().files;
-        // The two pending connections of a peer may still wait for an OPEN.
-        (files <= before.files + 2)
-            .then_some(())
-            .ok_or(format!("{files} files, {} before", before.files))
-    });
+    // The two pending connections of a peer may still wait for an OPEN.
+    n1.await_files(before.files + 2);
     witness.nothing_changed();
 }
 

@@ -252,12 +252,7 @@ fn without_file_descriptors_sessions_stay_and_it_is_counted() {
     n1.logged("cannot accept a connection");
     witness.nothing_changed();
     drop(crowd);
-    wait_for("the descriptors are free again", PATIENCE, || {
-        let now = n1.usage().files;
-        (now <= files)
-            .then_some(())
-            .ok_or(format!("{now} files, {files} before"))
-    });
+    n1.await_files(files);
     assert!(n1.metric("dunlin_connections_refused_total{reason=\"accept-error\"}") >= 1.0);
     witness.nothing_changed();
     let status = n1.status();

@@ -5,26 +5,15 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dunlin_abuse::agent::Agent;
-use dunlin_abuse::cluster::Cluster;
+use dunlin_abuse::cluster::{Cluster, await_rest};
 use dunlin_abuse::witness::Witness;
-use dunlin_abuse::{PATIENCE, can_run, http, wait_for};
+use dunlin_abuse::{can_run, http};
 
 /// More than either server takes at once.
 const CROWD: usize = 200;
 
 /// How long somebody who means well may have to wait in a crowd: less than the slow ones are given.
 const SOON: Duration = Duration::from_secs(4);
-
-#[track_caller]
-fn closes(agent: &Agent, files: usize) {
-    wait_for("the connections are closed", PATIENCE, || {
-        let now = agent.usage().files;
-        (now <= files)
-            .then_some(())
-            .ok_or(format!("{now} files, {files} before"))
-    });
-}
 
 #[test]
 fn slow_clients_keep_nobody_from_asking() {
@@ -68,7 +57,7 @@ fn slow_clients_keep_nobody_from_asking() {
     assert!(during.files < before.files + 80, "{} files", during.files);
     assert_eq!(during.threads, before.threads);
     drop((slow, slow_admin));
-    closes(&n1, before.files);
+    n1.await_files(before.files);
     witness.nothing_changed();
 }
 
@@ -79,6 +68,7 @@ fn oversized_and_senseless_requests_are_refused() {
     }
     let cluster = Cluster::new(1);
     let mut n1 = cluster.start("n1");
+    await_rest(&n1);
     let (netns, socket) = (n1.place.netns.clone(), n1.place.socket());
     let before = n1.usage();
     // A head without end, on both.
@@ -125,7 +115,7 @@ fn oversized_and_senseless_requests_are_refused() {
         }
     }
     assert!(n1.is_running());
-    closes(&n1, before.files);
+    n1.await_files(before.files);
     let grown = n1.usage().resident_kib.saturating_sub(before.resident_kib);
     assert!(grown < 5000, "{grown} KiB more");
 }
@@ -217,7 +207,7 @@ fn no_query_whatever_it_says_ends_the_agent() {
             let response = http::query(&socket, body.as_bytes());
             assert_eq!(response.status, 200, "{body}: {response:?}");
         }
-        closes(&n1, files);
+        n1.await_files(files);
         witness.nothing_changed();
     }
     assert!(n1.is_running());
@@ -232,6 +222,7 @@ fn a_crowd_of_clients_is_served_without_anything_left_behind() {
     }
     let cluster = Cluster::new(1);
     let n1 = cluster.start("n1");
+    await_rest(&n1);
     n1.metrics();
     let before = n1.usage();
     let began = Instant::now();
@@ -253,5 +244,5 @@ fn a_crowd_of_clients_is_served_without_anything_left_behind() {
     );
     assert!(after.resident_kib < before.resident_kib + 5000);
     assert_eq!(after.threads, before.threads);
-    closes(&n1, before.files);
+    n1.await_files(before.files);
 }
