@@ -27,7 +27,6 @@ use dunlin_bgp::bmp::StationEvent;
 use dunlin_bgp::discovery::Neighbour;
 use dunlin_bgp::session::{Seeds, SessionEvent, Stop};
 use dunlin_core::{Action, Core, CoreConfig, Input, Restart, Revisions};
-use dunlin_kernel::memory;
 use dunlin_kernel::sysctl::Sysctl;
 use dunlin_kernel::{KernelEvent, KernelHandle, KernelThread};
 use dunlin_net::{Afi, Instant, PerFamily};
@@ -352,8 +351,6 @@ impl Engine {
                 }
                 Action::Delivering => {
                     self.state.send_modify(|state| state.delivering = true);
-                    // Nothing takes as much at once as all there is.
-                    memory::give_back();
                 }
                 Action::PodNetwork(network) => {
                     self.state.send_modify(|state| {

@@ -33,9 +33,7 @@ pub fn run_with(
     logging::start(&config.log, config.log_format)?;
     config.validate()?;
     privileges::require()?;
-    if config.service_proxy != ServiceProxy::Off {
-        dunlin_kernel::memory::share_among_threads();
-    }
+    dunlin_kernel::memory::hold_little();
     // No thread is started by it yet.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -11,6 +11,10 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::args::{Cli, Command};
 use crate::output::Style;
 
+/// Threads hand objects on to each other all the time; with the C library's they would wait for each other at every one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod agent;
 mod all_nodes;
 mod api_args;
