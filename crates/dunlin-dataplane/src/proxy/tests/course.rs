@@ -302,3 +302,70 @@ fn a_frontend_comes_with_its_block_and_the_last_takes_it_along() {
     }
     assert!(proxy.is_settled());
 }
+
+#[test]
+fn who_lacks_nothing_but_its_block_has_it_again_where_another_is_refused() {
+    let mut kernel = Kernel::default();
+    let mut proxy = proxy();
+    proxy.synced();
+    let block = Element::Served("10.96.0.0/20".parse().expect("a block"));
+    let rules = [one(1, "10.0.0.1:1"), one(2, "10.0.0.2:1")];
+    for (n, rule) in rules.iter().enumerate() {
+        proxy.set(&name(&format!("a/{n}")), vec![rule.clone()]);
+    }
+    kernel.run(&mut proxy, T0);
+    let whole = kernel.set();
+    let slot = Element::Slot {
+        view: View::Inside,
+        frontend: rules[0].frontend,
+        slot: 0,
+        to: "10.0.0.1:1".parse().expect("an endpoint"),
+    };
+    kernel.take(&block);
+    kernel.take(&slot);
+    let mut now = T0 + Duration::from_secs(60);
+    proxy.on_meddled(now);
+    while !kernel.has(&block) {
+        match proxy.next(now) {
+            Some(Command::Submit(batch)) if batch.ops.contains(&Op::Add(slot)) => {
+                refuse(&mut proxy, now, &batch, 28, false);
+            }
+            Some(command) => kernel.answer(&mut proxy, now, command),
+            None => now = proxy.deadline().expect("it is tried again"),
+        }
+        assert!(
+            now.since(T0) < Duration::from_secs(61),
+            "the block is held up"
+        );
+    }
+    let programmed = |proxy: &Proxy| {
+        rules
+            .each_ref()
+            .map(|rule| proxy.is_programmed(&rule.frontend))
+    };
+    assert_eq!(programmed(&proxy), [false, true]);
+    while !proxy.is_settled() {
+        kernel.run(&mut proxy, now);
+        now = proxy.deadline().unwrap_or(now);
+    }
+    assert_eq!((programmed(&proxy), kernel.set()), ([true, true], whole));
+}
+
+#[test]
+fn flows_past_a_block_that_is_not_found_at_a_start_are_forgotten() {
+    let at = "10.96.0.1:53/UDP";
+    let started = |kernel: &mut Kernel| {
+        let mut proxy = proxy();
+        proxy.set(&name("a/b"), vec![rule(at, to(&["10.0.0.1:1"]))]);
+        proxy.synced();
+        kernel.run(&mut proxy, T0);
+        assert!(proxy.is_programmed(&frontend(at)));
+        std::mem::take(&mut kernel.forgotten)
+    };
+    let mut kernel = Kernel::default();
+    let at_first = started(&mut kernel);
+    assert!(!at_first.is_empty());
+    assert_eq!(started(&mut kernel), [], "nothing has changed");
+    kernel.take(&Element::Served("10.96.0.0/20".parse().expect("a block")));
+    assert_eq!(started(&mut kernel), at_first);
+}
