@@ -286,7 +286,8 @@ impl Peer {
             }) => (*on, *of) == (conn, afi),
             _ => false,
         };
-        // One that waits to be taken stands for those that come at once after it.
+        // One that waits to be taken stands for those that come at once after it. It is among the last few, if any, and the
+        // rest are not searched: a peer that asks without pause would have them searched each time.
         if message.subtype == RefreshSubtype::Request
             && self.actions.iter().rev().take(4).any(waits)
         {
