@@ -9,7 +9,8 @@ packages=(
   bird2 frr gobgpd openbgpd exabgp    # real BGP peers
   containernetworking-plugins         # real CNI plugins
   iptables                            # firewalls as Docker makes them
-  tcpdump iputils-ping traceroute     # real packets
+  tcpdump tshark                      # real packets, and what they say
+  iputils-ping traceroute             # as an operator asks
 )
 
 missing=()
