@@ -286,8 +286,8 @@ impl Peer {
             }) => (*on, *of) == (conn, afi),
             _ => false,
         };
-        // One that waits to be taken stands for those that come at once after it. It is among the last few, if any, and the
-        // rest are not searched: a peer that asks without pause would have them searched each time.
+        // One that waits to be taken stands for those that come at once after it. Only the last
+        // few are searched, so that a peer that asks without pause has us do no more each time.
         if message.subtype == RefreshSubtype::Request
             && self.actions.iter().rev().take(4).any(waits)
         {

@@ -38,6 +38,20 @@ fn refuse(proxy: &mut Proxy, now: Instant, batch: &Batch, errno: i32, unsure: bo
     proxy.on_done(now, done);
 }
 
+/// The one that all of `one` are in.
+fn block_of_all() -> Element {
+    Element::Served("10.96.0.0/20".parse().expect("a block"))
+}
+
+/// Until nothing is left to do, and when that is.
+fn settle(kernel: &mut Kernel, proxy: &mut Proxy, mut now: Instant) -> Instant {
+    while !proxy.is_settled() {
+        kernel.run(proxy, now);
+        now = proxy.deadline().unwrap_or(now);
+    }
+    now
+}
+
 #[test]
 fn nothing_is_done_before_somebody_says() {
     let mut proxy = Proxy::new(7);
@@ -260,10 +274,7 @@ fn what_others_change_is_repaired_within_a_second() {
         }
         let began = now;
         proxy.on_meddled(now);
-        while !proxy.is_settled() {
-            kernel.run(&mut proxy, now);
-            now = proxy.deadline().unwrap_or(now);
-        }
+        now = settle(&mut kernel, &mut proxy, now);
         reads += 1;
         assert!(now.since(began) < Duration::from_secs(1));
         assert_eq!(kernel.set(), whole);
@@ -277,7 +288,7 @@ fn a_frontend_comes_with_its_block_and_the_last_takes_it_along() {
     let mut proxy = proxy();
     proxy.synced();
     kernel.run(&mut proxy, T0);
-    let block = Element::Served("10.96.0.0/20".parse().expect("a block"));
+    let block = block_of_all();
     let (one, two) = (one(1, "10.0.0.1:1"), one(2, "10.0.0.1:1"));
     proxy.set(&name("a/1"), vec![one.clone()]);
     // Without it no packet is looked at: who is refused it is not programmed.
@@ -308,7 +319,7 @@ fn who_lacks_nothing_but_its_block_has_it_again_where_another_is_refused() {
     let mut kernel = Kernel::default();
     let mut proxy = proxy();
     proxy.synced();
-    let block = Element::Served("10.96.0.0/20".parse().expect("a block"));
+    let block = block_of_all();
     let rules = [one(1, "10.0.0.1:1"), one(2, "10.0.0.2:1")];
     for (n, rule) in rules.iter().enumerate() {
         proxy.set(&name(&format!("a/{n}")), vec![rule.clone()]);
@@ -344,10 +355,7 @@ fn who_lacks_nothing_but_its_block_has_it_again_where_another_is_refused() {
             .map(|rule| proxy.is_programmed(&rule.frontend))
     };
     assert_eq!(programmed(&proxy), [false, true]);
-    while !proxy.is_settled() {
-        kernel.run(&mut proxy, now);
-        now = proxy.deadline().unwrap_or(now);
-    }
+    settle(&mut kernel, &mut proxy, now);
     assert_eq!((programmed(&proxy), kernel.set()), ([true, true], whole));
 }
 
@@ -366,6 +374,6 @@ fn flows_past_a_block_that_is_not_found_at_a_start_are_forgotten() {
     let at_first = started(&mut kernel);
     assert!(!at_first.is_empty());
     assert_eq!(started(&mut kernel), [], "nothing has changed");
-    kernel.take(&Element::Served("10.96.0.0/20".parse().expect("a block")));
+    kernel.take(&block_of_all());
     assert_eq!(started(&mut kernel), at_first);
 }

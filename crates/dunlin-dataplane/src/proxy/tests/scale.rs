@@ -131,15 +131,14 @@ fn a_restart_changes_nothing() {
     assert_eq!(proxy.take_changed().len(), 2_000);
 }
 
-/// For eyes: `cargo test -p dunlin-dataplane --profile bench-fast figures -- --ignored --nocapture`.
+/// Its figures: `cargo test -p dunlin-dataplane --profile bench-fast adopted_as_it_is -- --nocapture`.
 #[test]
-#[ignore = "prints figures of this machine"]
 #[expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
     reason = "a clock for eyes"
 )]
-fn figures() {
+fn a_large_load_is_adopted_as_it_is() {
     let clock = std::time::Instant::now;
     for (services, endpoints) in [(10_000, 10), (50_000, 5)] {
         let names: Vec<Arc<str>> = (0..services).map(|n| name(&format!("ns/{n}"))).collect();
